@@ -1,0 +1,75 @@
+"""Talking between ranks; the only file that names torch.distributed. In one process everything is the identity."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from pretrain.errors import UserError
+
+
+def start(device: torch.device, timeout_minutes: float = 30) -> None:
+    """Join the process group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe (torchrun, or our launcher).
+
+    Without WORLD_SIZE, or with WORLD_SIZE=1, nothing is started. NCCL for CUDA devices, gloo for CPU.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(f"WORLD_SIZE is set but {', '.join(missing)} is not: start through torchrun or tools/launch.py.")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Index of this process among all, 0 in a single process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Index of this process on its machine, which is also its GPU's."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def all_mean(value: torch.Tensor) -> torch.Tensor:
+    """Mean of `value` over ranks, as a constant: no gradient ever crosses a rank."""
+    value = value.detach()
+    if world_size() == 1:
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value.div_(world_size())
+
+
+def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a module so that its gradients are averaged over ranks; buffers are left to the module itself."""
+    if world_size() == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(
+        module,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )

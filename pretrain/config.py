@@ -1,0 +1,151 @@
+"""Every knob of pretraining, once, documented; and how YAML and `section.key=value` fill a schema."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from pretrain.errors import UserError
+
+Schema = TypeVar("Schema")
+
+
+@dataclass
+class Data:
+    """root: class folders or a flat folder of images. workers: loader processes of each rank."""
+
+    root: str = ""
+    workers: int = 4
+
+
+@dataclass
+class Views:
+    """The official augmentation (both views alike); sizes in pixels, scale as shares of the image's area."""
+
+    size: int = 224
+    min_scale: float = 0.2
+    max_scale: float = 1.0
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    jitter_probability: float = 0.8
+    gray_probability: float = 0.2
+    blur_probability: float = 0.5
+    flip_probability: float = 0.5
+
+
+@dataclass
+class Model:
+    """arch: resnet18|34|50|101. The projector has `projector_depth` linear layers of `projector_width`."""
+
+    arch: str = "resnet50"
+    zero_init_residual: bool = True
+    projector_depth: int = 3
+    projector_width: int = 2048
+
+
+@dataclass
+class Method:
+    """Eq. 14: balance is λ (about 0.05 × projector_width; 4 × collapses), rho the moving average of F."""
+
+    name: str = "unigrad"
+    balance: float = 100.0
+    rho: float = 0.99
+
+
+@dataclass
+class Optim:
+    """SGD; lr = base_lr × batch_size / 256, linear warm-up, then cosine to 0. batch_size counts all ranks together."""
+
+    epochs: int = 100
+    warmup_epochs: int = 5
+    batch_size: int = 1024
+    base_lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    target_momentum: float = 0.996
+
+
+@dataclass
+class Run:
+    """device: auto|cpu|cuda. precision: fp32|bf16|fp16. threads: per process on CPU, 0 leaves torch's choice."""
+
+    device: str = "auto"
+    precision: str = "bf16"
+    seed: int = 0
+    threads: int = 0
+    log_every: int = 20
+    checkpoint_every_epochs: float = 1.0
+    keep_checkpoints: int = 2
+
+
+@dataclass
+class Config:
+    """run_dir: where everything of this run is written; starting again with the same one resumes."""
+
+    run_dir: str = ""
+    data: Data = field(default_factory=Data)
+    views: Views = field(default_factory=Views)
+    model: Model = field(default_factory=Model)
+    method: Method = field(default_factory=Method)
+    optim: Optim = field(default_factory=Optim)
+    run: Run = field(default_factory=Run)
+
+
+def load(schema: type[Schema], path: str | Path | None, overrides: Sequence[str] = ()) -> Schema:
+    """Defaults of `schema`, then the YAML at `path` (only what differs), then `section.key=value` overrides.
+
+    Raises:
+        UserError: unreadable file, unknown key (with the nearest valid name), or a value of the wrong type.
+    """
+    config = OmegaConf.structured(schema)
+    if path is not None:
+        if not Path(path).is_file():
+            raise UserError(f"configuration {path} is not a file: give the path of a YAML, such as one under configs/.")
+        try:
+            written = OmegaConf.load(path)
+        except Exception as error:  # the YAML parser raises many types; each means the same to the reader
+            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        config = _merge(config, written, str(path), schema)
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"override '{override}' is not of the form section.key=value.")
+        config = _merge(config, OmegaConf.from_dotlist([override]), f"override '{override}'", schema)
+    return OmegaConf.to_object(config)
+
+
+def _merge(config: Any, update: Any, where: str, schema: type) -> Any:
+    try:
+        return OmegaConf.merge(config, update)
+    except ConfigKeyError as error:
+        valid = list(_flat(OmegaConf.to_container(OmegaConf.structured(schema))))
+        wrong = str(error.full_key)
+        near = difflib.get_close_matches(wrong, valid, 1, 0) + difflib.get_close_matches(
+            wrong.split(".")[-1], [name.split(".")[-1] for name in valid], 1, 0.6
+        )
+        same_last = [name for name in valid if near and name.split(".")[-1] == near[-1]]
+        nearest = same_last[0] if same_last else near[0]
+        raise UserError(f"{where}: there is no option '{wrong}'; did you mean '{nearest}'?") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{where}: option '{error.full_key}' has the wrong type: {reason}.") from error
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def dump(config: Any) -> str:
+    """The resolved configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
