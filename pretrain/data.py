@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,11 @@ def read_image(path: Path) -> Image.Image:
         raise UnreadableImage(f"{path}: {error}") from error
 
 
+def _key(*numbers: int) -> int:
+    """A 63-bit seed that is the same in every process and Python version."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
+
+
 class ViewDataset(Dataset):
     """`dataset[epoch, index] -> (views uint8 (V, 3, S, S), names of files that could not be read)`.
 
@@ -104,7 +110,7 @@ class ViewDataset(Dataset):
                 unreadable.append(str(error))
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(hash((self.seed, epoch, index)))
+                torch.manual_seed(_key(self.seed, epoch, index))
                 return self.views(image), unreadable
         raise UserError(f"no file under {self.source.root} can be decoded, for example {unreadable[0]}.")
 
@@ -115,34 +121,42 @@ def collate(samples: Sequence[tuple[torch.Tensor, list[str]]]) -> tuple[torch.Te
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
-    """The (epoch, index) pairs of this rank's share of every step from `start` to `steps`.
+    """The (epoch, index) pairs of this rank's share of every step of a run, from `start` on.
 
     Each epoch is a fresh permutation drawn from (seed, epoch); the last, incomplete batch of an epoch is dropped. One
     iterator serves the whole run, so workers never stop between epochs and a resumed run continues mid-epoch.
+
+    Raises:
+        UserError: fewer images than a batch, or a batch that the ranks cannot share equally.
     """
 
     def __init__(
-        self, images: int, batch_size: int, steps: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
+        self, images: int, batch_size: int, epochs: float, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         if images < batch_size:
             raise UserError(
                 f"{images} images are fewer than one batch of {batch_size}: lower optim.batch_size or add images."
             )
         if batch_size % world_size:
-            raise UserError(f"optim.batch_size={batch_size} cannot be shared equally by {world_size} processes.")
-        self.images, self.batch_size, self.steps, self.seed, self.start = images, batch_size, steps, seed, start
+            raise UserError(
+                f"optim.batch_size={batch_size} cannot be shared equally by {world_size} processes: "
+                "choose a multiple of their number."
+            )
+        self.images, self.batch_size, self.seed = images, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.steps_per_epoch = images // batch_size
+        self.steps = round(epochs * self.steps_per_epoch)
+        self.start = 0
 
     def __len__(self) -> int:
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order_epoch, order = -1, torch.empty(0)
+        shuffled = -1
         for step in range(self.start, self.steps):
             epoch, position = divmod(step, self.steps_per_epoch)
-            if epoch != order_epoch:
-                generator = torch.Generator().manual_seed(hash((self.seed, epoch)))
-                order_epoch, order = epoch, torch.randperm(self.images, generator=generator)
+            if epoch != shuffled:
+                generator = torch.Generator().manual_seed(_key(self.seed, epoch))
+                order, shuffled = torch.randperm(self.images, generator=generator), epoch
             batch = order[position * self.batch_size : (position + 1) * self.batch_size]
             yield [(epoch, index) for index in batch[self.rank :: self.world_size].tolist()]

@@ -1,0 +1,74 @@
+"""The network: torchvision trunk, projector, and the pair of branches that gives unit rows."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+from pretrain.errors import UserError
+
+TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+def build_trunk(arch: str, zero_init_residual: bool = True) -> tuple[nn.Module, int]:
+    """A torchvision ResNet whose `fc` is the identity, and the width of its features.
+
+    Raises:
+        UserError: `arch` is none of TRUNKS.
+    """
+    if arch not in TRUNKS:
+        raise UserError(f"model.arch={arch} is not known: choose one of {', '.join(TRUNKS)}.")
+    trunk = torchvision.models.get_model(arch, weights=None, zero_init_residual=zero_init_residual)
+    width = trunk.fc.in_features
+    trunk.fc = nn.Identity()
+    return trunk, width
+
+
+def build_projector(features: int, width: int, depth: int) -> nn.Sequential:
+    """`depth` linear layers to `width` channels: hidden ones without bias, with BN and ReLU; the last with bias only.
+
+    This is the official code's projector (2048-2048-2048 at depth 3).
+    """
+    layers: list[nn.Module] = []
+    for _ in range(depth - 1):
+        layers += [nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+        features = width
+    return nn.Sequential(*layers, nn.Linear(features, width))
+
+
+class Branch(nn.Module):
+    """Trunk and projector; (K, n, 3, H, W) normalised images to (K, n, C) unit rows in float32.
+
+    Views pass one after the other, so batch statistics are those of one view, as in the official code.
+    """
+
+    def __init__(self, trunk: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.projector = trunk, projector
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        rows = [self.projector(self.trunk(view.contiguous(memory_format=torch.channels_last))) for view in views]
+        return functional.normalize(torch.stack(rows).to(torch.promote_types(rows[0].dtype, torch.float32)), dim=-1)
+
+
+class Siamese(nn.Module):
+    """An online branch that learns and a target branch that follows it as a moving average.
+
+    The target keeps its own batch statistics in train mode and has no gradients; only parameters are averaged, as in
+    the official code.
+    """
+
+    def __init__(self, arch: str, zero_init_residual: bool, projector_depth: int, projector_width: int) -> None:
+        super().__init__()
+        trunk, features = build_trunk(arch, zero_init_residual)
+        self.online = Branch(trunk, build_projector(features, projector_width, projector_depth))
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+
+    @torch.no_grad()
+    def update_target(self, momentum: float) -> None:
+        """target ← momentum · target + (1 - momentum) · online, over all parameters in one fused call."""
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1.0 - momentum)

@@ -1,0 +1,179 @@
+"""What a run tells while it runs: metrics.jsonl, TensorBoard, a progress bar or log lines, and the alarm."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from pretrain import comm
+from pretrain.errors import UserError
+from pretrain.files import write_atomically, write_text
+
+
+class Monitor:
+    """Rank 0 writes; the other ranks only watch for values that are not finite.
+
+    Args:
+        run_dir: gets metrics.jsonl (one JSON object a line) and tensorboard/.
+        start, steps: first step of this process and number of steps of the run.
+        images_per_step: global batch. steps_per_epoch: for the epoch column.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        device: torch.device,
+        start: int,
+        steps: int,
+        images_per_step: int,
+        steps_per_epoch: int,
+        log_every: int,
+    ) -> None:
+        self.device = device
+        self.steps, self.images_per_step, self.steps_per_epoch = steps, images_per_step, steps_per_epoch
+        self.start, self.log_every, self.run_dir = start, log_every, run_dir
+        self.writes = comm.rank() == 0
+        self.unreadable: set[str] = set()
+        self.sums: dict[str, torch.Tensor] = {}
+        self.summed = 0
+        self.waited, self.since = 0.0, time.perf_counter()
+
+    def __enter__(self) -> Monitor:
+        if self.writes:
+            self.path = self.run_dir / "metrics.jsonl"
+            _forget_after(self.path, self.start)
+            self.lines = open(self.path, "a", encoding="utf-8")
+            self.board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.start)
+            self.bar = tqdm(total=self.steps, initial=self.start, unit="step", disable=not sys.stderr.isatty())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writes:
+            self.lines.close()
+            self.board.close()
+            self.bar.close()
+
+    def tell(self, sentence: str) -> None:
+        """Print one line on rank 0 without breaking the progress bar."""
+        if self.writes:
+            tqdm.write(sentence, file=sys.stdout)
+            sys.stdout.flush()
+
+    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Pass `batches` on, adding up the time spent waiting for each."""
+        batches = iter(batches)
+        while True:
+            before = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - before
+            if batch is None:
+                return
+            yield batch
+
+    def skipped(self, unreadable: list[str]) -> None:
+        """Count files that could not be read and name each of them once."""
+        for name in set(unreadable) - self.unreadable:
+            self.unreadable.add(name)
+            print(f"skipped an unreadable image: {name}", file=sys.stderr, flush=True)
+
+    def step(
+        self, step: int, values: dict[str, torch.Tensor], settings: dict[str, float], health: dict[str, float]
+    ) -> None:
+        """Add one step's device scalars; every `log_every` steps read them, write them and raise the alarm.
+
+        Args:
+            step: steps done so far.
+            values: scalars on the device, averaged over the window and over ranks.
+            settings: the lr and the like, as they now are.
+            health: measurements too dear for every step; where there are any, the window ends here.
+
+        Raises:
+            UserError: a value is not finite.
+        """
+        for name, value in values.items():
+            value = value.detach()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.summed += 1
+        if self.writes:
+            self.bar.update()
+        if step % self.log_every == 0 or step == self.steps or health:
+            self._log(step, settings | health)
+
+    def _log(self, step: int, settings: dict[str, float]) -> None:
+        skipped = comm.all_mean(torch.tensor(float(len(self.unreadable)), device=self.device)) * comm.world_size()
+        means = {name: comm.all_mean(total / self.summed).item() for name, total in self.sums.items()}
+        elapsed = time.perf_counter() - self.since
+        line = {
+            "step": step,
+            "epoch": round(step / self.steps_per_epoch, 4),
+            **settings,
+            **means,
+            "images_per_second": round(self.summed * self.images_per_step / elapsed, 2),
+            "data_wait": round(self.waited / elapsed, 4),
+            "images_skipped": round(skipped.item()),
+            "time": round(time.time(), 3),
+        }
+        self.sums, self.summed, self.waited, self.since = {}, 0, 0.0, time.perf_counter()
+        self._write(line)
+        if not all(map(math.isfinite, means.values())):
+            raise UserError(
+                f"training stopped at step {step}: {', '.join(n for n, v in means.items() if not math.isfinite(v))} "
+                f"is not finite; lower optim.base_lr or use run.precision=fp32, then start again: it resumes from the "
+                f"newest checkpoint under {self.run_dir / 'checkpoints'}."
+            )
+        if self.writes:
+            self._show(line)
+
+    def _write(self, line: dict[str, float]) -> None:
+        if self.writes:
+            self.lines.write(json.dumps(line) + "\n")
+            self.lines.flush()
+            for name, value in line.items():
+                if name not in ("step", "time"):
+                    self.board.add_scalar(name, value, line["step"])
+
+    def _show(self, line: dict[str, float]) -> None:
+        remaining = (self.steps - line["step"]) * self.images_per_step / line["images_per_second"]
+        text = (
+            f"epoch {line['epoch']:.2f}  positive cosine {line['positive_cosine']:.3f}  "
+            f"negative {line['negative']:.4f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
+            f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(remaining))}"
+        )
+        if self.bar.disable:
+            self.tell(f"step {line['step']}/{self.steps}  {text}")
+        else:
+            self.bar.set_postfix_str(text)
+
+
+def draw_views(path: Path, images: torch.Tensor, most: int = 8) -> Path:
+    """Save a grid of the first `most` images, a row a view, from uint8 (V, n, 3, S, S)."""
+    shown = images[:, :most]
+    grid = make_grid(shown.flatten(0, 1), nrow=shown.shape[1], padding=2, pad_value=255)
+    return write_atomically(path, lambda temporary: to_pil_image(grid).save(temporary, format="PNG"))
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop lines that a resumed run will write again, and a last line cut short."""
+    if not path.is_file():
+        return
+    kept = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            kept.append(text + "\n")
+    write_text(path, "".join(kept))

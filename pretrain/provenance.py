@@ -1,0 +1,39 @@
+"""Where a number comes from: the code's commit, the command and the hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+
+def commit() -> str | None:
+    """Git SHA of this code, with '-dirty' where tracked files differ from it; None outside a git checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None
+
+
+def command() -> str:
+    """The command line of this process, as it could be typed again, and the commit it ran at."""
+    return f"{shlex.join([sys.executable, *sys.argv])}\ncommit {commit()}\ndirectory {os.getcwd()}\n"
+
+
+def hardware() -> str:
+    """The accelerator's name, or the processor's architecture and core count."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {os.cpu_count()} cores"

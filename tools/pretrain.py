@@ -1,0 +1,40 @@
+"""Pretrain a trunk: python tools/pretrain.py --config configs/pretrain/unigrad_r50_100ep.yaml data.root=IMAGES run_dir=RUN.
+
+Alone it uses one process; under `torchrun --nproc-per-node N` or `tools/launch.py` it uses all of theirs. Starting again
+with the same run_dir goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pretrain.errors import run_tool
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line, train, and say where the trunk is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", help="YAML with what differs from the defaults of pretrain/config.py")
+    parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option of pretrain/config.py")
+    args = parser.parse_args(argv)
+
+    from pretrain import config
+
+    cfg = config.load(config.Config, args.config, args.overrides)
+    if args.show:
+        print(config.dump(cfg), end="")
+        return
+
+    from pretrain.train import train
+
+    print(f"trunk: {train(cfg)}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
