@@ -29,9 +29,10 @@ class FeatureCorrelation(nn.Module):
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
         """Take in this batch: rows (M, C) of this rank, averaged over ranks, which hold equally many rows each."""
-        batch = comm.all_mean(rows.T @ rows / len(rows))
+        with torch.autocast(rows.device.type, enabled=False):
+            batch = comm.all_mean(rows.T @ rows / len(rows))
         # A tensor weight instead of an `if`: reading num_updates on the host would stall the device at every step.
-        weight = torch.where(self.num_updates == 0, 1.0, 1.0 - self.rho).to(self.corr.dtype)
+        weight = torch.full_like(self.corr[0, 0], 1.0 - self.rho).masked_fill_(self.num_updates == 0, 1.0)
         self.corr.lerp_(batch, weight)
         self.num_updates += 1
 

@@ -30,8 +30,9 @@ def objective(
     if views is None:
         views = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     targets = targets.detach()
-    form.observe(targets)
-    goals = torch.einsum("kg,gnc->knc", views.to(targets), targets)
-    positive = [surrogate(u1, form.positive(u1, u2)) for u1, u2 in zip(online, goals, strict=True)]
-    negative = [surrogate(u1, form.negative(u1, u2)) for u1, u2 in zip(online, goals, strict=True)]
+    with torch.autocast(online.device.type, enabled=False):  # gradients of the rows keep the rows' precision
+        form.observe(targets)
+        goals = torch.einsum("kg,gnc->knc", views.to(targets), targets)
+        positive = [surrogate(u1, form.positive(u1, u2)) for u1, u2 in zip(online, goals, strict=True)]
+        negative = [surrogate(u1, form.negative(u1, u2)) for u1, u2 in zip(online, goals, strict=True)]
     return {"positive": torch.stack(positive).mean(), "negative": form.balance * torch.stack(negative).mean()}
