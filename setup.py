@@ -1,0 +1,34 @@
+"""Package data of `unigrad`; detectron2 is not on any registry under its own name: tools/install_detectron2.py."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="unigrad",
+    version="0.1.0",
+    description="UniGrad: self-supervised pretraining stated as gradients, and what the features are worth downstream",
+    license="Apache-2.0",
+    packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",  # each torchvision requires the one torch it was built for
+        "numpy",
+        "pillow",
+        "fvcore>=0.1.5.post20221221",
+        "omegaconf>=2.1,<2.4",
+        "submitit",
+        "pycocotools>=2.0.2",
+        "tensorboard",
+        "tqdm",
+        "matplotlib",
+        # what detectron2 imports beyond the above
+        "iopath>=0.1.9",
+        "yacs>=0.1.8",
+        "hydra-core>=1.1",
+        "cloudpickle",
+        "tabulate",
+        "termcolor",
+        "packaging",
+    ],
+    extras_require={"test": ["pytest", "ruff"]},
+)
