@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pretrain import provenance
 from pretrain.errors import UserError
 from pretrain.files import write_json
 
@@ -30,7 +28,7 @@ class Result:
     task: one of TASKS. protocol: human name with its key settings; numbers of two protocols never share a column.
     metrics: name to percent (accuracies and AP alike, 0..100). counts: train, val, classes, skipped, ...
     init: "random" for a trunk at step 0, else "pretrained". pretraining: the trunk's own meta data.
-    commit: git SHA of this code, None outside a clone. seconds: of the whole evaluation.
+    commit, date, hardware: of this code, now and here unless given. seconds: of the whole evaluation.
     artefacts: {"images": [paths of PNGs relative to the JSON file]}.
     """
 
@@ -45,9 +43,9 @@ class Result:
     checkpoint: str
     checkpoint_sha256: str
     pretraining: dict[str, Any] = field(default_factory=dict)
-    commit: str | None = None
+    commit: str | None = field(default_factory=provenance.commit)
     date: str = field(default_factory=now)
-    hardware: str = ""
+    hardware: str = field(default_factory=provenance.hardware)
     seconds: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
     artefacts: dict[str, Any] = field(default_factory=lambda: {"images": []})
@@ -83,42 +81,3 @@ def load(path: str | Path) -> Result:
     if written["task"] not in TASKS or written["init"] not in INITS:
         raise UserError(f"{path}: task '{written['task']}' or init '{written['init']}' is not of {TASKS}, {INITS}.")
     return Result(**written)
-
-
-def commit_of_code() -> str | None:
-    """Git SHA of the clone this file is tracked in ("-dirty" when tracked files differ), None for an installed copy."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
-        except OSError:  # no git on this machine: the provenance is then simply unknown
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return None
-    sha = git("rev-parse", "HEAD")
-    return f"{sha}-dirty" if sha and git("status", "--porcelain", "--untracked-files=no") else sha
-
-
-def hardware() -> str:
-    """Processor, cores this process may use, and GPUs, such as "Intel Xeon, 2 cores; 1 x NVIDIA H200"."""
-    import torch
-
-    described = f"{_processor()}, {_cores()} cores"
-    if torch.cuda.is_available():
-        described += f"; {torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return described
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,165 @@
+"""From images to rows of features: the test transform, reading past corrupt files, and a frozen trunk's output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as vision
+from tqdm import tqdm
+
+from pretrain.data import ImageSource, UnreadableImage, read_image
+from pretrain.errors import UserError
+from pretrain.views import normalise
+
+Transform = Callable[[Image.Image], Image.Image]
+Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network gives for the readable images of one set.
+
+    rows (n, D) float32 and labels (n,) int64, on the CPU, in the source's order. names: paths relative to the source's
+    root. skipped: one message for each unreadable file. seconds: of reading and of the network together.
+    """
+
+    rows: torch.Tensor
+    labels: torch.Tensor
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    seconds: float
+
+
+def resize_for(image_size: int, resize: int = 0) -> int:
+    """Short side before the centre crop: `resize`, or the field's 256/224 of `image_size` where that is 0."""
+    return resize or round(image_size * 256 / 224)
+
+
+def evaluation_transform(image_size: int, resize: int) -> Transform:
+    """Resize the short side (bilinear), then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
+    return v2.Compose([v2.Resize(resize), v2.CenterCrop(image_size)])
+
+
+class Pictures(Dataset):
+    """`pictures[epoch, index] -> (uint8 (3, S, S) or None, index, why it could not be read or None)`.
+
+    Random transforms are keyed by (seed, epoch, index), so they depend neither on the worker nor on the batch.
+    """
+
+    def __init__(self, source: ImageSource, transform: Transform, seed: int = 0) -> None:
+        self.source, self.transform, self.seed = source, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, str | None]:
+        epoch, index = key
+        try:
+            image = read_image(self.source.paths[index])
+        except UnreadableImage as error:
+            return None, index, str(error)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((self.seed, epoch, index)))
+            return vision.pil_to_tensor(self.transform(image)), index, None
+
+
+def collate(samples: Sequence[tuple[torch.Tensor | None, int, str | None]]) -> Batch:
+    """The m readable of n samples: uint8 (m, 3, S, S), their indices (m,), and why the others could not be read."""
+    read = [(image, index) for image, index, _ in samples if image is not None]
+    images = torch.stack([image for image, _ in read]) if read else torch.empty(0, dtype=torch.uint8)
+    reasons = [reason for _, _, reason in samples if reason is not None]
+    return images, torch.tensor([index for _, index in read], dtype=torch.int64), reasons
+
+
+def loader(pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int) -> DataLoader:
+    """Batches of `pictures` in the order of `batches`, read by `workers` processes with one thread each."""
+    return DataLoader(
+        pictures,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_single_threaded,
+    )
+
+
+def _single_threaded(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+@torch.inference_mode()
+def extract(
+    network: nn.Module,
+    source: ImageSource,
+    image_size: int,
+    resize: int,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    what: str = "features",
+) -> Features:
+    """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
+
+    Args: network maps (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its
+    training mode is put back afterwards. what: named in the progress display.
+
+    Raises:
+        UserError: not one file of the source can be decoded.
+    """
+    assert source.labels is not None
+    begun, training = time.perf_counter(), network.training
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    batches = [
+        [(0, index) for index in range(start, min(start + batch_size, len(source)))]
+        for start in range(0, len(source), batch_size)
+    ]
+    rows, indices, skipped = [], [], []
+    pictures = Pictures(source, evaluation_transform(image_size, resize))
+    for images, read, reasons in shown(loader(pictures, batches, workers), len(source), what):
+        name_unreadable(reasons)
+        skipped += reasons
+        if len(read):
+            images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+            rows.append(network(images).float().cpu())
+            indices += read.tolist()
+    network.train(training)
+    if not indices:
+        raise UserError(f"no file under {source.root} can be decoded, for example {skipped[0]}.")
+    return Features(
+        torch.cat(rows),
+        torch.tensor([source.labels[index] for index in indices]),
+        tuple(source.paths[index].relative_to(source.root).as_posix() for index in indices),
+        tuple(skipped),
+        time.perf_counter() - begun,
+    )
+
+
+def name_unreadable(reasons: Iterable[str]) -> None:
+    """Name files that are skipped because they cannot be decoded; the caller counts them."""
+    for reason in reasons:
+        tqdm.write(f"skipped an unreadable image: {reason}", file=sys.stderr)
+
+
+def shown(batches: Iterable[Batch], images: int, what: str) -> Iterator[Batch]:
+    """Pass `batches` on with a progress bar on a terminal, else a line every 30 seconds, and one at the end."""
+    done, begun = 0, time.perf_counter()
+    told = begun
+    with tqdm(total=images, desc=what, unit="image", disable=not sys.stderr.isatty()) as bar:
+        for batch in batches:
+            yield batch
+            count = len(batch[1]) + len(batch[2])
+            done += count
+            bar.update(count)
+            now = time.perf_counter()
+            if done < images and now - told > 30 and bar.disable:
+                print(f"{what}: {done} of {images} images, {done / (now - begun):.0f} images/s", flush=True)
+                told = now
+    print(f"{what}: {done} images, {done / (time.perf_counter() - begun):.0f} images/s", flush=True)

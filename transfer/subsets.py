@@ -1,0 +1,110 @@
+"""Few labels: the part of a training set that a file list names, or a class-balanced share of it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from pretrain.data import ImageSource
+from pretrain.errors import UserError
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a source, with all of its classes; counts says how they were chosen, for the result file."""
+
+    source: ImageSource
+    counts: dict[str, int]
+
+
+def _restrict(source: ImageSource, indices: list[int]) -> ImageSource:
+    assert source.labels is not None
+    paths = tuple(source.paths[index] for index in indices)
+    return ImageSource(source.root, paths, tuple(source.labels[index] for index in indices), source.classes)
+
+
+def from_list(source: ImageSource, path: str | Path) -> Subset:
+    """The images of `source` that a text file names, one a line, such as SimCLR's n04235860_14959.JPEG.
+
+    A name is matched by its stem, whatever the extension on disk; CLASS/NAME also by its folder. A stem that several
+    classes hold belongs to the class that its own prefix (up to the last underscore) names. Names that the source does
+    not hold are counted: counts has listed, absent, and absent_of_known_classes for those whose class it does hold.
+
+    Raises:
+        UserError: the list is missing, not text or empty; none of its names is there; or a name is ambiguous.
+    """
+    wanted = _read_list(Path(path))
+    assert source.labels is not None
+    by_stem: dict[str, list[int]] = defaultdict(list)
+    for index, image in enumerate(source.paths):
+        by_stem[image.stem].append(index)
+    found: set[int] = set()
+    absent: list[str] = []
+    for name in wanted:
+        matches = _matches(name, by_stem, source)
+        if len(matches) > 1:
+            held = ", ".join(sorted(source.classes[source.labels[index]] for index in matches))
+            raise UserError(f"{path}: '{name}' names {len(matches)} images (in {held}): write it as CLASS/NAME.")
+        found.update(matches)
+        absent += [] if matches else [name]
+    if not found:
+        raise UserError(
+            f"none of the {len(wanted)} names in {path} (the first is '{wanted[0]}') is an image under {source.root}: "
+            "give the list of this data set, or draw one with fraction=0.01."
+        )
+    known = sum(_class_of(name) in source.classes for name in absent)
+    counts = {"listed": len(wanted), "absent": len(absent), "absent_of_known_classes": known}
+    return Subset(_restrict(source, sorted(found)), counts)
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a list of image names ({error}): give a text file.") from error
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not names:
+        raise UserError(f"{path} names no image: write one file name a line, such as n04235860_14959.JPEG.")
+    return names
+
+
+def _class_of(name: str) -> str:
+    """The class that a listed name says it has: its folder, or what stands before its last underscore."""
+    folder = PurePosixPath(name).parent.name
+    return folder or PurePosixPath(name).stem.rpartition("_")[0]
+
+
+def _matches(name: str, by_stem: dict[str, list[int]], source: ImageSource) -> list[int]:
+    assert source.labels is not None
+    candidates = by_stem.get(PurePosixPath(name).stem, [])
+    of_class = [index for index in candidates if source.classes[source.labels[index]] == _class_of(name)]
+    if PurePosixPath(name).parent.name:
+        return of_class
+    return of_class or candidates
+
+
+def from_fraction(source: ImageSource, fraction: float, seed: int) -> Subset:
+    """The same number of images of every class: `fraction` of the mean class size, rounded, at least one.
+
+    Drawn from `seed`; of one seed, a smaller fraction is contained in a larger one. A class that is smaller than that
+    number gives all its images. A fraction of 1 is the whole source.
+
+    Raises:
+        UserError: fraction is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"fraction={fraction} must be above 0 and at most 1.")
+    assert source.labels is not None
+    if fraction == 1:
+        return Subset(source, {})
+    sizes = Counter(source.labels)
+    each = max(1, round(fraction * len(source) / len(sizes)))
+    generator = torch.Generator().manual_seed(seed)
+    labels, chosen = torch.tensor(source.labels), []
+    for label in sorted(sizes):
+        members = (labels == label).nonzero()[:, 0]
+        chosen += members[torch.randperm(len(members), generator=generator)[:each]].tolist()
+    return Subset(_restrict(source, sorted(chosen)), {"per_class": each})
