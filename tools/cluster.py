@@ -1,0 +1,316 @@
+"""What submitit is asked to do, on SLURM or on this machine: resources, the task of a rank, submitting, waiting."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretrain.errors import UserError
+from pretrain.files import write_json
+
+if TYPE_CHECKING:
+    import submitit
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIGNAL_DELAY = 120  # seconds between SLURM's warning and the end of the time limit
+PORTS = range(15_000, 30_000)  # below Linux's ephemeral ports, so that no outgoing connection holds one
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Resources of one job. tasks and gpus count per node, cpus per task; options and extra are sbatch's own."""
+
+    name: str
+    nodes: int = 1
+    tasks: int = 1
+    gpus: int = 0
+    cpus: int = 1
+    minutes: int = 60
+    options: dict[str, str] = field(default_factory=dict)  # partition, account, qos, constraint, exclude
+    extra: dict[str, str | bool] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> int:
+        return self.nodes * self.tasks
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How the command of one rank ended. code: 0 to 255 as a shell tells it (128 + number for a signal)."""
+
+    rank: int
+    host: str
+    code: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every rank runs: the command that a user would type, in a process of its own.
+
+    Of its own, because then the light process that submitit starts outlives whatever happens to the tool: it sees a
+    kill, a segmentation fault or exit code 2 and writes it down (without SLURM accounting nothing else would), it
+    answers signals at once while the tool sits in a collective, and the tool's handlers and submitit's never mix.
+    """
+
+    command: tuple[str, ...]
+    folder: str
+    environment: dict[str, str]
+
+    def __call__(self) -> None:
+        import submitit
+
+        job = submitit.JobEnvironment()
+        code = _run(self.command, self.folder, {**os.environ, **self.environment, **rendezvous(job)})
+        ended = Exit(job.global_rank, socket.gethostname(), 128 - code if code < 0 else code, time.time())
+        write_json(_exit_file(job.paths.folder, job.job_id, job.global_rank), asdict(ended))
+        sys.exit(ended.code)  # a bad one makes srun end the other ranks
+
+
+def _run(command: tuple[str, ...], folder: str, environment: dict[str, str]) -> int:
+    """Run to the end, handing SIGTERM and SIGINT on; exit code, negative for a signal. Leaves no process behind."""
+    process = subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=_inherit)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    try:
+        return process.wait()
+    finally:  # also when submitit's handler of SIGUSR2 leaves through an exception
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _inherit() -> None:
+    """In the tool's process, before it starts: die with the task, and leave SLURM's warning signal to the task."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to every process of a step; its default is to die
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def rendezvous(job: submitit.JobEnvironment) -> dict[str, str]:
+    """RANK and the rest of torch's env:// rendezvous. CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK.
+
+    The port depends on the job and on how often it was restarted, so that a requeued job never meets its old store.
+    """
+    key = f"{job.job_id}/{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    return {
+        "RANK": str(job.global_rank),
+        "WORLD_SIZE": str(job.num_tasks),
+        "LOCAL_RANK": str(job.local_rank),
+        "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else _reachable(job.hostnames[0]),
+        "MASTER_PORT": str(PORTS[zlib.crc32(key.encode()) % len(PORTS)]),
+    }
+
+
+def _reachable(name: str) -> str:
+    """The first node's name if this node can resolve it, otherwise the address that SLURM gives for it."""
+    try:
+        socket.getaddrinfo(name, None)
+        return name
+    except OSError as error:
+        if "SLURM_LAUNCH_NODE_IPADDR" in os.environ:
+            return os.environ["SLURM_LAUNCH_NODE_IPADDR"]
+        sys.exit(f"error: {socket.gethostname()} cannot resolve '{name}', the job's first node ({error}).")
+
+
+def slurm_parameters(request: Request) -> dict[str, Any]:
+    """`request` in the words of submitit's sbatch text."""
+    gpus = {"gpus_per_node": request.gpus} if request.gpus else {}
+    return {
+        "job_name": request.name,
+        "time": request.minutes,
+        "nodes": request.nodes,
+        "ntasks_per_node": request.tasks,
+        "cpus_per_task": request.cpus,
+        **gpus,
+        **request.options,
+        "signal_delay_s": SIGNAL_DELAY,
+        "stderr_to_stdout": True,
+        # One dead rank must end the others, which would wait for it in a collective until the time limit; and since
+        # SLURM 22.05 srun no longer takes the CPUs of a task from sbatch.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={request.cpus}"],
+        "additional_parameters": request.extra,
+    }
+
+
+def _python() -> str:
+    """The interpreter as a shell command that finds this repository, from whatever folder."""
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    return f"env {shlex.quote(f'PYTHONPATH={path}')} {shlex.quote(sys.executable)}"
+
+
+def sbatch_text(request: Request, logs: Path) -> str:
+    """The batch script that `submit` would hand to sbatch; needs no SLURM."""
+    from submitit.slurm import slurm
+
+    command = f"{_python()} -u -m submitit.core._submit {shlex.quote(str(logs))}"
+    return slurm._make_sbatch_string(command=command, folder=logs, **slurm_parameters(request))
+
+
+def require_slurm() -> None:
+    """Raises UserError where there is no SLURM to submit to."""
+    if missing := [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]:
+        raise UserError(
+            f"this machine has no SLURM ({', '.join(missing)} not in PATH): log in where jobs are submitted, or add "
+            "`--cluster local` to run here."
+        )
+
+
+def submit(cluster: str, request: Request, task: Task, logs: Path) -> submitit.Job:
+    """Start `task` on every rank of `request`, through SLURM (`slurm`) or as processes of this machine (`local`).
+
+    Raises:
+        UserError: SLURM refuses the job.
+    """
+    from submitit import LocalExecutor, SlurmExecutor
+    from submitit.core.utils import FailedJobError
+    from submitit.helpers import clean_env
+
+    logs.mkdir(parents=True, exist_ok=True)
+    if cluster == "local":
+        executor = LocalExecutor(logs, python=_python())
+        executor.update_parameters(
+            tasks_per_node=request.tasks,
+            gpus_per_node=request.gpus,
+            timeout_min=request.minutes,
+            signal_delay_s=SIGNAL_DELAY,
+            stderr_to_stdout=True,
+        )
+        return executor.submit(task)
+    executor = SlurmExecutor(logs, python=_python())
+    executor.update_parameters(**slurm_parameters(request))
+    try:
+        with clean_env():  # a launcher that runs inside a job must not hand that job's settings on
+            return executor.submit(task)
+    except FailedJobError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"SLURM refused the job ({reason}): mend that, or add `--cluster local` to run here."
+        ) from error
+
+
+def log_file(logs: Path, job_id: str, rank: int | str) -> Path:
+    """Where submitit puts the output of one rank."""
+    return logs / f"{job_id}_{rank}_log.out"
+
+
+def _exit_file(logs: Path, job_id: str, rank: int) -> Path:
+    return logs / f"{job_id}_{rank}_exit.json"
+
+
+def wait(job: submitit.Job, cluster: str, ranks: int, logs: Path) -> dict[int, Exit]:
+    """Print what rank 0 says until the job ends, and return how each rank that told it ended.
+
+    On this machine a rank that fails ends the others, as srun's --kill-on-bad-exit does; leaving this function by an
+    exception (Ctrl-C, SIGTERM) ends them too. A job of SLURM goes on without us.
+    """
+    alive = _alive_here if cluster == "local" else _alive_in_queue
+    follow = _follow(log_file(logs, job.job_id, 0))
+    exits: dict[int, Exit] = {}
+    try:
+        while alive(job):
+            next(follow)
+            exits |= _read_exits(logs, job.job_id, ranks)
+            if cluster == "local" and any(ended.code for ended in exits.values()):
+                end_here(job)
+            time.sleep(0.2 if cluster == "local" else 2)
+    finally:
+        if cluster == "local":
+            end_here(job)
+    patience = time.monotonic() + (0 if cluster == "local" else 10)  # a shared folder shows new files late
+    while len(exits := _read_exits(logs, job.job_id, ranks)) < ranks and time.monotonic() < patience:
+        time.sleep(1)
+    next(follow)
+    return exits
+
+
+def _alive_here(job: submitit.Job) -> bool:
+    return not job.done()
+
+
+def _alive_in_queue(job: submitit.Job) -> bool:
+    """Whether SLURM still has the job, asked of squeue (sacct needs accounting); no answer means yes."""
+    asked = subprocess.run(["squeue", "-h", "-t", "all", "-j", job.job_id, "-o", "%T"], capture_output=True, text=True)
+    if asked.returncode:
+        return "Invalid job id" not in asked.stderr
+    return asked.stdout.strip() not in ("", *ENDED)
+
+
+def end_here(job: submitit.Job) -> None:
+    """End a job of this machine: ask every rank by SIGTERM, and after ten seconds kill them."""
+    for _ in range(10):
+        if job.done():
+            return
+        os.kill(int(job.job_id), signal.SIGTERM)  # submitit's controller hands it on to those it has started by now
+        for _ in range(10):
+            time.sleep(0.1)
+            if job.done():
+                return
+    job.cancel()
+
+
+def _read_exits(logs: Path, job_id: str, ranks: int) -> dict[int, Exit]:
+    paths = [_exit_file(logs, job_id, rank) for rank in range(ranks)]
+    return {rank: Exit(**json.loads(path.read_text())) for rank, path in enumerate(paths) if path.is_file()}
+
+
+def _follow(path: Path) -> Iterator[None]:
+    """Each `next` prints what was written to `path` since the last, without submitit's own remarks."""
+    position = 0
+    while True:
+        if path.is_file():
+            with open(path, "rb") as handle:
+                handle.seek(position)
+                new = handle.read()
+            whole = new.rpartition(b"\n")[0]
+            if whole:
+                position += len(whole) + 1
+                lines = whole.decode(errors="replace").split("\n")
+                said = [line for line in lines if not line.startswith("submitit ")]
+                print(*said, sep="\n", end="\n" if said else "", flush=True)
+        yield
+
+
+def failure(exits: dict[int, Exit], job_id: str, ranks: int, logs: Path) -> tuple[int, str] | None:
+    """Exit code and one sentence about the rank that failed first, or None where every rank ended well."""
+    bad = sorted((ended for ended in exits.values() if ended.code), key=lambda ended: ended.time)
+    silent = [rank for rank in range(ranks) if rank not in exits]
+    if not bad and not silent:
+        return None
+    rank, code = (bad[0].rank, bad[0].code) if bad else (silent[0], 1)
+    host = f" on {bad[0].host}" if bad else ""
+    what = f"ended with exit code {code}{_signal_name(code)}" if bad else "ended without telling its exit code"
+    log = log_file(logs, job_id, rank)
+    said = [line for line in _last_lines(log, 20) if not line.startswith(("submitit ", "srun:", "slurmstepd:"))]
+    quote = f", last words: {said[-1].strip()}" if said else ""
+    return code, f"rank {rank} of {ranks}{host} {what}; its log: {log}{quote}"
+
+
+def _signal_name(code: int) -> str:
+    number = code - 128
+    return f" ({signal.Signals(number).name})" if number in signal.valid_signals() else ""
+
+
+def _last_lines(path: Path, count: int) -> list[str]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(errors="replace").splitlines()
+    return [line for line in lines if line.strip()][-count:]

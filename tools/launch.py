@@ -1,0 +1,177 @@
+"""Run a tool on a cluster: python tools/launch.py [pretrain|convert|detection|evaluate|pipeline] [options] [arguments].
+
+Without a subcommand it pretrains: `python tools/launch.py --nodes 8 data.root=IMAGENET/train` submits to SLURM, and the
+same with `--cluster local` runs here. Options below are the launcher's; everything else goes to the tool as it stands
+(after `--` even what looks like an option of the launcher). `launch.py pipeline --help` explains pipelines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pretrain.errors import UserError, run_tool
+from pretrain.files import write_json
+from tools import cluster
+from tools.plan import OPTIONS, TOOLS, Launch, plan
+
+
+def parser() -> argparse.ArgumentParser:
+    """The launcher's options."""
+    root = argparse.ArgumentParser(
+        prog="launch.py",
+        usage="%(prog)s [TOOL] [options] [--] [arguments of the tool]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"TOOL: {', '.join(TOOLS)}, pipeline",
+        allow_abbrev=False,
+    )
+    add = root.add_argument
+    add("--cluster", choices=("slurm", "local"), default="slurm", help="submit to SLURM, or run here and wait")
+    add("--nodes", type=int, default=1, metavar="N", help="machines (default 1)")
+    add("--gpus", type=int, metavar="G", help="GPUs a node; 0 is CPU and gloo (default: 8 for pretrain; all, locally)")
+    add("--tasks", type=int, metavar="T", help="processes a node (default: one a GPU, at least one)")
+    add("--cpus", type=int, metavar="C", help="cores a process (default: one, and one for each loading process)")
+    add("--time", type=minutes, default=3 * 24 * 60, metavar="3d12h", help="time limit: d, h and m (default 3d)")
+    for name in OPTIONS:
+        add(f"--{name}", help="as in sbatch")
+    add("--mem", metavar="64G", help="memory a node, as in sbatch")
+    add("--slurm", action="append", default=[], metavar="KEY[=VALUE]", help="any other option of sbatch, repeatable")
+    add("--run-dir", type=Path, metavar="DIR", help="gets job.json and jobs/ (logs); for pretrain it is the run_dir")
+    add("--name", help="name of the job in the queue (default: of the tool or configuration)")
+    add("--wait", action="store_true", help="on SLURM too, wait for the end and return the exit code")
+    add("--dry-run", action="store_true", help="print what would be submitted, and do nothing")
+    return root
+
+
+def minutes(text: str) -> int:
+    """`3d12h`, `90m` or `1d2h30m` in minutes."""
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text)
+    if not match or not any(match.groups()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not days, hours and minutes such as 3d12h or 90m")
+    days, hours, rest = (int(value or 0) for value in match.groups())
+    return (days * 24 + hours) * 60 + rest
+
+
+def split(argv: list[str]) -> tuple[str, argparse.Namespace, list[str]]:
+    """(subcommand, the launcher's options, the tool's arguments).
+
+    Raises:
+        UserError: a misspelt subcommand or option of the launcher.
+    """
+    tool, rest = ("pretrain", argv) if not argv or argv[0].startswith("-") or "=" in argv[0] else (argv[0], argv[1:])
+    known = [*TOOLS, "pipeline"]
+    if tool not in known:
+        near = difflib.get_close_matches(tool, known, 1, 0)[0]
+        raise UserError(f"there is no subcommand '{tool}'; did you mean '{near}'? They are: {', '.join(known)}.")
+    cut = rest.index("--") if "--" in rest else len(rest)
+    options = parser()
+    args, arguments = options.parse_known_args(rest[:cut])
+    own = [string for action in options._actions for string in action.option_strings]
+    for argument in arguments:
+        word = argument.split("=")[0]
+        if word.startswith("--") and (near := difflib.get_close_matches(word, own, 1, 0.8)):
+            raise UserError(f"there is no option '{word}'; did you mean '{near[0]}'? (After `--` it goes to the tool.)")
+    return tool, args, arguments + rest[cut + 1 :]
+
+
+def _open_run_dir(launch: Launch) -> None:
+    """Make the run folder and write into it once."""
+    try:
+        launch.logs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=launch.run_dir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"run folder {launch.run_dir} cannot be written ({error.strerror}): choose --run-dir."
+        ) from error
+    if launch.cluster == "slurm" and launch.run_dir.is_relative_to("/tmp"):
+        print(f"note: {launch.run_dir} is below /tmp, which nodes seldom share: choose --run-dir.", file=sys.stderr)
+
+
+def _describe(launch: Launch) -> str:
+    request = launch.request
+    variables = dict(launch.environment)
+    variables |= {name: "..." for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
+    spelled = " ".join(f"{name}={value or repr('')}" for name, value in variables.items())
+    parts = [f"# {request.ranks} task(s), each runs in {Path.cwd()}:", f"{spelled} {shlex.join(launch.command)}"]
+    if launch.cluster == "slurm":
+        parts = ["# sbatch would get:", cluster.sbatch_text(request, launch.logs), *parts]
+    if launch.shown:
+        parts += ["# resolved configuration:", launch.shown.rstrip()]
+    return "\n".join(parts)
+
+
+def _record(launch: Launch, job_id: str) -> None:
+    request = launch.request
+    record = {
+        "cluster": launch.cluster,
+        "job_id": job_id,
+        "name": request.name,
+        "command": list(launch.command),
+        "folder": str(Path.cwd()),
+        "nodes": request.nodes,
+        "tasks_per_node": request.tasks,
+        "gpus_per_node": request.gpus,
+        "logs": str(launch.logs),
+        "log_of_rank_0": str(cluster.log_file(launch.logs, job_id, 0)),
+        "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_json(launch.run_dir / "job.json", record)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def run(launch: Launch, wait: bool) -> int:
+    """Submit; where `wait`, follow rank 0 to the end and return the exit code of the rank that failed first, or 0."""
+    if launch.cluster == "slurm":
+        cluster.require_slurm()
+    _open_run_dir(launch)
+    signal.signal(signal.SIGTERM, _leave)  # so that tasks of this machine are ended with us
+    task = cluster.Task(launch.command, str(Path.cwd()), launch.environment)
+    job = cluster.submit(launch.cluster, launch.request, task, launch.logs)
+    _record(launch, job.job_id)
+    log = cluster.log_file(launch.logs, job.job_id, 0)
+    where = f"{launch.request.nodes} node(s) x {launch.request.tasks} task(s), {launch.request.gpus} GPU(s) a node"
+    print(f"job {job.job_id} ({launch.cluster}): {where}; run folder {launch.run_dir}, log {log}", flush=True)
+    if not wait:
+        print(f"look: squeue -j {job.job_id}; end: scancel {job.job_id}")
+        return 0
+    exits = cluster.wait(job, launch.cluster, launch.request.ranks, launch.logs)
+    failed = cluster.failure(exits, job.job_id, launch.request.ranks, launch.logs)
+    if failed is None:
+        return 0
+    print(f"error: {launch.tool}: {failed[1]}", file=sys.stderr)
+    return failed[0]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, decide, then print or run."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["pipeline"]:
+        from tools import pipeline
+
+        return pipeline.main(argv[1:])
+    tool, args, arguments = split(argv)
+    launch = plan(tool, args, arguments)
+    if args.dry_run:
+        print(_describe(launch))
+    elif code := run(launch, wait=args.wait or args.cluster == "local"):
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,158 @@
+"""What is decided about a launch before anything is written or submitted: command, resources, folders, environment."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pretrain.errors import UserError
+from tools.cluster import REPOSITORY, SIGNAL_DELAY, Request
+
+DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
+OPTIONS = ("partition", "account", "qos", "constraint", "exclude")  # sbatch's, handed on under their own names
+
+
+class Tool(NamedTuple):
+    """A file in tools/, its GPUs a node on SLURM unless told, and whether several processes of it work together."""
+
+    file: str
+    gpus: int
+    distributed: bool
+
+
+TOOLS = {  # by subcommand
+    "pretrain": Tool("pretrain", 8, True),
+    "convert": Tool("convert", 0, False),
+    "detection": Tool("train_detection", 1, True),
+    "evaluate": Tool("evaluate", 1, False),
+    "prepare_data": Tool("prepare_data", 0, False),
+    "report": Tool("report", 0, False),
+}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One job, decided: what runs, with what, and where it is written. shown: the tool's resolved configuration."""
+
+    cluster: str
+    tool: str
+    command: tuple[str, ...]
+    request: Request
+    run_dir: Path
+    environment: dict[str, str]
+    shown: str
+
+    @property
+    def logs(self) -> Path:
+        return self.run_dir / "jobs"
+
+
+def _resolved_pretraining(arguments: list[str]) -> tuple[list[str], str]:
+    """Arguments with the default --config added where none is given, and the configuration they resolve to."""
+    from tools import pretrain as tool
+
+    if not any(argument.split("=")[0] == "--config" for argument in arguments):
+        arguments = ["--config", str(DEFAULT_CONFIG), *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        tool.main(["--show", *arguments])
+    return arguments, shown.getvalue()
+
+
+def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
+    """Decide everything about the job before anything is written or submitted.
+
+    Raises:
+        UserError: whatever can be known to be wrong by now.
+    """
+    file = TOOLS[tool].file
+    config: dict[str, Any] = {}
+    shown = ""
+    if tool == "pretrain":
+        import yaml
+
+        arguments, shown = _resolved_pretraining(arguments)
+        config = yaml.safe_load(shown)
+    named = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"), file)
+    name = args.name or Path(named).stem
+    run_dir = args.run_dir or Path(config.get("run_dir") or _unique_folder(tool, name))
+    run_dir = run_dir.expanduser().resolve()
+    if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
+        arguments, shown = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
+        config = yaml.safe_load(shown)
+    _check(tool, args, config)
+    gpus = _gpus(TOOLS[tool], args)
+    tasks = args.tasks or (max(1, gpus) if TOOLS[tool].distributed else 1)
+    request = Request(
+        name=name,
+        nodes=args.nodes,
+        tasks=tasks,
+        gpus=gpus,
+        cpus=args.cpus or 1 + config.get("data", {}).get("workers", 0),
+        minutes=args.time,
+        options={option: value for option in OPTIONS if (value := getattr(args, option))},
+        extra=({"mem": args.mem} if args.mem else {}) | dict(_key_value(pair) for pair in args.slurm),
+    )
+    command = (sys.executable, str(REPOSITORY / "tools" / f"{file}.py"), *arguments)
+    return Launch(args.cluster, tool, command, request, run_dir, _environment(args, request), shown)
+
+
+def _unique_folder(tool: str, name: str) -> str:
+    """Pretraining with the same configuration resumes in the same folder; any other job gets a folder of its own."""
+    return f"runs/{name}" if tool == "pretrain" else f"runs/jobs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+
+
+def _key_value(pair: str) -> tuple[str, str | bool]:
+    key, equals, value = pair.partition("=")
+    return key, value if equals else True
+
+
+def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
+    for name, least in (("nodes", 1), ("tasks", 1), ("cpus", 1), ("gpus", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value} is below {least}: give a larger number.")
+    if not TOOLS[tool].distributed and max(args.nodes, args.tasks or 1) > 1:
+        raise UserError(f"{tool} is one process: leave --nodes and --tasks out.")
+    if args.cluster == "local" and args.nodes > 1:
+        raise UserError(f"--cluster local is one machine: replace --nodes {args.nodes} by --tasks N.")
+    least = SIGNAL_DELAY // 60 + 2  # SLURM warns this long before the end, and may be a minute early
+    if args.cluster == "slurm" and args.time <= least:
+        raise UserError(f"--time {args.time}m leaves no time to run: SLURM warns {least} minutes ahead; give more.")
+    if config and not config["data"]["root"]:
+        raise UserError("data.root is not set: add data.root=FOLDER of images or class folders.")
+    if config and args.cluster == "local" and not Path(config["data"]["root"]).is_dir():
+        raise UserError(f"image folder {config['data']['root']} does not exist: check data.root.")
+
+
+def _gpus(tool: Tool, args: argparse.Namespace) -> int:
+    """GPUs a node. On this machine all that this process may use; torch is asked only where there is a driver."""
+    if args.gpus is not None:
+        return args.gpus
+    if args.cluster == "slurm":
+        return tool.gpus
+    if not Path("/proc/driver/nvidia").exists():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if tool.distributed else min(tool.gpus, torch.cuda.device_count())
+
+
+def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
+    """What a task adds to its environment: which GPUs, and a fair share of this machine's cores."""
+    environment: dict[str, str] = {}
+    if request.gpus == 0:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # --gpus 0 means CPU, also on a machine that has some
+    elif args.cluster == "local":  # submitit would number them from 0, whatever the user's own choice was
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(index) for index in range(request.gpus)))
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen.split(",")[: request.gpus])
+    if "OMP_NUM_THREADS" not in os.environ:
+        share = len(os.sched_getaffinity(0)) // request.tasks if args.cluster == "local" else request.cpus
+        environment["OMP_NUM_THREADS"] = str(max(1, args.cpus or share))
+    return environment
