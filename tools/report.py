@@ -1,0 +1,33 @@
+"""Report on pretraining runs and downstream results. Usage: `python tools/report.py RUN_DIR... --out DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pretrain.errors import run_tool
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(description=__doc__)
+    root.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR", help="searched for runs and result files")
+    root.add_argument("--out", required=True, type=Path, metavar="DIR", help="gets report.html, report.md, figures/")
+    return root
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the report and say where it is."""
+    args = parser().parse_args(argv)
+    from transfer.report.write import write_report
+
+    page, markdown = write_report(args.folders, args.out)
+    print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
+
+
+if __name__ == "__main__":
+    run_tool(main)

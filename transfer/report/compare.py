@@ -1,0 +1,197 @@
+"""Pretrained against random initialisation: which numbers belong together, their spread, and how to read them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transfer.report.found import Downstream, PretrainingRun, finite
+from transfer.report.provenance import method_name
+from transfer.results import TASKS, Result
+
+# What two results may differ in and still be one protocol: whose trunk, which seed, where it was written.
+MAY_DIFFER = {"seed", "skipped", "SEED", "OUTPUT_DIR", "MODEL.WEIGHTS"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The values of one number over repetitions (other seeds, other checkpoints of the same recipe)."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1 in the denominator), None for a single value."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one protocol on one data set with one architecture; numbers of another never enter it.
+
+    recipe: of the pretrained side (method, steps, configuration), "" where there is none. random, pretrained: None
+    where no such result was found. remarks: what a reader must know before trusting the comparison.
+    """
+
+    task: str
+    dataset: str
+    protocol: str
+    arch: str
+    recipe: str
+    metric: str
+    random: Summary | None
+    pretrained: Summary | None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float | None:
+        """Pretrained minus random, of the means."""
+        return self.pretrained.mean - self.random.mean if self.pretrained and self.random else None
+
+    @property
+    def difference_std(self) -> float | None:
+        """Both sample deviations in quadrature, None unless both sides have one."""
+        if not self.pretrained or not self.random or self.pretrained.std is None or self.random.std is None:
+            return None
+        return (self.pretrained.std**2 + self.random.std**2) ** 0.5
+
+
+def reading(row: Row) -> str:
+    """The comparison in words; "within the spread" where mean ± std of the two sides touch or overlap.
+
+    A single run has no spread of its own: a difference from or to one is named as such, not as beyond anything.
+    """
+    if row.random is None and row.pretrained is None:
+        return "no number"
+    if row.random is None:
+        return "no random baseline"
+    if row.pretrained is None:
+        return "no pretrained result"
+    difference = row.pretrained.mean - row.random.mean
+    if difference == 0:
+        return "no difference"
+    spread = sum(side.std or 0.0 for side in (row.random, row.pretrained))
+    single = [name for name in ("random", "pretrained") if len(getattr(row, name).values) == 1]
+    if abs(difference) <= spread:
+        return "within the spread"
+    direction = "better" if difference > 0 else "worse"
+    if single:
+        return f"{direction}, {'single runs' if len(single) == 2 else f'single {single[0]} run'}"
+    return f"{direction}, beyond the spread"
+
+
+@dataclass
+class _Group:
+    random: list[Result] = field(default_factory=list)
+    pretrained: dict[str, list[Result]] = field(default_factory=dict)
+
+
+def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Row]:
+    """One row for each (task, data set, protocol, architecture, recipe, metric), in the order of results.TASKS.
+
+    Results that a newer file supersedes do not count. Every recipe is set beside all random results of its protocol.
+    """
+    groups: dict[tuple[str, str, str, str], _Group] = {}
+    for entry in found:
+        result = entry.result
+        if entry.superseded:
+            continue
+        group = groups.setdefault((result.task, result.dataset, result.protocol, result.arch), _Group())
+        if result.init == "random":
+            group.random.append(result)
+        else:
+            group.pretrained.setdefault(recipe_of(result, runs), []).append(result)
+    rows = []
+    for key in sorted(groups, key=lambda key: (key[3], TASKS.index(key[0]), *key[1:3])):
+        group = groups[key]
+        for recipe, pretrained in sorted(group.pretrained.items()) or [("", [])]:
+            rows += _rows(key, recipe, group.random, pretrained)
+    return rows
+
+
+def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
+    """What was pretrained, in words: method and epochs, and the run's name where another run differs in its recipe."""
+    meta = result.pretraining
+    method = method_name(meta.get("method") or "unknown method")
+    epoch = meta.get("epoch")
+    length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"
+    alike: dict[str, list[str]] = {}
+    for run in runs:
+        alike.setdefault(run.recipe(), []).append(run.name)
+    mine = [names for names in alike.values() if any(run.name in names and _made(run, result) for run in runs)]
+    return f"{method}, {length}" + (f" ({mine[0][0]})" if mine and len(alike) > 1 else "")
+
+
+def _made(run: PretrainingRun, result: Result) -> bool:
+    """Whether a checkpoint is this run's: by the folder it was written in, or by where it lies."""
+    folder = str(run.folder)
+    return str(result.pretraining.get("run")) == folder or result.checkpoint.startswith(f"{folder}/")
+
+
+def _rows(key: tuple[str, str, str, str], recipe: str, random: list[Result], pretrained: list[Result]) -> list[Row]:
+    task, dataset, protocol, arch = key
+    metrics = dict.fromkeys(name for result in [*pretrained, *random] for name in result.metrics)
+    remarks = _remarks(random, pretrained)
+    return [
+        Row(
+            task,
+            dataset,
+            protocol,
+            arch,
+            recipe,
+            metric,
+            _summary(random, metric),
+            _summary(pretrained, metric),
+            remarks + _absent([*random, *pretrained], metric),
+        )
+        for metric in metrics
+    ]
+
+
+def _summary(found: list[Result], metric: str) -> Summary | None:
+    values = tuple(float(result.metrics[metric]) for result in found if finite(result.metrics.get(metric)))
+    return Summary(values) if values else None
+
+
+def _absent(found: list[Result], metric: str) -> tuple[str, ...]:
+    absent = sum(not finite(result.metrics.get(metric)) for result in found)
+    return (f"{metric} is missing or not a number in {absent} of {len(found)} results",) if absent else ()
+
+
+def _remarks(random: list[Result], pretrained: list[Result]) -> tuple[str, ...]:
+    remarks = []
+    for name, side in (("random", random), ("pretrained", pretrained)):
+        hashes = {result.checkpoint_sha256 for result in side}
+        if len(side) > 1 and len(hashes) == 1 and "" not in hashes:
+            remarks.append(f"the {len(side)} {name} results share one checkpoint: ± is the evaluation's spread alone")
+    everything = [*random, *pretrained]
+    for what in ("counts", "settings"):
+        tables = [_flat(getattr(result, what)) for result in everything]
+        keys = sorted({key for table in tables for key in table} - MAY_DIFFER)
+        differing = [key for key in keys if len({table.get(key) for table in tables}) > 1]
+        if differing:
+            remarks.append(f"{what} differ between these results: {', '.join(differing)}")
+    return tuple(remarks)
+
+
+def _flat(table: dict[str, Any]) -> dict[str, str]:
+    """Settings by name; of a whole configuration in one string (detectron2's), every line of it by its key."""
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        lines = str(value).splitlines()
+        if len(lines) < 2:
+            flat[key] = repr(value)
+            continue
+        section = ""
+        for line in lines:
+            name, _, text = line.partition(":")
+            section = name if not line.startswith((" ", "-")) else section
+            flat[section if name == section else f"{section}.{name.strip()}"] = text.strip()
+    return flat
