@@ -1,0 +1,123 @@
+"""The one-way arrows between the rooms, read from the source: imports inside functions count like all others."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("pretrain", "transfer", "tools")
+# what each of the lower modules may import from this repository; the rest of pretrain is held by the other tests
+ALLOWED = {
+    "pretrain.errors": set(),
+    "pretrain.files": {"pretrain.errors"},
+    "pretrain.config": {"pretrain.errors"},
+    "pretrain.comm": {"pretrain.errors"},
+    "pretrain.gradients": set(),
+    "pretrain.memory": {"pretrain.comm", "pretrain.errors"},
+    "pretrain.methods": {"pretrain.gradients", "pretrain.memory", "pretrain.errors"},
+    "pretrain.objective": {"pretrain.methods"},
+}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {name_of(path): path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+
+
+def dotted(node):
+    """a.b.c as a string, '' for anything that is not a chain of names."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def mentioned(source):
+    """Every module that a source imports, however late, and every chain such as torch.distributed that it follows."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide an arrow"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            found.add(dotted(node))
+        elif isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in ("import_module", "__import__"):
+            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return found
+
+
+def inside(name, package):
+    return name == package or name.startswith(f"{package}.")
+
+
+def ours(name):
+    """The modules of this repository that a module imports, without the packages that hold them."""
+    return {other for other in mentioned(SOURCES[name]) & set(SOURCES) if other not in ROOMS and other != name}
+
+
+def users_of(package):
+    return {name for name, source in SOURCES.items() if any(inside(other, package) for other in mentioned(source))}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import detectron2.layers",
+        "def f():\n    from detectron2 import layers",
+        "import importlib\nimportlib.import_module('detectron2.layers')",
+        "if 1:\n    __import__('detectron2.layers')",
+    ],
+)
+def test_every_way_of_importing_is_seen(source):
+    assert "detectron2.layers" in mentioned(source)
+
+
+def test_an_attribute_chain_counts_as_naming_a_module():
+    assert "torch.distributed" in mentioned("import torch\ntorch.distributed.get_rank()")
+
+
+@pytest.mark.parametrize("package", ["transfer", "detectron2", "submitit", "tools"])
+def test_pretrain_stands_alone(package):
+    assert not {name for name in users_of(package) if inside(name, "pretrain")}
+
+
+def test_nobody_imports_the_tools():
+    assert all(inside(name, "tools") for name in users_of("tools"))
+
+
+def test_submitit_stays_in_the_tools():
+    assert all(inside(name, "tools") for name in users_of("submitit"))
+
+
+def test_detectron2_stays_in_its_room():
+    outside = {name for name in users_of("detectron2") if not inside(name, "transfer.detection")}
+    assert outside == set()
+    assert users_of("detectron2"), "the room that knows detectron2 is gone, or this test no longer sees it"
+
+
+def test_only_the_tools_open_the_detection_room():
+    callers = users_of("transfer.detection")
+    assert all(inside(name, "transfer.detection") or inside(name, "tools") for name in callers)
+
+
+def test_only_comm_names_torch_distributed():
+    assert users_of("torch.distributed") == {"pretrain.comm"}
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_the_lower_modules_import_no_more_than_is_drawn(name):
+    assert ours(name) <= ALLOWED[name]
+
+
+def test_no_module_imports_in_a_circle():
+    assert list(TopologicalSorter({name: ours(name) for name in SOURCES}).static_order())
+
+
+def test_only_the_tools_start_training():
+    assert all(inside(name, "tools") for name in users_of("pretrain.train"))
