@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -182,7 +183,6 @@ def submit(cluster: str, request: Request, task: Task, logs: Path) -> submitit.J
     """
     from submitit import LocalExecutor, SlurmExecutor
     from submitit.core.utils import FailedJobError
-    from submitit.helpers import clean_env
 
     logs.mkdir(parents=True, exist_ok=True)
     if cluster == "local":
@@ -198,13 +198,28 @@ def submit(cluster: str, request: Request, task: Task, logs: Path) -> submitit.J
     executor = SlurmExecutor(logs, python=_python())
     executor.update_parameters(**slurm_parameters(request))
     try:
-        with clean_env():  # a launcher that runs inside a job must not hand that job's settings on
+        with _outside_of_any_job():
             return executor.submit(task)
     except FailedJobError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"SLURM refused the job ({reason}): mend that, or add `--cluster local` to run here."
         ) from error
+
+
+@contextlib.contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Hide a surrounding job's variables, which sbatch would take for wishes; SLURM_CONF only says where SLURM is."""
+    hidden = {}
+    if "SLURM_JOB_ID" in os.environ:
+        names = [
+            name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_")) and name != "SLURM_CONF"
+        ]
+        hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def log_file(logs: Path, job_id: str, rank: int | str) -> Path:

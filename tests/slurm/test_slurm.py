@@ -1,0 +1,82 @@
+"""The launcher on a real SLURM of two nodes: it forms one group, ends with a failing rank, and tells refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools import cluster, prepare_data
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = """
+data: {workers: 0}
+views: {size: 32}
+model: {arch: resnet18, projector_depth: 2, projector_width: 32}
+method: {balance: 1.6}
+optim: {epochs: 2, warmup_epochs: 0, batch_size: 8, target_momentum: 0.9}
+run: {device: cpu, precision: fp32, threads: 1}
+"""
+ONE_FAILS = """
+import os, sys, time
+print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], os.environ["MASTER_ADDR"], flush=True)
+if os.environ["RANK"] == "1":
+    sys.exit("error: this one fails")
+time.sleep(600)
+"""
+
+
+def _launch(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(REPOSITORY / "tools/launch.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
+    prepare_data.main(["synthetic", str(tmp_path / "data"), "--train", "16", "--val", "8", "--scenes", "1"])
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    arguments = ["pretrain", "--nodes", "2", "--tasks", "1", "--gpus", "0", "--time", "10m", "--run-dir", "run"]
+    arguments += ["--wait", "--config", "tiny.yaml", f"data.root={tmp_path / 'data/classes/train'}"]
+    done = _launch(*arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 x cpu" in done.stdout
+    run = tmp_path / "run"
+    job = json.loads((run / "job.json").read_text())
+    assert job["cluster"] == "slurm" and job["nodes"] == 2 and Path(job["log_of_rank_0"]).is_file()
+    exits = [json.loads(path.read_text()) for path in sorted((run / "jobs").glob("*_exit.json"))]
+    assert [(ended["rank"], ended["code"]) for ended in exits] == [(0, 0), (1, 0)]
+    assert (run / "export/trunk.pth").is_file()
+    promised = _launch(*arguments, "--dry-run", folder=tmp_path).stdout
+    submitted = next((run / "jobs").glob("*_submission.sh")).read_text()
+    assert submitted.strip() in promised
+
+
+def test_a_failing_rank_ends_the_job_and_is_named(slurm: Path, tmp_path: Path) -> None:
+    """Without accounting, and while rank 0 would have slept for ten minutes."""
+    request = cluster.Request("fails", nodes=2, minutes=10)
+    task = cluster.Task((sys.executable, "-c", ONE_FAILS), str(tmp_path), {})
+    started = time.monotonic()
+    job = cluster.submit("slurm", request, task, tmp_path / "jobs")
+    exits = cluster.wait(job, "slurm", 2, tmp_path / "jobs")
+    assert time.monotonic() - started < 60
+    code, sentence = cluster.failure(exits, job.job_id, 2, tmp_path / "jobs")
+    assert code == 1 and sentence.startswith("rank 1 of 2") and "this one fails" in sentence
+    assert "rank 0 of 2 127.0.0.1" in cluster.log_file(tmp_path / "jobs", job.job_id, 0).read_text()
+
+
+def test_a_cancelled_job_is_a_failure_and_not_a_wait_for_ever(slurm: Path, tmp_path: Path) -> None:
+    task = cluster.Task((sys.executable, "-c", "import time; time.sleep(600)"), str(tmp_path), {})
+    job = cluster.submit("slurm", cluster.Request("cancelled", minutes=10), task, tmp_path / "jobs")
+    subprocess.run(["scancel", job.job_id], check=True)
+    exits = cluster.wait(job, "slurm", 1, tmp_path / "jobs")
+    assert cluster.failure(exits, job.job_id, 1, tmp_path / "jobs") is not None
+
+
+@pytest.mark.parametrize("option", ["--partition=nowhere", "--slurm=nosuchoption=1"])
+def test_what_slurm_refuses_is_told_in_one_sentence(slurm: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "images").mkdir()
+    done = _launch(option, "--gpus", "0", "data.root=images", "--time", "10m", folder=tmp_path)
+    assert done.returncode == 2 and "error: SLURM refused the job" in done.stderr and "--cluster local" in done.stderr
