@@ -153,11 +153,13 @@ def _is_ours(content: bytes) -> bool:
 
 def _check_values(path: Path, result: Result) -> None:
     """`load` checks the keys; a report also counts on these values' types."""
-    numbers = isinstance(result.metrics, dict) and all(
-        value is None or isinstance(value, int | float) for value in result.metrics.values()
-    )
-    tables = (result.counts, result.pretraining, result.settings, result.artefacts)
-    if not numbers or not all(isinstance(table, dict) for table in tables):
+    kinds = {
+        str: (result.protocol, result.dataset, result.arch, result.checkpoint, result.checkpoint_sha256, result.date),
+        dict: (result.metrics, result.counts, result.pretraining, result.settings, result.artefacts),
+        (int, float): (result.seed, result.seconds),
+    }
+    fitting = all(isinstance(value, kind) for kind, values in kinds.items() for value in values)
+    if not fitting or not all(value is None or isinstance(value, int | float) for value in result.metrics.values()):
         raise UserError(f"{path} holds values of the wrong type: run that evaluation again.")
 
 
@@ -191,7 +193,8 @@ def _lines(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
         except (ValueError, TypeError, KeyError, OverflowError):
             damaged += bool(text.strip())
             continue
-        steps[step] = steps.get(step, {}) | {key: value for key, value in line.items() if value is not None}
+        newer = {key: value for key, value in line.items() if value is not None}
+        steps[step] = steps.get(step, {}) | newer | {"step": step}
     return tuple(steps[step] for step in sorted(steps)), damaged
 
 

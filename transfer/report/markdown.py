@@ -68,12 +68,18 @@ def _table(block: Table, _: Path) -> str:
 
 
 def _figures(block: Figures, out: Path) -> str:
-    parts = []
+    """Every picture over its caption; rows of several as rows of a table, so that they stay side by side."""
+    shown = []
     for figure in block.figures:
         name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in figure.key) + ".png"
         figure.picture.as_png(out / "figures" / name)
-        parts.append(f"![{_inline(figure.alt)}](figures/{name})\n\n{_inline(figure.caption)}")
-    return "\n\n".join(parts)
+        shown.append((f"![{_inline(figure.alt)}](figures/{name})", _inline(figure.caption)))
+    if block.columns == 1:
+        return "\n\n".join(f"{image}\n\n{caption}" for image, caption in shown)
+    blank = "|" + "  |" * block.columns + "\n|" + " --- |" * block.columns
+    rows = [shown[first : first + block.columns] for first in range(0, len(shown), block.columns)]
+    lines = ["| " + " | ".join(f"{image}<br>{caption}" for image, caption in row) + " |" for row in rows]
+    return "\n".join([blank, *lines])
 
 
 def _inline(text: str) -> str:

@@ -97,7 +97,7 @@ tbody th{font-weight:600}.number{text-align:right!important;white-space:nowrap}.
 .wide table{width:max-content;min-width:100%}.wide td{max-width:320px}
 .pictures{display:grid;gap:24px;margin:8px 0 20px}
 .pictures figure{margin:0;min-width:0}
-.pictures img{display:block;max-width:100%;height:auto;border-radius:8px;border:1px solid var(--line);
+.pictures img{display:block;width:100%;max-width:960px;height:auto;border-radius:8px;border:1px solid var(--line);
   background:var(--panel)}
 .pictures figcaption{color:var(--soft);font-size:.85rem;margin-top:8px;overflow-wrap:anywhere}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--line);color:var(--soft);font-size:.85rem}
