@@ -1,0 +1,227 @@
+"""Run all stages of one YAML in order: python tools/launch.py pipeline --config configs/demo.yaml [out=DIR] [...].
+
+A pipeline is `variables:` (plain values, which `variable=value` on the command line replaces; `out` is required) and
+`stages:`, a list of
+  name      of the stage, unique after expansion; its log is OUT/logs/NAME.log
+  tool      a file in tools/, without .py
+  args      its arguments, a list of strings, each split into words as a shell does
+  for       optional: {variable: [values]}; the stage is run for every combination
+  parallel  optional: how many of these run at the same time (default 1)
+  nodes, tasks, gpus   optional: resources of the job; more than one task goes through tools/launch.py
+In name and args `${variable}` is replaced. Every command is printed before it runs, and can be copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import itertools
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pretrain.errors import UserError
+from tools import stages
+from tools.cluster import require_slurm
+from tools.plan import TOOLS
+
+FOLDER = Path(__file__).resolve().parent
+STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "nodes", "tasks", "gpus")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of `stages:`, expanded: commands that may run at the same time, `parallel` of them."""
+
+    commands: tuple[stages.Command, ...]
+    parallel: int
+    tasks: int
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known := list(known), 1, 0)
+    return f"did you mean '{near[0]}'?" if near else "there are none."
+
+
+def _text(value: Any, where: str) -> str:
+    """A plain value as it is spelled on a command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise UserError(
+        f"{where} is {type(value).__name__}: write one plain value (quote it where YAML reads more into it)."
+    )
+
+
+def substitute(text: str, variables: dict[str, str], where: str) -> str:
+    """Replace every `${name}`; a name that is not among `variables` is a UserError."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            raise UserError(f"{where}: there is no variable '{match[1]}'; {_nearest(match[1], variables)}")
+        return variables[match[1]]
+
+    return re.sub(r"\$\{([^}]*)\}", value, text)
+
+
+def read_variables(tree: dict[str, Any], overrides: list[str], where: str) -> dict[str, str]:
+    """`variables:` with those of the command line in place; each may use the ones above it."""
+    written = tree.get("variables") or {}
+    if not isinstance(written, dict):
+        raise UserError(f"{where}: 'variables' has to be a mapping of names to plain values.")
+    values = {str(name): _text(value, f"{where}: variable '{name}'") for name, value in written.items()}
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"'{override}' is not of the form variable=value.")
+        if name not in values:
+            raise UserError(f"{where}: there is no variable '{name}'; {_nearest(name, values)}")
+        values[name] = value
+    known: dict[str, str] = {}
+    for name, value in values.items():
+        known[name] = substitute(value, known, f"{where}: variable '{name}'")
+    if not known.get("out"):
+        raise UserError(f"{where}: 'variables' lacks 'out', the folder of everything that the pipeline writes.")
+    return known
+
+
+def read_stage(entry: Any, variables: dict[str, str], where: str, cluster: str) -> Stage:
+    """One entry of `stages:` as commands, in the order of its `for`.
+
+    Raises:
+        UserError: an unknown key, tool or variable, a value of the wrong kind, or a --config that is no file.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise UserError(f"{where}: each entry of 'stages' needs a 'name', and this has none: {entry!r:.80}.")
+    where = f"{where}, stage '{entry['name']}'"
+    for key in entry:
+        if key not in STAGE_KEYS:
+            raise UserError(f"{where}: there is no key '{key}'; {_nearest(str(key), STAGE_KEYS)}")
+    tool, tools = str(entry.get("tool")), sorted(tool.file for tool in TOOLS.values())
+    if tool not in tools:
+        raise UserError(f"{where}: there is no tool '{tool}'; {_nearest(tool, tools)}")
+    words = _words(entry.get("args", []), where)
+    counts = {key: _count(entry[key], key, where) for key in ("nodes", "tasks", "gpus") if key in entry}
+    if cluster == "local" and counts.get("nodes", 1) > 1:
+        raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster slurm; here use 'tasks'.")
+    loops = _loops(entry.get("for"), variables, where)
+    commands = []
+    for values in itertools.product(*loops.values()):
+        known = variables | dict(zip(loops, values, strict=True))
+        name = substitute(entry["name"], known, where)
+        if not re.fullmatch(r"[\w.+=-]+", name):
+            raise UserError(f"{where}: its name '{name}' names a log file: use letters, digits and . _ + = - only.")
+        arguments = [substitute(word, known, where) for word in words]
+        _check_config(arguments, where)
+        logs = Path(known["out"]) / "logs"
+        command = _command(tool, arguments, counts, cluster, logs / "launch" / name)
+        commands.append(stages.Command(name, command, logs / f"{name}.log"))
+    parallel = min(_count(entry.get("parallel", 1), "parallel", where), len(commands))
+    return Stage(tuple(commands), parallel, counts.get("tasks", 1))
+
+
+def _words(args: Any, where: str) -> list[str]:
+    if not isinstance(args, list):
+        raise UserError(f"{where}: 'args' has to be a list of strings, each split into words as a shell does.")
+    return [word for argument in args for word in shlex.split(_text(argument, f"{where}: an argument"))]
+
+
+def _count(value: Any, key: str, where: str) -> int:
+    least = 0 if key == "gpus" else 1
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{where}: '{key}' is {value!r} and has to be a whole number from {least} up.")
+    return value
+
+
+def _loops(written: Any, variables: dict[str, str], where: str) -> dict[str, list[str]]:
+    if not isinstance(written or {}, dict):
+        raise UserError(f"{where}: 'for' has to map variables to lists, such as {{seed: [0, 1, 2]}}.")
+    loops = {}
+    for name, values in (written or {}).items():
+        if name in variables:
+            raise UserError(f"{where}: 'for' uses '{name}', which 'variables' defines already: rename one of them.")
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{where}: 'for' needs a list of at least one value for '{name}'.")
+        loops[str(name)] = [_text(value, f"{where}: a value of '{name}'") for value in values]
+    return loops
+
+
+def _check_config(arguments: list[str], where: str) -> None:
+    for index, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        path = value if equals else "".join(arguments[index + 1 : index + 2])
+        if option == "--config" and not Path(path).is_file():
+            raise UserError(f"{where}: --config '{path}' is not a file (looked for in {Path.cwd()}).")
+
+
+def _command(tool: str, arguments: list[str], counts: dict[str, int], cluster: str, run_dir: Path) -> tuple[str, ...]:
+    """The words that a user would type: the tool itself, or the launcher for SLURM, several tasks or chosen GPUs."""
+    python = sys.executable
+    if Path(python).is_relative_to(Path.cwd()):
+        python = os.path.relpath(python)  # shorter to read
+    if cluster == "local" and counts.get("tasks", 1) == 1 and "gpus" not in counts:
+        return (python, os.path.relpath(FOLDER / f"{tool}.py"), *arguments)
+    subcommand = next(name for name, entry in TOOLS.items() if entry.file == tool)
+    options = [f"--cluster={cluster}", "--wait", *(f"--{key}={value}" for key, value in counts.items())]
+    if tool != "pretrain":  # whose run_dir is among its arguments
+        options.append(f"--run-dir={run_dir}")
+    return (python, os.path.relpath(FOLDER / "launch.py"), subcommand, *options, "--", *arguments)
+
+
+def read(path: Path, overrides: list[str], cluster: str) -> list[Stage]:
+    """All stages of the YAML at `path`, checked.
+
+    Raises:
+        UserError: anything that can be known to be wrong before the first stage runs.
+    """
+    if not path.is_file():
+        raise UserError(f"--config {path} is not a file: give a pipeline such as configs/demo.yaml.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list) or not tree["stages"]:
+        raise UserError(f"{path} has no list 'stages': it is no pipeline (see tools/launch.py pipeline --help).")
+    for key in tree:
+        if key not in ("variables", "stages"):
+            raise UserError(f"{path}: there is no key '{key}'; {_nearest(str(key), ('variables', 'stages'))}")
+    variables = read_variables(tree, overrides, str(path))
+    found = [read_stage(entry, variables, str(path), cluster) for entry in tree["stages"]]
+    names = [command.name for stage in found for command in stage.commands]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: two commands are named '{name}': put the variables of 'for' into the name.")
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read, check, then print (--dry-run) or run the stages."""
+    parser = argparse.ArgumentParser(
+        prog="launch.py pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, type=Path, help="the pipeline's YAML")
+    parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm", help="SLURM (default) or here")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the commands only")
+    parser.add_argument("overrides", nargs="*", metavar="variable=value", help="replace a value of 'variables'")
+    args = parser.parse_args(argv)
+    found = read(args.config, args.overrides, args.cluster)
+    if args.dry_run:
+        for stage in found:
+            for command in stage.commands:
+                print(shlex.join(command.words))
+        return
+    if args.cluster == "slurm":
+        require_slurm()
+    total, done = sum(len(stage.commands) for stage in found), 0
+    for stage in found:
+        stages.run(stage.commands, stage.parallel, stage.tasks, done, total)
+        done += len(stage.commands)
+    print(found[-1].commands[-1].log.read_text(), end="")

@@ -1,0 +1,116 @@
+"""Running the commands of a pipeline's stage: at the same time, each with its log, until all ended or one failed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command line and the file that gets all its output."""
+
+    name: str
+    words: tuple[str, ...]
+    log: Path
+
+
+@dataclass
+class _Running:
+    command: Command
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int) -> None:
+    """Run `commands`, `parallel` at a time; leaves the tool with the exit code of the first that fails.
+
+    tasks: processes of each command, for a fair share of the cores. done, total: for the count that is printed.
+    Whatever ends this function, none of the commands goes on.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (parallel * tasks)))}
+    signal.signal(signal.SIGTERM, _leave)  # so that the commands are ended with us
+    waiting, running = list(commands), []
+    try:
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                running.append(_start(waiting.pop(0), environment))
+            time.sleep(0.1)
+            for entry in [entry for entry in running if entry.process.poll() is not None]:
+                running.remove(entry)
+                done += 1
+                _tell_end(entry, done, total)
+            _tell_progress(running, done, total)
+    finally:
+        for entry in running:
+            entry.process.terminate()
+        for entry in running:
+            _end(entry.process)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _start(command: Command, environment: dict[str, str]) -> _Running:
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    _clear_line()
+    print(f"{shlex.join(command.words)} > {shlex.quote(str(command.log))} 2>&1", flush=True)
+    with open(command.log, "wb") as log:
+        process = subprocess.Popen(
+            command.words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
+    return _Running(command, process, time.monotonic())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(20)  # the launcher gives its tasks ten seconds
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tell_end(entry: _Running, done: int, total: int) -> None:
+    """One line for a command that ended well; for another its last lines, one sentence, and the end of the tool."""
+    code = entry.process.returncode
+    _clear_line()
+    if code == 0:
+        print(f"[{done}/{total}] {entry.command.name}: {time.monotonic() - entry.started:.0f} s", flush=True)
+        return
+    for line in _last_lines(entry.command.log, 10):
+        print(f"  | {line}", file=sys.stderr)
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    print(f"error: stage '{entry.command.name}' {how}; its log: {entry.command.log}", file=sys.stderr)
+    sys.exit(128 - code if code < 0 else code)
+
+
+def _tell_progress(running: list[_Running], done: int, total: int) -> None:
+    """On a terminal, one line that is written over: how far, what runs, and the last that it said."""
+    if not running or not sys.stdout.isatty():
+        return
+    entry = running[int(time.monotonic() / 3) % len(running)]
+    said = (_last_lines(entry.command.log, 1) or [""])[-1]
+    line = f"[{done}/{total}] {entry.command.name} {time.monotonic() - entry.started:.0f} s: {said}"
+    print(f"\r\033[K{line[: os.get_terminal_size().columns - 1]}", end="", flush=True)
+
+
+def _clear_line() -> None:
+    if sys.stdout.isatty():
+        print("\r\033[K", end="")
+
+
+def _last_lines(log: Path, count: int) -> list[str]:
+    """The last non-empty lines of a log that may be long; a progress bar's overwritten line counts as its newest."""
+    with open(log, "rb") as handle:
+        handle.seek(max(0, log.stat().st_size - 20_000))
+        text = handle.read().decode(errors="replace")
+    return [line.rsplit("\r", 1)[-1] for line in text.splitlines() if line.strip()][-count:]
