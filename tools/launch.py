@@ -140,7 +140,6 @@ def run(launch: Launch, wait: bool) -> int:
     if launch.cluster == "slurm":
         cluster.require_slurm()
     _open_run_dir(launch)
-    signal.signal(signal.SIGTERM, _leave)  # so that tasks of this machine are ended with us
     task = cluster.Task(launch.command, str(Path.cwd()), launch.environment)
     job = cluster.submit(launch.cluster, launch.request, task, launch.logs)
     _record(launch, job.job_id)
@@ -174,4 +173,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT):  # unwind, so that whatever we started on this machine ends with us
+        signal.signal(number, _leave)
     run_tool(main)

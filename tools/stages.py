@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total
     Whatever ends this function, none of the commands goes on.
     """
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (parallel * tasks)))}
-    signal.signal(signal.SIGTERM, _leave)  # so that the commands are ended with us
     waiting, running = list(commands), []
     try:
         while waiting or running:
@@ -54,10 +52,6 @@ def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total
             entry.process.terminate()
         for entry in running:
             _end(entry.process)
-
-
-def _leave(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def _start(command: Command, environment: dict[str, str]) -> _Running:
