@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -33,10 +33,11 @@ class Probe:
 
     def scores(self, rows: torch.Tensor) -> torch.Tensor:
         """(n, D) rows to (n, classes) class scores, on the CPU."""
-        parts = [self._standardised(part) @ self.weight.T + self.bias for part in rows.split(CHUNK)]
+        parts = [self.standardised(part) @ self.weight.T + self.bias for part in rows.split(CHUNK)]
         return torch.cat([part.cpu() for part in parts])
 
-    def _standardised(self, rows: torch.Tensor) -> torch.Tensor:
+    def standardised(self, rows: torch.Tensor) -> torch.Tensor:
+        """(rows - mean) / std in float64."""
         return (rows.to(self.weight) - self.mean) / self.std
 
 
@@ -51,7 +52,7 @@ def objective(
     value = weight_decay / 2 * probe.weight.square().sum()
     weight_gradient, bias_gradient = weight_decay * probe.weight, torch.zeros_like(probe.bias)
     for part, target in zip(rows.split(CHUNK), labels.split(CHUNK), strict=True):
-        standardised = probe._standardised(part)
+        standardised = probe.standardised(part)
         log_probability = functional.log_softmax(standardised @ probe.weight.T + probe.bias, dim=1)
         value = value - log_probability.gather(1, target[:, None]).sum() / len(rows)
         error = log_probability.exp()
@@ -67,19 +68,20 @@ def fit(
 ) -> Probe:
     """The minimiser of `objective` (strictly convex but for a shift of all biases), by L-BFGS in float64.
 
+    L-BFGS works on V with weight = V P, where P is the inverse square root of the Hessian at zero weights (up to the
+    coupling of classes): the same minimum in a tenth of the iterations, as features are strongly correlated.
+
     Args: rows (n, D) of any float type, labels (n,); standardised with the mean and standard deviation of `rows`, a
     constant column staying 0. start: a fit on the same rows to begin from, zeros without.
     """
-    double = {"dtype": torch.float64, "device": rows.device}
-    mean = rows.mean(0, dtype=torch.float64)
-    variance = sum((part.double() - mean).square().sum(0) for part in rows.split(CHUNK)) / len(rows)
-    std = variance.sqrt()
-    std = torch.where(std > 1e-6 * std.max(), std, 1.0)
-    weight = torch.zeros(classes, rows.shape[1], **double) if start is None else start.weight.clone()
-    bias = torch.zeros(classes, **double) if start is None else start.bias.clone()
-    probe = Probe(weight, bias, mean, std, float("nan"))
+    probe = _standardiser(rows, classes) if start is None else start
+    weight, bias = probe.weight.clone(), probe.bias.clone()
+    curvature, axes = torch.linalg.eigh(_correlation(probe, rows))
+    curvature = curvature.clamp(min=0) * (classes - 1) / classes**2 + weight_decay
+    inverse_root, root = (axes * curvature**power @ axes.T for power in (-0.5, 0.5))
+    variable = weight @ root
     optimizer = torch.optim.LBFGS(
-        [weight, bias],
+        [variable, bias],
         max_iter=ITERATIONS,
         history_size=20,
         tolerance_grad=TOLERANCE,
@@ -88,13 +90,29 @@ def fit(
     )
 
     def closure() -> torch.Tensor:
-        value, weight.grad, bias.grad = objective(probe, rows, labels, weight_decay)
+        at = replace(probe, weight=variable @ inverse_root, bias=bias)
+        value, weight_gradient, bias.grad = objective(at, rows, labels, weight_decay)
+        variable.grad = weight_gradient @ inverse_root
         return value
 
     optimizer.step(closure)
-    closure()
-    residual = max(weight.grad.abs().max().item(), bias.grad.abs().max().item())
-    return Probe(weight.detach(), bias.detach(), mean, std, residual)
+    found = replace(probe, weight=variable @ inverse_root, bias=bias)
+    _, *gradients = objective(found, rows, labels, weight_decay)
+    return replace(found, residual=max(gradient.abs().max().item() for gradient in gradients))
+
+
+def _standardiser(rows: torch.Tensor, classes: int) -> Probe:
+    """A probe that knows the rows' mean and standard deviation, with zero weights."""
+    mean = rows.mean(0, dtype=torch.float64)
+    std = (sum((part.double() - mean).square().sum(0) for part in rows.split(CHUNK)) / len(rows)).sqrt()
+    std = torch.where(std > 1e-6 * std.max(), std, 1.0)
+    return Probe(mean.new_zeros(classes, len(mean)), mean.new_zeros(classes), mean, std, float("nan"))
+
+
+def _correlation(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
+    """(D, D) correlation matrix of the rows in float64."""
+    parts = (probe.standardised(part) for part in rows.split(CHUNK))
+    return sum(part.T @ part for part in parts) / len(rows)
 
 
 def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
