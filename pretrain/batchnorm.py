@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from fvcore.nn.distributed import differentiable_all_reduce
 from torch import nn
 
 from pretrain import comm
@@ -22,6 +21,8 @@ class CrossRankBatchNorm(nn.BatchNorm2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(input)
+        from fvcore.nn.distributed import differentiable_all_reduce  # here, for its import warns on newer torch
+
         values = input.to(torch.promote_types(input.dtype, torch.float32))
         axes = [axis for axis in range(values.dim()) if axis != 1]
         moments = torch.stack([values.mean(axes), values.square().mean(axes)])
@@ -54,5 +55,3 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
         else:
             synchronise(child, device)
     return module
-
-

@@ -30,9 +30,7 @@ def save(run_dir: Path, step: int, parts: Mapping[str, Any], config: Mapping[str
     return path
 
 
-def resume(
-    run_dir: Path, parts: Mapping[str, Any], config: Mapping[str, Any], tell: Callable[[str], None]
-) -> int:
+def resume(run_dir: Path, parts: Mapping[str, Any], config: Mapping[str, Any], tell: Callable[[str], None]) -> int:
     """Load the newest checkpoint that can be read into `parts`; the number of steps done, 0 where there is none.
 
     A damaged checkpoint is told of and passed over for the one before it.

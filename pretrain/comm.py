@@ -21,7 +21,9 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
-        raise UserError(f"WORLD_SIZE is set but {', '.join(missing)} is not: start through torchrun or tools/launch.py.")
+        raise UserError(
+            f"WORLD_SIZE is set but {', '.join(missing)} is not: start through torchrun or tools/launch.py."
+        )
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
 

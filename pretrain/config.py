@@ -126,24 +126,30 @@ def _merge(config: Any, update: Any, where: str, schema: type) -> Any:
     try:
         return OmegaConf.merge(config, update)
     except ConfigKeyError as error:
-        valid = list(_flat(OmegaConf.to_container(OmegaConf.structured(schema))))
-        wrong = str(error.full_key)
-        near = difflib.get_close_matches(wrong, valid, 1, 0) + difflib.get_close_matches(
-            wrong.split(".")[-1], [name.split(".")[-1] for name in valid], 1, 0.6
-        )
-        same_last = [name for name in valid if near and name.split(".")[-1] == near[-1]]
-        nearest = same_last[0] if same_last else near[0]
+        valid = _names(OmegaConf.structured(schema))
+        wrong = next((name for name in _names(update) if name not in valid), str(error.full_key))
+        nearest = max(valid, key=lambda name: max(_likeness(wrong, name), _likeness(_last(wrong), _last(name))))
         raise UserError(f"{where}: there is no option '{wrong}'; did you mean '{nearest}'?") from error
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{where}: option '{error.full_key}' has the wrong type: {reason}.") from error
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def _names(config: Any, prefix: str = "") -> list[str]:
+    """Dotted names of all leaves."""
+    names = []
+    for key in config:
+        child = config._get_node(key)
+        names += _names(child, f"{prefix}{key}.") if OmegaConf.is_dict(child) else [f"{prefix}{key}"]
+    return names
+
+
+def _likeness(first: str, second: str) -> float:
+    return difflib.SequenceMatcher(None, first, second).ratio()
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def dump(config: Any) -> str:

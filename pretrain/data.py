@@ -1,4 +1,4 @@
-"""Images on disk: class folders, a flat unlabelled folder, or a list of names; and the order in which steps see them."""
+"""Images on disk, as class folders or one flat unlabelled folder, and the order in which steps see them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path}: {error}") from error
+        raise UnreadableImage(f"{path} ({type(error).__name__})") from error
 
 
 def _key(*numbers: int) -> int:

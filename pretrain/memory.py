@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -41,7 +43,10 @@ class FeatureCorrelation(nn.Module):
         """RankMe (Garrido et al., 2023): exp of the entropy of the rows' normalised singular values, from 1 to C.
 
         The singular values of the remembered rows are the square roots of F's eigenvalues. Costs an eigh of (C, C).
+        NaN where F is not finite.
         """
+        if not self.corr.isfinite().all():
+            return math.nan
         singular = torch.linalg.eigvalsh(self.corr.double()).clamp_min(0).sqrt()
         share = singular / singular.sum().clamp_min(torch.finfo(torch.float64).tiny)
         return torch.special.entr(share).sum().exp().item()

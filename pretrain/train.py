@@ -75,9 +75,7 @@ def run(cfg: config.Config, source: ImageSource, sampler: StepSampler, learner: 
         f"{len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on {comm.world_size()} x "
         f"{learner.device}; balance / width = {cfg.method.balance / cfg.model.projector_width:.3g}"
     )
-    with Monitor(
-        run_dir, learner.device, start, steps, cfg.optim.batch_size, per_epoch, cfg.run.log_every
-    ) as monitor:
+    with Monitor(run_dir, learner.device, start, steps, cfg.optim.batch_size, per_epoch, cfg.run.log_every) as monitor:
         for done, (images, unreadable) in enumerate(monitor.timed(make_loader(cfg, source, sampler)), start + 1):
             monitor.skipped(unreadable)
             if done == 1 and comm.rank() == 0:
@@ -99,8 +97,8 @@ def step(learner: Learner, images: torch.Tensor, where: float) -> tuple[dict[str
     for group in learner.optimizer.param_groups:
         group["lr"] = lr
     learner.model.update_target(momentum)
-    views = normalise(images.to(learner.device, non_blocking=True))
-    with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype != torch.float32):
+    views = normalise(images.to(learner.device, non_blocking=True)).to(torch.promote_types(learner.dtype, torch.float32))
+    with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
         with torch.no_grad():
             targets = learner.model.target(views)
         online = learner.branch(views)

@@ -104,7 +104,9 @@ def test_reported_terms_are_the_cosines_they_are_said_to_be():
     form = build("unigrad", width=6, balance=2.5, rho=0.9).double()
     online, targets = unit(2, 4, 6, seed=3), unit(2, 4, 6, seed=4)
     terms = objective(form, online, targets)
-    cosine = (torch.cosine_similarity(online[0], targets[1]) + torch.cosine_similarity(online[1], targets[0])).mean() / 2
+    cosine = (
+        torch.cosine_similarity(online[0], targets[1]) + torch.cosine_similarity(online[1], targets[0])
+    ).mean() / 2
     squared = (online.flatten(0, 1) @ targets.flatten(0, 1).T).square().mean()
     torch.testing.assert_close(-terms["positive"], cosine)
     torch.testing.assert_close(terms["negative"] / 2.5, squared)

@@ -1,7 +1,7 @@
-"""Pretrain a trunk: python tools/pretrain.py --config configs/pretrain/unigrad_r50_100ep.yaml data.root=IMAGES run_dir=RUN.
+"""Pretrain a trunk: python tools/pretrain.py --config configs/pretrain/unigrad_r50_100ep.yaml data.root=D run_dir=R.
 
-Alone it uses one process; under `torchrun --nproc-per-node N` or `tools/launch.py` it uses all of theirs. Starting again
-with the same run_dir goes on from its newest checkpoint.
+Alone it uses one process; under `torchrun --nproc-per-node N` or `tools/launch.py` it uses all of theirs. Starting
+again with the same run_dir goes on from its newest checkpoint.
 """
 
 from __future__ import annotations
