@@ -11,8 +11,10 @@ from transfer.report.found import Downstream, PretrainingRun, finite
 from transfer.report.provenance import method_name
 from transfer.results import TASKS, Result
 
-# What two results may differ in and still be one protocol: whose trunk, which seed, where it was written.
-MAY_DIFFER = {"seed", "skipped", "SEED", "OUTPUT_DIR", "MODEL.WEIGHTS"}
+# What two results may differ in and still be one protocol: whose trunk, which seed, where and on what it ran, and what
+# the protocol itself chose by its own search.
+MAY_DIFFER = {"seed", "skipped", "found", "workers", "threads", "device", "processes"}
+MAY_DIFFER |= {"SEED", "OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}
 
 
 @dataclass(frozen=True)

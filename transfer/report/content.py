@@ -122,7 +122,7 @@ def _summary(found: Found, rows: Sequence[Row]) -> list[Block]:
 def distinctions(rows: Sequence[Row]) -> dict[tuple[str, str, str], str]:
     """By (task, data set, protocol) what tells a protocol from the others of its task and data set, "" if it is alone.
 
-    A protocol is a name, a colon and settings with commas between; the parts that all others share are left out.
+    A protocol is a list of names and settings between commas, colons and semicolons; what all share is left out.
     """
     together: dict[tuple[str, str], list[str]] = {}
     for row in rows:
@@ -130,7 +130,7 @@ def distinctions(rows: Sequence[Row]) -> dict[tuple[str, str, str], str]:
         known += [row.protocol] if row.protocol not in known else []
     words = {}
     for (task, dataset), protocols in together.items():
-        parts = {protocol: re.split(r"(?:,|:) ", protocol) for protocol in protocols}
+        parts = {protocol: re.split(r"[,:;] ", protocol) for protocol in protocols}
         shared = set.intersection(*(set(of_one) for of_one in parts.values()))
         for protocol, of_one in parts.items():
             words[task, dataset, protocol] = ", ".join(part for part in of_one if part not in shared)
@@ -156,7 +156,7 @@ def _compared(row: Row, name: str) -> str:
     words = reading(row).split(", ")[-1]
     doubt = "" if "beyond" in words else f", {words}"
     values = f"{row.pretrained.mean:.2f} against {row.random.mean:.2f}"
-    return f"{name} on {row.dataset} {values} ({row.difference:+.2f}{doubt})"
+    return f"{name} on {row.dataset}, {row.metric}: {values} ({row.difference:+.2f}{doubt})"
 
 
 def _tile(row: Row, name: str) -> Tile:
@@ -168,7 +168,9 @@ def _tile(row: Row, name: str) -> Tile:
     bars = tuple(
         Bar(name, value_text(side), max(0.0, side.mean / scale), (side.std or 0.0) / scale) for name, side in sides
     )
-    context = " · ".join(filter(None, (row.dataset, arch_name(row.arch), row.protocol.partition(":")[0], row.recipe)))
+    context = " · ".join(
+        filter(None, (row.dataset, arch_name(row.arch), re.split("[:;] ", row.protocol)[0], row.recipe))
+    )
     return Tile(f"{name}, {row.metric}", context, difference_text(row), words, tone, bars)
 
 
