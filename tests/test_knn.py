@@ -1,0 +1,68 @@
+"""transfer.knn against the definition, written with loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from transfer import knn
+from transfer.features import Features
+
+CPU = torch.device("cpu")
+
+
+def by_definition(train, labels, query, classes, k, temperature):
+    """Class votes of one query: sort all cosines, walk the first k."""
+    cosines = []
+    for row in train.tolist():
+        dot = sum(a * b for a, b in zip(row, query, strict=True))
+        cosines.append(dot / math.sqrt(sum(a * a for a in row)) / math.sqrt(sum(b * b for b in query)))
+    votes = [0.0] * classes
+    for index in sorted(range(len(cosines)), key=lambda i: -cosines[i])[:k]:
+        votes[labels[index]] += math.exp(cosines[index] / temperature)
+    return votes
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (40, 0.1)])
+def test_votes_equal_the_definition(k, temperature):
+    generator = torch.Generator().manual_seed(0)
+    train = torch.randn(60, 5, generator=generator, dtype=torch.float64) + 0.3
+    queries = torch.randn(17, 5, generator=generator, dtype=torch.float64) + 0.3
+    labels = torch.randint(4, (60,), generator=generator)
+    votes = knn.votes(train, labels, queries, 4, k, temperature)
+    for query, vote in zip(queries.tolist(), votes, strict=True):
+        expected = torch.tensor(by_definition(train, labels.tolist(), query, 4, k, temperature), dtype=torch.float64)
+        assert torch.allclose(vote * math.exp(1 / temperature), expected, rtol=1e-10, atol=0)
+
+
+def test_length_of_rows_and_chunking_change_nothing(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    train, queries = torch.randn(2, 50, 6, generator=generator, dtype=torch.float64)
+    labels = torch.randint(3, (50,), generator=generator)
+    expected = knn.votes(train, labels, queries, 3, 10, 0.1)
+    monkeypatch.setattr(knn, "SIMILARITIES", 7 * 50)  # seven queries at once, the last chunk smaller
+    lengths = torch.rand(2, 50, 1, generator=generator, dtype=torch.float64) + 0.1
+    assert torch.allclose(knn.votes(train * lengths[0], labels, queries * lengths[1], 3, 10, 0.1), expected)
+
+
+def features_of(rows, labels):
+    return Features(rows, labels, tuple(map(str, range(len(rows)))), (), 0.0)
+
+
+def test_k_beyond_the_training_set_is_clipped_and_said():
+    generator = torch.Generator().manual_seed(2)
+    rows, labels = torch.randn(30, 4, generator=generator), torch.arange(30) % 3
+    metrics = knn.evaluate(features_of(rows, labels), features_of(rows[:9], labels[:9]), 3, CPU)
+    everyone = knn.votes(rows, labels, rows[:9], 3, 30, 0.1).argmax(1)
+    assert metrics["top1 k=200 T=0.1"] == pytest.approx((everyone == labels[:9]).double().mean().item() * 100)
+    assert "k=200 clipped to the 30 training images" in knn.protocol(30)
+    assert "clipped" not in knn.protocol(200)
+
+
+def test_both_settings_are_reported_by_name():
+    rows = torch.eye(3).repeat(70, 1)
+    labels = torch.arange(3).repeat(70)
+    metrics = knn.evaluate(features_of(rows, labels), features_of(torch.eye(3), torch.tensor([0, 1, 0])), 3, CPU)
+    assert metrics == {"top1 k=200 T=0.1": pytest.approx(200 / 3), "top1 k=20 T=0.07": pytest.approx(200 / 3)}
