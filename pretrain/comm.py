@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from datetime import timedelta
 
@@ -69,9 +70,8 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a module so that its gradients are averaged over ranks; buffers are left to the module itself."""
     if world_size() == 1:
         return module
-    return nn.parallel.DistributedDataParallel(
-        module,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    wrap = nn.parallel.DistributedDataParallel
+    newer = "forward_sync_buffers" in inspect.signature(wrap).parameters  # torch's newer name
+    leave_buffers = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    devices = [device.index] if device.type == "cuda" else None
+    return wrap(module, device_ids=devices, gradient_as_bucket_view=True, **leave_buffers)

@@ -26,8 +26,9 @@ def commit() -> str | None:
 
 
 def command() -> str:
-    """The command line of this process, as it could be typed again, and the commit it ran at."""
-    return f"{shlex.join([sys.executable, *sys.argv])}\ncommit {commit()}\ndirectory {os.getcwd()}\n"
+    """The command line of this process as it could be typed again, its commit, folder and hardware, a line each."""
+    typed = shlex.join([sys.executable, *sys.argv])
+    return f"{typed}\ncommit {commit()}\ndirectory {os.getcwd()}\nhardware {hardware()}\n"
 
 
 def hardware() -> str:

@@ -142,14 +142,15 @@ def test_a_truncated_newest_checkpoint_is_passed_over(images, uninterrupted, tmp
     assert_same(last_checkpoint(uninterrupted)["model"], last_checkpoint(run_dir)["model"])
 
 
-def one_step(seed_images, world_size):
-    """Gradients and F after one float64 step on this rank's share of fixed images."""
-    cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d"])
-    learner = build(cfg, torch.device("cpu"))
-    learner.model.double(), learner.form.double()
-    learner.dtype = torch.float64
-    images = seed_images[:, comm.rank() :: world_size]
-    step(learner, images, 0.5)
+def one_step(images, world_size):
+    """Gradients, F and the network after one float64 step on this rank's share of fixed images."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        learner = build(load(Config, None, [*TINY, "run_dir=r", "data.root=d"]), torch.device("cpu"))
+        learner.dtype = torch.float64
+        step(learner, images[:, comm.rank() :: world_size], 0.5)
+    finally:
+        torch.set_default_dtype(torch.float32)
     gradients = {name: value.grad for name, value in learner.model.online.named_parameters()}
     return gradients, learner.form.state_dict(), learner.model.state_dict()
 
@@ -183,7 +184,7 @@ def test_two_ranks_equal_one_process(tmp_path):
         for one, two in zip(alone, together, strict=True):
             assert one.keys() == two.keys()
             for name in one:
-                torch.testing.assert_close(two[name], one[name], rtol=1e-9, atol=1e-12, msg=f"rank {rank} {name}")
+                torch.testing.assert_close(two[name], one[name], rtol=1e-9, atol=1e-12)
 
 
 def test_cross_rank_batchnorm_in_one_process_is_batchnorm():
