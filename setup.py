@@ -30,5 +30,5 @@ setup(
         "termcolor",
         "packaging",
     ],
-    extras_require={"test": ["pytest", "ruff"]},
+    extras_require={"test": ["pytest", "ruff", "setuptools>=70.1"]},
 )
