@@ -88,7 +88,23 @@ def open_all(cfg: CfgNode, scratch: Path) -> DataSets:
     for name in (*train, test):
         if not _boxes(readings[name].records):
             raise UserError(f"split '{name}' holds no annotated object: there is nothing to learn or to measure.")
+    if cfg.MODEL.MASK_ON:
+        _check_masks(cfg, train, readings)
     return DataSets(train, test, classes[0], readings)
+
+
+def _check_masks(cfg: CfgNode, train: Sequence[str], readings: dict[str, Reading]) -> None:
+    for name in train:
+        masks = [
+            found.get("segmentation")
+            for record in readings[name].records
+            for found in record["annotations"]
+            if not found.get("iscrowd", 0)
+        ]
+        if not all(masks):
+            raise UserError(f"{masks.count(None)} objects of split '{name}' have no mask: set MODEL.MASK_ON=False.")
+        if cfg.INPUT.MASK_FORMAT == "polygon" and any(isinstance(mask, dict) for mask in masks):
+            raise UserError(f"split '{name}' holds run-length masks: set INPUT.MASK_FORMAT=bitmask.")
 
 
 def _root(cfg: CfgNode) -> Path:

@@ -21,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from pretrain import comm
+from pretrain import comm, provenance
 from pretrain.errors import UserError
 from pretrain.files import write_json, write_text
 from transfer import results
@@ -67,11 +67,11 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     device = _join(cfg)
     trunk = weights.read(cfg, out)
     _check_folder(out, Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED), resume)
+    _begin_logs(cfg, out)
     data = datasets.open_all(cfg, out)
     _say(data.notes())
     named = cfg.clone()  # the catalogue's names instead of the user's; the written config keeps the user's
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
-    _begin_logs(cfg, out)
     seed_all_rng(cfg.SEED + comm.rank())
     model = build_model(named)
     weights.fill(model, trunk)
@@ -79,10 +79,17 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     metrics = evaluate.average_precision(named, model, data.test, out)
     if comm.rank() > 0:
         return None
-    pictures = draw.draw_detections(
-        named, model, data.readings[data.test].records, data.classes, drawn, out / "detections"
-    )
-    result = results.Result(
+    records = data.readings[data.test].records
+    pictures = draw.draw_detections(named, model, records, data.classes, drawn, out / "detections")
+    result = _result(cfg, trunk, data, metrics)
+    result.seconds = time.monotonic() - started
+    result.artefacts["images"] = [str(path.relative_to(out)) for path in pictures]
+    results.save(out / "result.json", result)
+    return result
+
+
+def _result(cfg: CfgNode, trunk: weights.Trunk, data: datasets.DataSets, metrics: dict[str, float]) -> results.Result:
+    return results.Result(
         task="segmentation" if cfg.MODEL.MASK_ON else "detection",
         protocol=settings.protocol(cfg),
         dataset=cfg.DATASETS.NAME,
@@ -94,14 +101,17 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
         checkpoint=str(trunk.file or ""),
         checkpoint_sha256=trunk.sha256,
         pretraining=trunk.meta,
-        commit=results.commit_of_code(),
-        hardware=results.hardware(),
-        seconds=time.monotonic() - started,
-        settings={"config": cfg.dump(), "iterations": cfg.SOLVER.MAX_ITER, "processes": comm.world_size()},
-        artefacts={"images": [str(path.relative_to(out)) for path in pictures]},
+        commit=provenance.commit(),
+        hardware=provenance.hardware(),
+        settings={
+            "iterations": cfg.SOLVER.MAX_ITER,
+            "images_per_step": cfg.SOLVER.IMS_PER_BATCH,
+            "base_lr": cfg.SOLVER.BASE_LR,
+            "norm": cfg.MODEL.RESNETS.NORM,
+            "processes": comm.world_size(),
+            "classes": list(data.classes),
+        },
     )
-    results.save(out / "result.json", result)
-    return result
 
 
 def _join(cfg: CfgNode) -> torch.device:
@@ -128,7 +138,7 @@ def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
     if (out / "last_checkpoint").is_file():
         if not resume:
             raise UserError(f"{out} already holds a training: go on with --resume, or give another folder.")
-        earlier = json.loads(record.read_text(encoding="utf-8"))
+        earlier = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
         if earlier != asdict(beginning):
             differing = [key for key, value in asdict(beginning).items() if earlier.get(key) != value]
             raise UserError(f"{out} was begun with another {', '.join(differing)}: give another folder.")
@@ -139,8 +149,9 @@ def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
 
 def _begin_logs(cfg: CfgNode, out: Path) -> None:
     """Everything detectron2 says goes to OUT/log.txt; the console sees its progress line."""
+    setup_logger.cache_clear()  # it does nothing when called again alike, and the handlers below were of another run
     for name in ("detectron2", "fvcore"):
-        logging.getLogger(name).handlers.clear()  # of an earlier run in this process
+        logging.getLogger(name).handlers.clear()
         setup_logger(str(out), distributed_rank=comm.rank(), name=name, configure_stdout=False)
     progress = logging.getLogger(PROGRESS)
     progress.handlers.clear()
