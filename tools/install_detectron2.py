@@ -96,7 +96,7 @@ def install(repository: str) -> None:
     if reachable(repository):
         print(f"building detectron2 {COMMIT[:10]} of {repository}: this takes some minutes", flush=True)
         pip("install", "setuptools", "wheel", "ninja")
-        done = pip("install", "--no-build-isolation", "--no-deps", f"detectron2 @ git+{repository}@{COMMIT}")
+        done = pip("install", "--no-build-isolation", "--no-deps", f"git+{repository}@{COMMIT}")
         if done.returncode == 0:
             return
         why = f"the build failed ({reason(done)})"
