@@ -69,7 +69,7 @@ def fit(
     """The minimiser of `objective` (strictly convex but for a shift of all biases), by L-BFGS in float64.
 
     L-BFGS works on V with weight = V P, where P is the inverse square root of the Hessian at zero weights (up to the
-    coupling of classes): the same minimum in a tenth of the iterations, as features are strongly correlated.
+    coupling of classes): the same minimum in far fewer iterations, as features are strongly correlated.
 
     Args: rows (n, D) of any float type, labels (n,); standardised with the mean and standard deviation of `rows`, a
     constant column staying 0. start: a fit on the same rows to begin from, zeros without.
@@ -90,6 +90,7 @@ def fit(
     )
 
     def closure() -> torch.Tensor:
+        """The objective at V P, its gradients left where L-BFGS looks for them."""
         at = replace(probe, weight=variable @ inverse_root, bias=bias)
         value, weight_gradient, bias.grad = objective(at, rows, labels, weight_decay)
         variable.grad = weight_gradient @ inverse_root
