@@ -16,6 +16,7 @@ from pretrain.errors import UserError
 from tools import pipeline, stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIGS = REPOSITORY / "configs"
 SMALL = "--train 8 --val 8 --scenes 1 --val-scenes 1"
 GOOD = f"""
 # Two small synthetic sets.
@@ -100,6 +101,14 @@ def test_every_mistake_is_told_before_the_first_stage(tmp_path: Path, old: str, 
     with pytest.raises(UserError, match=told.replace("(", r"\(")):
         pipeline.main(["--config", str(path), "--cluster", "local"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", *(f"pipeline/{path.name}" for path in CONFIGS.glob("pipeline/*.yaml"))])
+@pytest.mark.parametrize("where", ["local", "slurm"])
+def test_shipped_pipelines_are_valid(name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert (CONFIGS / name).read_text().startswith("#")
+    assert pipeline.read(CONFIGS / name, [], where)
 
 
 def test_misspelt_override_is_told(tmp_path: Path) -> None:

@@ -76,9 +76,11 @@ class Task:
         import submitit
 
         job = submitit.JobEnvironment()
+        file = _exit_file(job.paths.folder, job.job_id, job.global_rank)
+        file.unlink(missing_ok=True)  # of an earlier start of a requeued job
         code = _run(self.command, self.folder, {**os.environ, **self.environment, **rendezvous(job)})
         ended = Exit(job.global_rank, socket.gethostname(), 128 - code if code < 0 else code, time.time())
-        write_json(_exit_file(job.paths.folder, job.job_id, job.global_rank), asdict(ended))
+        write_json(file, asdict(ended))
         sys.exit(ended.code)  # a bad one makes srun end the other ranks
 
 
