@@ -1,112 +1,28 @@
-"""Conversion: every known layout gives the same trunk, detectron2 computes the same features, bad input is refused."""
+"""Conversion: every known layout gives the same trunk, and detectron2 computes the same features from it."""
 
-import json
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from checkpoint_files import (
+    LAYOUTS,
+    torchvision_network,
+    training_checkpoint,
+    without_fc,
+    write_checkpoint,
+    write_export,
+    write_official,
+    write_plain,
+)
 from torch import nn
 
-from pretrain.checkpoint import export_trunk
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
-from pretrain.model import Siamese
 from tools import convert as tool
 from transfer import convert
 
-ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("res2", "res3", "res4", "res5")
-
-
-def uneven(network, seed):
-    """Give every BN statistics and affine numbers that are not those of a new network; every counter its own value."""
-    generator = torch.Generator().manual_seed(seed)
-    norms = [module for module in network.modules() if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d))]
-    for count, norm in enumerate(norms):
-        for tensor in (norm.running_mean, norm.bias.data):
-            tensor.normal_(0, 0.3, generator=generator)
-        for tensor in (norm.running_var, norm.weight.data):
-            tensor.uniform_(0.5, 1.5, generator=generator)
-        norm.num_batches_tracked.fill_(100 + count)
-    return network
-
-
-def torchvision_network(arch, seed=0):
-    torch.manual_seed(seed)
-    return uneven(torchvision.models.get_model(arch, weights=None), seed).eval()
-
-
-def official_network(arch, seed):
-    """The official code's structure: nn.Sequential over torchvision's children, a momentum copy, projectors, DDP."""
-    network = nn.Module()
-    for name, own_seed in (("encoder", seed), ("momentum_encoder", seed + 1)):
-        children = list(torchvision_network(arch, own_seed).children())[:-1]
-        setattr(network, name, nn.Sequential(*children, nn.Flatten(1)))
-    network.projector, network.momentum_projector = nn.Linear(8, 8), nn.Linear(8, 8)
-    return network
-
-
-def without_fc(state):
-    return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-
-
-def write_plain(path, arch):
-    state = torchvision_network(arch).state_dict()
-    torch.save(state, path)
-    return without_fc(state)
-
-
-def write_plain_without_fc(path, arch):
-    state = without_fc(torchvision_network(arch).state_dict())
-    torch.save(state, path)
-    return state
-
-
-def write_wrapped(path, arch):
-    state = torchvision_network(arch).state_dict()
-    torch.save({"state_dict": state, "arch": arch, "epoch": 3, "optimizer": {"state": {}}}, path)
-    return without_fc(state)
-
-
-def write_export(path, arch):
-    network = torchvision_network(arch)
-    network.fc = nn.Identity()
-    export_trunk(path, network, arch, {"method": "unigrad", "step": 7, "seed": 1})
-    return network.state_dict()
-
-
-def training_checkpoint(arch):
-    torch.manual_seed(0)
-    siamese = uneven(Siamese(arch, True, 2, 16), 0)
-    config = {"model": {"arch": arch}, "method": {"name": "unigrad"}, "run": {"seed": 5}, "optim": {"batch_size": 32}}
-    return {"format": "unigrad-checkpoint", "step": 7, "config": config, "model": siamese.state_dict()}, siamese
-
-
-def write_checkpoint(path, arch):
-    content, siamese = training_checkpoint(arch)
-    torch.save(content, path)
-    return siamese.online.trunk.state_dict()
-
-
-def write_official(path, arch):
-    network = official_network(arch, 0)
-    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"model": state, "optimizer": {}, "scaler": {}, "step": 9, "epoch": 1, "F": torch.eye(8)}, path)
-    return without_fc(torchvision_network(arch, 0).state_dict())
-
-
-LAYOUTS = {
-    "plain": (write_plain, "torchvision"),
-    "plain without fc": (write_plain_without_fc, "torchvision"),
-    "wrapped": (write_wrapped, "torchvision"),
-    "export": (write_export, "unigrad-export"),
-    "checkpoint": (write_checkpoint, "unigrad-checkpoint"),
-    "official": (write_official, "official-unigrad"),
-}
 
 
 def assert_same_tensors(actual, expected):
@@ -188,14 +104,8 @@ def test_names_are_those_of_detectron2s_own_converter(torchvision_name, name):
     assert convert.detectron2_name(torchvision_name) == name
 
 
-def run_tool(*arguments):
-    return subprocess.run(
-        [sys.executable, "tools/convert.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
-
-
 def read_pickle(path):
-    return pickle.loads(Path(path).read_bytes())
+    return pickle.loads(path.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -269,117 +179,3 @@ def test_a_trunk_that_computes_something_else_is_not_written(tmp_path):
         )
     assert (tmp_path / "out.pkl").read_text() == "what the user had"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pth", "out.pkl"]
-
-
-def damaged(change, wrapped=None):
-    """A writer of a plain ResNet-18 file after `change(state)`, inside `wrapped(state)` if given."""
-
-    def write(path):
-        state = torchvision_network("resnet18").state_dict()
-        change(state)
-        torch.save(wrapped(state) if wrapped else state, path)
-
-    return write
-
-
-def write_truncated(path):
-    write_plain(path, "resnet18")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def write_two_layouts(path):
-    state = {f"module.{name}": tensor for name, tensor in official_network("resnet18", 0).state_dict().items()}
-    torch.save({"model": state, "state_dict": torchvision_network("resnet18").state_dict()}, path)
-
-
-BAD = {
-    "truncated": (write_truncated, r"cannot be read as a torch checkpoint"),
-    "not a checkpoint": (lambda path: path.write_text("hello"), r"cannot be read as a torch checkpoint"),
-    "empty": (lambda path: path.touch(), r"cannot be read as a torch checkpoint"),
-    "absent": (lambda path: None, r"in\.pth is not a file"),
-    "a tensor": (lambda path: torch.save(torch.zeros(3), path), r"holds a Tensor, not a dictionary"),
-    "unrelated": (
-        lambda path: torch.save({"blob": {"vit.cls": torch.zeros(3)}}, path),
-        r"no known layout; seen were keys blob; blob: vit\.cls",
-    ),
-    "two layouts": (write_two_layouts, r"more than one layout: official-unigrad, torchvision"),
-    "missing": (damaged(lambda state: state.pop("layer3.1.bn2.bias")), r"it lacks layer3\.1\.bn2\.bias\."),
-    "one counter missing": (
-        damaged(lambda state: state.pop("bn1.num_batches_tracked")),
-        r"it lacks bn1\.num_batches_tracked\.",
-    ),
-    "left over": (
-        damaged(lambda state: state.update({"layer1.0.se.weight": torch.zeros(1)})),
-        r"holds beyond the trunk layer1\.0\.se\.weight",
-    ),
-    "wrong shape": (
-        damaged(lambda state: state.update({"bn1.bias": torch.zeros(3)})),
-        r"has the wrong shape in bn1\.bias \(3,\) instead of \(64,\)",
-    ),
-    "not finite": (
-        damaged(lambda state: state["layer2.0.conv1.weight"].view(-1)[5:6].fill_(float("nan"))),
-        r"not finite in layer2\.0\.conv1\.weight",
-    ),
-    "other architecture": (
-        damaged(lambda state: None, lambda state: {"arch": "resnet50", "state_dict": state}),
-        r"says it is a resnet50, but its tensors are those of a resnet18",
-    ),
-    "no known depth": (
-        damaged(lambda state: [state.pop(name) for name in list(state) if name.startswith("layer4.1.")]),
-        r"\[2, 2, 2, 1\] basic blocks",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_input_is_refused_in_one_sentence(tmp_path, kind):
-    write, message = BAD[kind]
-    write(tmp_path / "in.pth")
-    with pytest.raises(UserError, match=message) as caught:
-        convert.read_trunk(tmp_path / "in.pth")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["truncated", "unrelated", "other architecture"])
-def test_the_tool_ends_with_code_2_and_touches_nothing(tmp_path, kind):
-    write, _ = BAD[kind]
-    write(tmp_path / "in.pth")
-    (tmp_path / "out.pth").write_text("what the user had")
-    before = sorted(path.name for path in tmp_path.iterdir())
-    done = run_tool(tmp_path / "in.pth", tmp_path / "out.pth", "--to", "torchvision")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert (tmp_path / "out.pth").read_text() == "what the user had"
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("out", "to", "message"),
-    [
-        ("out.pth", "detectron2", "use .pkl"),
-        ("out.pkl", "torchvision", "use .pkl"),
-        ("in.pth", "torchvision", "the input itself"),
-        ("folder", "torchvision", "a folder"),
-    ],
-)
-def test_an_output_that_cannot_work_is_refused_first(tmp_path, out, to, message):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=message):
-        tool.main([str(tmp_path / "in.pth"), str(tmp_path / out), "--to", to])
-
-
-def test_without_detectron2_the_tool_names_the_command_that_installs_it(tmp_path):
-    """A real process in which Python finds no detectron2, although this environment may have one."""
-    write_plain(tmp_path / "in.pth", "resnet18")
-    arguments = [str(tmp_path / "in.pth"), str(tmp_path / "out.pkl"), "--to", "detectron2"]
-    hide = (
-        "import sys, importlib.machinery as m\n"
-        "finder = m.PathFinder.find_spec\n"
-        "m.PathFinder.find_spec = lambda name, *rest: None if name == 'detectron2' else finder(name, *rest)\n"
-        f"sys.path[0] = {str(ROOT)!r}\n"
-        "from pretrain.errors import run_tool\nfrom tools.convert import main\n"
-        f"run_tool(lambda: main({json.dumps(arguments)}))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
-    assert done.returncode == 2 and "python tools/install_detectron2.py" in done.stderr, done.stderr
-    assert not (tmp_path / "out.pkl").exists()

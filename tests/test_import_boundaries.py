@@ -1,6 +1,7 @@
 """The one-way arrows between the rooms, read from the source: imports inside functions count like all others."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
+@cache
 def mentioned(source):
     """Every module that a source imports, however late, and every chain such as torch.distributed that it follows."""
     found = set()

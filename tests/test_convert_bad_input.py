@@ -1,0 +1,136 @@
+"""Conversion refuses what is not a whole trunk, in one sentence and with exit code 2, and leaves every file alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import official_network, torchvision_network, write_plain
+
+from pretrain.errors import UserError
+from tools import convert as tool
+from transfer import convert
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_tool(*arguments):
+    return subprocess.run(
+        [sys.executable, "tools/convert.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def damaged(change, wrapped=None):
+    """A writer of a plain ResNet-18 file after `change(state)`, inside `wrapped(state)` if given."""
+
+    def write(path):
+        state = torchvision_network("resnet18").state_dict()
+        change(state)
+        torch.save(wrapped(state) if wrapped else state, path)
+
+    return write
+
+
+def write_truncated(path):
+    write_plain(path, "resnet18")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def write_two_layouts(path):
+    state = {f"module.{name}": tensor for name, tensor in official_network("resnet18", 0).state_dict().items()}
+    torch.save({"model": state, "state_dict": torchvision_network("resnet18").state_dict()}, path)
+
+
+BAD = {
+    "truncated": (write_truncated, r"cannot be read as a torch checkpoint"),
+    "not a checkpoint": (lambda path: path.write_text("hello"), r"cannot be read as a torch checkpoint"),
+    "empty": (lambda path: path.touch(), r"cannot be read as a torch checkpoint"),
+    "absent": (lambda path: None, r"in\.pth is not a file"),
+    "a tensor": (lambda path: torch.save(torch.zeros(3), path), r"holds a Tensor, not a dictionary"),
+    "unrelated": (
+        lambda path: torch.save({"blob": {"vit.cls": torch.zeros(3)}}, path),
+        r"no known layout; seen were keys blob; blob: vit\.cls",
+    ),
+    "two layouts": (write_two_layouts, r"more than one layout: official-unigrad, torchvision"),
+    "missing": (damaged(lambda state: state.pop("layer3.1.bn2.bias")), r"it lacks layer3\.1\.bn2\.bias\."),
+    "one counter missing": (
+        damaged(lambda state: state.pop("bn1.num_batches_tracked")),
+        r"it lacks bn1\.num_batches_tracked\.",
+    ),
+    "left over": (
+        damaged(lambda state: state.update({"layer1.0.se.weight": torch.zeros(1)})),
+        r"holds beyond the trunk layer1\.0\.se\.weight",
+    ),
+    "wrong shape": (
+        damaged(lambda state: state.update({"bn1.bias": torch.zeros(3)})),
+        r"has the wrong shape in bn1\.bias \(3,\) instead of \(64,\)",
+    ),
+    "not finite": (
+        damaged(lambda state: state["layer2.0.conv1.weight"].view(-1)[5:6].fill_(float("nan"))),
+        r"not finite in layer2\.0\.conv1\.weight",
+    ),
+    "other architecture": (
+        damaged(lambda state: None, lambda state: {"arch": "resnet50", "state_dict": state}),
+        r"says it is a resnet50, but its tensors are those of a resnet18",
+    ),
+    "no known depth": (
+        damaged(lambda state: [state.pop(name) for name in list(state) if name.startswith("layer4.1.")]),
+        r"\[2, 2, 2, 1\] basic blocks",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_refused_in_one_sentence(tmp_path, kind):
+    write, message = BAD[kind]
+    write(tmp_path / "in.pth")
+    with pytest.raises(UserError, match=message) as caught:
+        convert.read_trunk(tmp_path / "in.pth")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "unrelated", "other architecture"])
+def test_the_tool_ends_with_code_2_and_touches_nothing(tmp_path, kind):
+    write, _ = BAD[kind]
+    write(tmp_path / "in.pth")
+    (tmp_path / "out.pth").write_text("what the user had")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = run_tool(tmp_path / "in.pth", tmp_path / "out.pth", "--to", "torchvision")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert (tmp_path / "out.pth").read_text() == "what the user had"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("out", "to", "message"),
+    [
+        ("out.pth", "detectron2", "use .pkl"),
+        ("out.pkl", "torchvision", "use .pkl"),
+        ("in.pth", "torchvision", "the input itself"),
+        ("folder", "torchvision", "a folder"),
+    ],
+)
+def test_an_output_that_cannot_work_is_refused_first(tmp_path, out, to, message):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=message):
+        tool.main([str(tmp_path / "in.pth"), str(tmp_path / out), "--to", to])
+
+
+def test_without_detectron2_the_tool_names_the_command_that_installs_it(tmp_path):
+    """A real process in which Python finds no detectron2, although this environment may have one."""
+    write_plain(tmp_path / "in.pth", "resnet18")
+    arguments = [str(tmp_path / "in.pth"), str(tmp_path / "out.pkl"), "--to", "detectron2"]
+    hide = (
+        "import sys, importlib.machinery as m\n"
+        "finder = m.PathFinder.find_spec\n"
+        "m.PathFinder.find_spec = lambda name, *rest: None if name == 'detectron2' else finder(name, *rest)\n"
+        f"sys.path[0] = {str(ROOT)!r}\n"
+        "from pretrain.errors import run_tool\nfrom tools.convert import main\n"
+        f"run_tool(lambda: main({json.dumps(arguments)}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
+    assert done.returncode == 2 and "python tools/install_detectron2.py" in done.stderr, done.stderr
+    assert not (tmp_path / "out.pkl").exists()
