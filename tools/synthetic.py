@@ -1,9 +1,8 @@
 """Generated pictures with known classes, boxes and masks: what they look like and how one is drawn (numpy and PIL).
 
 A class is an outline and a pattern together, such as `ringed_star`: among eight classes every outline and every pattern
-belongs to two, so neither tells the class alone. Colours, size, position, rotation, frequency, background and
-lighting are drawn at random for every picture and say nothing about the class. Random features respond above all to
-colour and background; learnt ones need not.
+belongs to two, so neither tells the class alone. Tones, tints, size, position, tilt, frequency, grain of the background
+and lighting are drawn at random for every picture and say nothing about the class.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+TINT = 0.3  # how far a colour strays from grey
+MOST_TILT = 0.15  # of an object, in radians, to either side
 SUPERSAMPLING = 3  # an outline is filled at three times the picture's size, then averaged: a soft edge
 
 
@@ -92,29 +93,22 @@ class Thing:
         return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def _two_colours(random: np.random.Generator, contrast: float) -> np.ndarray:
-    """Two colours (2, 3) in [0, 1] whose mean absolute difference is at least `contrast`."""
+def _two_tones(random: np.random.Generator, contrast: float) -> np.ndarray:
+    """Two faintly tinted greys (2, 3) in [0, 1] whose grey levels are at least `contrast` apart."""
     while True:
-        colours = random.random((2, 3))
-        if np.abs(colours[0] - colours[1]).mean() >= contrast:
-            return colours
-
-
-def _smooth_noise(random: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """(size, size) noise in [0, 1]: `cells` random values a side, enlarged with bicubic interpolation."""
-    coarse = Image.fromarray(random.random((cells, cells)).astype(np.float32))
-    return np.clip(np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)), 0, 1)
+        greys = random.random((2, 1))
+        if abs(greys[0] - greys[1]).item() >= contrast:
+            return np.clip(greys + TINT * (random.random((2, 3)) - 0.5), 0, 1)
 
 
 def _background(random: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) in [0, 1]: two colours blended by noise of a random grain, with a random grating over it."""
-    blend = _smooth_noise(random, size, int(random.integers(2, max(4, size // 4))))
-    rows, columns = np.mgrid[0:size, 0:size] / size
-    angle, frequency = random.random() * np.pi, random.uniform(2, size / 8)
-    grating = np.sin(2 * np.pi * frequency * (columns * math.cos(angle) + rows * math.sin(angle)))
-    blend = np.clip(blend + random.uniform(0, 0.4) * grating, 0, 1)[..., None]
-    first, second = _two_colours(random, 0.0)
-    return first + (second - first) * blend
+    """(size, size, 3) in [0, 1]: grain of random strength on a middle, faintly tinted grey.
+
+    Two crops of one background have nothing in common, so what a network can recognise across crops is the object.
+    """
+    grey = 0.5 + random.uniform(-0.05, 0.05) + TINT * (random.random(3) - 0.5) / 3
+    grain = random.normal(0, random.uniform(0.05, 0.12), (size, size, 1))
+    return np.clip(grey + grain, 0, 1)
 
 
 def _paint(
@@ -123,7 +117,7 @@ def _paint(
     """Draw one object of class `name` into `canvas` (S, S, 3) and return its label and outline."""
     size = len(canvas)
     pattern, outline = name.split("_")
-    angle = random.random() * 2 * np.pi
+    angle = random.uniform(-MOST_TILT, MOST_TILT)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     polygon = centre + radius * OUTLINES[outline] @ turn
     left, top = np.maximum(np.floor(polygon.min(axis=0)).astype(int), 0)
@@ -135,8 +129,8 @@ def _paint(
     inside = np.asarray(stencil.resize((width, height), Image.Resampling.BOX), np.float64)[..., None] / 255
     rows, columns = np.mgrid[top:bottom, left:right] + 0.5
     x, y = np.tensordot(turn, np.stack([columns - centre[0], rows - centre[1]]) / radius, axes=1)
-    blend = PATTERNS[pattern](x, y, random.uniform(2.0, 3.0), random.random())[..., None]
-    first, second = _two_colours(random, 0.25)
+    blend = PATTERNS[pattern](x, y, random.uniform(2.0, 2.3), random.random())[..., None]
+    first, second = _two_tones(random, 0.5)
     patch = canvas[top:bottom, left:right]
     patch += inside * (first + (second - first) * blend - patch)
     return Thing(label, polygon)
@@ -155,7 +149,7 @@ def _light(random: np.random.Generator, canvas: np.ndarray) -> Image.Image:
 def draw_object(random: np.random.Generator, label: int, names: list[str], size: int) -> Image.Image:
     """One (size, size) picture of one object of class `names[label]`."""
     canvas = _background(random, size)
-    radius = random.uniform(0.3, 0.48) * size
+    radius = random.uniform(0.42, 0.48) * size
     centre = random.uniform(radius, size - radius, 2)
     _paint(random, canvas, label, names[label], centre, radius)
     return _light(random, canvas)
