@@ -97,12 +97,12 @@ def _start(folder: Path) -> None:
     subprocess.run(["slurmctld", "-f", folder / "slurm.conf"], check=True)
     for i in range(1, NODES + 1):
         subprocess.run(["slurmd", "-f", folder / "slurm.conf", "-N", f"127.0.0.{i}"], check=True)
-    for _ in range(200):
+    for _ in range(900):
         asked = subprocess.run(["sinfo", "-h", "-N", "-t", "idle", "-o", "%N"], capture_output=True, text=True)
         if len(set(asked.stdout.split())) == NODES:
             return
         time.sleep(0.1)
-    raise RuntimeError(f"no SLURM after 20 s: {asked.stderr} {(folder / 'slurmctld.log').read_text()[-2000:]}")
+    raise RuntimeError(f"no SLURM after 90 s: {asked.stderr} {(folder / 'slurmctld.log').read_text()[-2000:]}")
 
 
 def _stop(folder: Path) -> None:
