@@ -109,9 +109,10 @@ def _panel(image: Image.Image, shapes: Sequence[Shape], title: str) -> Image.Ima
     panel.paste(enlarged, (0, TITLE))
     canvas, font = ImageDraw.Draw(panel), ImageFont.load_default(FONT)
     canvas.text((2, 2), f"{title}: {len(shapes)}", fill="black", font=font)
-    for shape in shapes:
-        left, top, right, bottom = (scale * side for side in shape.box)
+    corners = [tuple(scale * side for side in shape.box) for shape in shapes]
+    for shape, (left, top, right, bottom) in zip(shapes, corners, strict=True):
         canvas.rectangle((left, top + TITLE, right, bottom + TITLE), outline=_colour(shape.kind), width=2)
+    for shape, (left, top, _, _) in zip(shapes, corners, strict=True):  # last, so that no outline crosses a label
         corner = (min(left + 2, size[0] - 40), max(top, 0) + TITLE)
         canvas.rectangle(canvas.textbbox(corner, shape.label, font=font), fill=_colour(shape.kind))
         canvas.text(corner, shape.label, fill="black", font=font)

@@ -68,7 +68,8 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     trunk = weights.read(cfg, out)
     _check_folder(out, Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED), resume)
     _begin_logs(cfg, out)
-    data = datasets.open_all(cfg, out)
+    scratch = out / "inference"
+    data = datasets.open_all(cfg, scratch)
     _say(data.notes())
     named = cfg.clone()  # the catalogue's names instead of the user's; the written config keeps the user's
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
@@ -76,7 +77,7 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     model = build_model(named)
     weights.fill(model, trunk)
     _run(named, model, device, out, resume)
-    metrics = evaluate.average_precision(named, model, data.test, out)
+    metrics = evaluate.average_precision(named, model, data.test, scratch)
     if comm.rank() > 0:
         return None
     records = data.readings[data.test].records
@@ -176,6 +177,8 @@ def _run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume
         checkpointer.resume_or_load("", resume=True)
         first = trainer.iter + 1
         _say([f"going on from iteration {first} of {cfg.SOLVER.MAX_ITER}."])
+    if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
+        return
     try:
         trainer.train(first, cfg.SOLVER.MAX_ITER)
     except FloatingPointError as error:
