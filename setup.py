@@ -17,6 +17,7 @@ setup(
         "fvcore>=0.1.5.post20221221",
         "omegaconf>=2.1,<2.4",
         "submitit",
+        "pyyaml",
         "pycocotools>=2.0.2",
         "tensorboard",
         "tqdm",
