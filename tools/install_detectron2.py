@@ -99,7 +99,9 @@ def install(repository: str) -> None:
         done = pip("install", "--no-build-isolation", "--no-deps", f"git+{repository}@{COMMIT}")
         if done.returncode == 0:
             return
-        why = f"the build failed ({reason(done)})"
+        log = Path(sys.prefix, "detectron2-build.log")
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        why = f"the build failed (its output is in {log})"
     print(f"{why}: taking the wheel {WHEEL.split()[0]}, pinned by its SHA-256", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "detectron2.txt")
