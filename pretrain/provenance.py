@@ -11,18 +11,22 @@ from pathlib import Path
 
 
 def commit() -> str | None:
-    """Git SHA of this code, with '-dirty' where tracked files differ from it; None outside a git checkout."""
+    """Git SHA of this code, with '-dirty' where tracked files differ from it; None where git does not track this file.
+
+    A copy installed into the environment of somebody else's project lies in a checkout too, but not in ours.
+    """
     folder = Path(__file__).resolve().parent
+    if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        described = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
+        told = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return described.stdout.strip() or None
+    return told.stdout.strip() if told.returncode == 0 else None
 
 
 def command() -> str:
