@@ -19,7 +19,6 @@ from torch import nn
 
 from pretrain.files import write_atomically
 
-SCORE = 0.5  # predictions below it are not drawn
 SIDE = 480  # longest side of each panel in pixels: small pictures are enlarged so that labels can be read
 GAP, TITLE, FONT = 8, 20, 12
 MASK_OPACITY = 0.4
@@ -41,7 +40,8 @@ def draw_detections(
 ) -> list[Path]:
     """Write OUT/NAME.png for `count` images evenly spread over `records`; leaves the model in eval mode.
 
-    Left: predictions with a score of at least SCORE and their scores. Right: the ground truth.
+    Right: the annotated objects. Left: as many predictions, those of highest score. A threshold on the score would
+    show nothing of a detector trained for a few minutes, whose scores are low, and hide what it has learnt.
     """
     model.eval()
     mapper = DatasetMapper(cfg, False)
@@ -51,25 +51,23 @@ def draw_detections(
         found = model([mapper(record)])[0]["instances"].to("cpu")
         with Image.open(record["file_name"]) as opened:
             image = _upright(opened.convert("RGB"), (record["width"], record["height"]))
-        titles = (f"predictions (score >= {SCORE})", "ground truth")
-        panels = [
-            _panel(image, shapes, title)
-            for shapes, title in zip((predicted(found, classes), truth(record, classes)), titles, strict=True)
-        ]
+        annotated = truth(record, classes)
+        guessed = predicted(found, classes, len(annotated))
+        panels = (
+            _panel(image, guessed, f"predictions: the {len(guessed)} of highest score"),
+            _panel(image, annotated, f"ground truth: {len(annotated)}"),
+        )
         target = out / f"{Path(record['file_name']).stem}.png"
         written.append(write_atomically(target, lambda path, pair=panels: _beside(*pair).save(path, format="PNG")))
     return written
 
 
-def predicted(found: Instances, classes: Sequence[str]) -> list[Shape]:
-    """The instances of one image, in its own pixels, whose score is at least SCORE."""
-    masks = found.pred_masks.numpy() if found.has("pred_masks") else [None] * len(found)
-    rows = zip(found.pred_boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist(), masks, strict=True)
-    return [
-        Shape(f"{classes[kind]} {score:.2f}", kind, tuple(box), mask)
-        for box, score, kind, mask in rows
-        if score >= SCORE
-    ]
+def predicted(found: Instances, classes: Sequence[str], most: int) -> list[Shape]:
+    """The `most` instances of highest score of one image, in its own pixels, labelled with their scores."""
+    best = found[found.scores.argsort(descending=True)[:most]]
+    masks = best.pred_masks.numpy() if best.has("pred_masks") else [None] * len(best)
+    rows = zip(best.pred_boxes.tensor.tolist(), best.scores.tolist(), best.pred_classes.tolist(), masks, strict=True)
+    return [Shape(f"{classes[kind]} {score:.2f}", kind, tuple(box), mask) for box, score, kind, mask in rows]
 
 
 def truth(record: dict[str, Any], classes: Sequence[str]) -> list[Shape]:
@@ -108,7 +106,7 @@ def _panel(image: Image.Image, shapes: Sequence[Shape], title: str) -> Image.Ima
     panel = Image.new("RGB", (size[0], size[1] + TITLE), "white")
     panel.paste(enlarged, (0, TITLE))
     canvas, font = ImageDraw.Draw(panel), ImageFont.load_default(FONT)
-    canvas.text((2, 2), f"{title}: {len(shapes)}", fill="black", font=font)
+    canvas.text((2, 2), title, fill="black", font=font)
     corners = [tuple(scale * side for side in shape.box) for shape in shapes]
     for shape, (left, top, right, bottom) in zip(shapes, corners, strict=True):
         canvas.rectangle((left, top + TITLE, right, bottom + TITLE), outline=_colour(shape.kind), width=2)
