@@ -97,7 +97,8 @@ def step(learner: Learner, images: torch.Tensor, where: float) -> tuple[dict[str
     for group in learner.optimizer.param_groups:
         group["lr"] = lr
     learner.model.update_target(momentum)
-    views = normalise(images.to(learner.device, non_blocking=True)).to(torch.promote_types(learner.dtype, torch.float32))
+    images = images.to(learner.device, non_blocking=True)
+    views = normalise(images).to(torch.promote_types(learner.dtype, torch.float32))
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
         with torch.no_grad():
             targets = learner.model.target(views)
