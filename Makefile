@@ -10,7 +10,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 $(STAMP): setup.py tools/install_detectron2.py
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not found: name a Python 3.10 or newer, as in 'make PYTHON=python3.12'." >&2; exit 2; }
