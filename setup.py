@@ -31,5 +31,5 @@ setup(
         "termcolor",
         "packaging",
     ],
-    extras_require={"test": ["pytest", "ruff", "setuptools>=70.1"]},
+    extras_require={"test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1"]},
 )
