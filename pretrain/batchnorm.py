@@ -16,9 +16,10 @@ class CrossRankBatchNorm(nn.BatchNorm2d):
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
-        pass  # (N, C) rows of a projector and (N, C, H, W) maps of a trunk alike
+        """Take (N, C) rows of a projector and (N, C, H, W) maps of a trunk alike."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise (N, C, ...) by the statistics of all ranks in training, by the running ones in evaluation."""
         if not self.training:
             return super().forward(input)
         from fvcore.nn.distributed import differentiable_all_reduce  # here, for its import warns on newer torch
