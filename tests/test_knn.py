@@ -66,3 +66,8 @@ def test_both_settings_are_reported_by_name():
     labels = torch.arange(3).repeat(70)
     metrics = knn.evaluate(features_of(rows, labels), features_of(torch.eye(3), torch.tensor([0, 1, 0])), 3, CPU)
     assert metrics == {"top1 k=200 T=0.1": pytest.approx(200 / 3), "top1 k=20 T=0.07": pytest.approx(200 / 3)}
+
+
+def test_the_reading_to_quote_is_one_whose_neighbours_could_all_be_of_one_class():
+    assert knn.settings(images=9469, classes=10)[0] == (200, 0.1)
+    assert knn.settings(images=1000, classes=8) == [(20, 0.07), (200, 0.1)]
