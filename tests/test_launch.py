@@ -154,7 +154,12 @@ def test_a_restarted_job_gets_another_port(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_failing_task_ends_the_others(tmp_path: Path, how: str, code: int, told: str) -> None:
     script = (
-        f"import os, sys, time\nif os.environ['RANK'] == '1':\n    print('why', flush=True)\n    {how}\ntime.sleep(600)"
+        "import os, pathlib, sys, time\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "(here / f'started-{os.environ[\"RANK\"]}').touch()\n"
+        "while len(list(here.glob('started-*'))) < 3:\n    time.sleep(0.05)\n"  # one not yet started tells nothing
+        f"if os.environ['RANK'] == '1':\n    print('why', flush=True)\n    {how}\n"
+        "time.sleep(600)"
     )
     exits, job_id = _run_here(script, 3, tmp_path)
     assert exits[1].code == code and {exits[rank].code for rank in (0, 2)} == {128 + signal.SIGTERM}
