@@ -30,8 +30,9 @@ class CrossRankBatchNorm(nn.BatchNorm2d):
         mean, square = (differentiable_all_reduce(moments) / comm.world_size()).unbind()
         variance = square - mean.square()
         self._remember(mean.detach(), variance.detach(), values.numel() // values.shape[1] * comm.world_size())
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
+        scale = torch.rsqrt(variance + self.eps)
+        scale = scale * self.weight if self.affine else scale
+        shift = self.bias - mean * scale if self.affine else -mean * scale
         shape = [1, -1] + [1] * (values.dim() - 2)
         return (values * scale.view(shape) + shift.view(shape)).to(input.dtype)
 
@@ -50,7 +51,8 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            across = CrossRankBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight.dtype)
+            across = CrossRankBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
+            across = across.to(child.running_mean.dtype)
             across.load_state_dict(child.state_dict())
             setattr(module, name, across)
         else:

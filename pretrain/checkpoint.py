@@ -21,13 +21,28 @@ def path_of(run_dir: Path, step: int) -> Path:
     return run_dir / "checkpoints" / f"step_{step:08d}.pth"
 
 
+def step_of(path: Path) -> int:
+    """The inverse of `path_of`."""
+    return int(path.stem.removeprefix("step_"))
+
+
+def found(run_dir: Path) -> list[Path]:
+    """All checkpoints of a run, the oldest first; not all of them need be readable."""
+    return sorted((run_dir / "checkpoints").glob("step_*.pth"))
+
+
 def save(run_dir: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], keep: int) -> Path:
     """Write the state dicts of `parts`, atomically, then delete all but the newest `keep` checkpoints."""
-    state = {name: part.state_dict() for name, part in parts.items()}
-    path = save_torch(path_of(run_dir, step), {"format": FORMAT, "step": step, "config": dict(config), **state})
-    for old in sorted(path.parent.glob("step_*.pth"))[:-keep]:
+    path = write(path_of(run_dir, step), step, parts, config)
+    for old in found(run_dir)[:-keep]:
         old.unlink()
     return path
+
+
+def write(path: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any]) -> Path:
+    """One checkpoint file: {"format", "step", "config"} and the state dict of each of `parts`."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    return save_torch(path, {"format": FORMAT, "step": step, "config": dict(config), **state})
 
 
 def resume(run_dir: Path, parts: Mapping[str, Any], config: Mapping[str, Any], tell: Callable[[str], None]) -> int:
@@ -38,20 +53,24 @@ def resume(run_dir: Path, parts: Mapping[str, Any], config: Mapping[str, Any], t
     Raises:
         UserError: none of the checkpoints can be read, or they belong to another network or method.
     """
-    found = sorted((run_dir / "checkpoints").glob("step_*.pth"), reverse=True)
-    for path in found:
+    paths = found(run_dir)
+    for path in reversed(paths):
         try:
             state = load_torch(path)
         except UserError as error:
             tell(f"passed over a checkpoint: {error}")
             continue
         _check_same(path, state["config"], config, tell)
+        if lacking := [name for name in parts if name not in state]:
+            raise UserError(
+                f"{path} lacks {', '.join(lacking)}: another version wrote it; use that, or another run_dir."
+            )
         for name, part in parts.items():
             part.load_state_dict(state[name])
         tell(f"resumed from {path}")
         return state["step"]
-    if found:
-        raise UserError(f"none of the {len(found)} checkpoints under {found[0].parent} can be read: move them away.")
+    if paths:
+        raise UserError(f"none of the {len(paths)} checkpoints under {paths[0].parent} can be read: move them away.")
     return 0
 
 

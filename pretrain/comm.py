@@ -66,6 +66,36 @@ def all_mean(value: torch.Tensor) -> torch.Tensor:
     return value.div_(world_size())
 
 
+def all_mean_(value: torch.Tensor) -> None:
+    """The same in place."""
+    if world_size() > 1:
+        dist.all_reduce(value)
+        value.div_(world_size())
+
+
+def all_gather(value: torch.Tensor, axis: int = 0) -> torch.Tensor:
+    """`value` of all ranks, in their order along `axis`, as a constant: no gradient ever crosses a rank."""
+    value = value.detach()
+    if world_size() == 1:
+        return value
+    value = value.contiguous()
+    parts = [torch.empty_like(value) for _ in range(world_size())]
+    dist.all_gather(parts, value)
+    return torch.cat(parts, axis)
+
+
+def average_gradients(module: nn.Module) -> nn.Module:
+    """Average the gradients of a small module over ranks, each as soon as it is complete, in every backward.
+
+    For parameters beside a `data_parallel` module that are used after it, so that their gradients are complete before
+    any of its own: all ranks then talk in the same order.
+    """
+    if world_size() > 1:
+        for parameter in module.parameters():
+            parameter.register_post_accumulate_grad_hook(lambda ready: all_mean_(ready.grad))
+    return module
+
+
 def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a module so that its gradients are averaged over ranks; buffers are left to the module itself."""
     if world_size() == 1:

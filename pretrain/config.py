@@ -18,9 +18,13 @@ Schema = TypeVar("Schema")
 
 @dataclass
 class Data:
-    """root: class folders or a flat folder of images. workers: loader processes of each rank."""
+    """root: class folders or a flat folder of images. workers: loader processes of each rank.
+
+    val: class folders; where given (and root has classes), k-NN accuracy is measured along the run.
+    """
 
     root: str = ""
+    val: str = ""
     workers: int = 4
 
 
@@ -53,11 +57,26 @@ class Model:
 
 @dataclass
 class Method:
-    """Eq. 14: balance is λ (about 0.05 × projector_width; 4 × collapses), rho the moving average of F."""
+    """A row of Table 2 (pretrain/methods.py) and what it may be given; null leaves the paper's value.
+
+    balance: λ; null carries the paper's over from C = 2048 to projector_width (for UniGrad about 0.05 × width; 4 ×
+    collapses). rho: moving average of F. temperature: τ. eps, predictor_every: DirectPred. queue_size: MoCo, in
+    samples. hidden: channels of a learned predictor. variance, gamma: VICReg. positive_target, negative_target:
+    momentum|stop_gradient (Table 3).
+    """
 
     name: str = "unigrad"
-    balance: float = 100.0
-    rho: float = 0.99
+    balance: float | None = None
+    rho: float | None = None
+    temperature: float | None = None
+    eps: float | None = None
+    predictor_every: int | None = None
+    queue_size: int | None = None
+    hidden: int | None = None
+    variance: float | None = None
+    gamma: float | None = None
+    positive_target: str | None = None
+    negative_target: str | None = None
 
 
 @dataclass
@@ -75,7 +94,11 @@ class Optim:
 
 @dataclass
 class Run:
-    """device: auto|cpu|cuda. precision: fp32|bf16|fp16. threads: per process on CPU, 0 leaves torch's choice."""
+    """device: auto|cpu|cuda. precision: fp32|bf16|fp16. threads: per process on CPU, 0 leaves torch's choice.
+
+    knn_every_epochs, knn_images: how often k-NN accuracy is measured where data.val is given, and on at most how many
+    images of each set. stop_on_collapse: false only warns.
+    """
 
     device: str = "auto"
     precision: str = "bf16"
@@ -84,6 +107,9 @@ class Run:
     log_every: int = 20
     checkpoint_every_epochs: float = 1.0
     keep_checkpoints: int = 2
+    knn_every_epochs: float = 1.0
+    knn_images: int = 5000
+    stop_on_collapse: bool = True
 
 
 @dataclass

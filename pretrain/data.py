@@ -147,16 +147,23 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         self.steps_per_epoch = images // batch_size
         self.steps = round(epochs * self.steps_per_epoch)
         self.start = 0
+        self._shuffled = (-1, torch.empty(0))  # the epoch whose order is at hand
 
     def __len__(self) -> int:
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        shuffled = -1
         for step in range(self.start, self.steps):
-            epoch, position = divmod(step, self.steps_per_epoch)
-            if epoch != shuffled:
-                generator = torch.Generator().manual_seed(_key(self.seed, epoch))
-                order, shuffled = torch.randperm(self.images, generator=generator), epoch
-            batch = order[position * self.batch_size : (position + 1) * self.batch_size]
-            yield [(epoch, index) for index in batch[self.rank :: self.world_size].tolist()]
+            yield self.keys(step)
+
+    def keys(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, index) of this rank's images of the step after `step` steps."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        batch = self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        return [(epoch, index) for index in batch[self.rank :: self.world_size].tolist()]
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        if self._shuffled[0] != epoch:
+            generator = torch.Generator().manual_seed(_key(self.seed, epoch))
+            self._shuffled = epoch, torch.randperm(self.images, generator=generator)
+        return self._shuffled[1]

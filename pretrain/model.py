@@ -1,4 +1,4 @@
-"""The network: torchvision trunk, projector, and the pair of branches that gives unit rows."""
+"""The network: torchvision trunk, projector, and the pair of branches that gives rows."""
 
 from __future__ import annotations
 
@@ -40,19 +40,33 @@ def build_projector(features: int, width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(features, width))
 
 
+class UnitRows(nn.Module):
+    """(n, C) to rows of length 1."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(rows, dim=-1)
+
+
+def build_normalisation(kind: str, width: int) -> nn.Module:
+    """What makes rows of a projector's output: "l2", "bn" (columns over the batch, without affine part) or "none"."""
+    return {"l2": UnitRows(), "bn": nn.BatchNorm1d(width, affine=False), "none": nn.Identity()}[kind]
+
+
 class Branch(nn.Module):
-    """Trunk and projector; (K, n, 3, H, W) normalised images to (K, n, C) unit rows in float32.
+    """Trunk, projector and normalisation; (K, n, 3, H, W) normalised images to (K, n, C) rows in float32.
 
     Views pass one after the other, so batch statistics are those of one view, as in the official code.
     """
 
-    def __init__(self, trunk: nn.Module, projector: nn.Module) -> None:
+    def __init__(self, trunk: nn.Module, projector: nn.Module, normalisation: nn.Module) -> None:
         super().__init__()
-        self.trunk, self.projector = trunk, projector
+        self.trunk, self.projector, self.normalisation = trunk, projector, normalisation
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         rows = [self.projector(self.trunk(view.contiguous(memory_format=torch.channels_last))) for view in views]
-        return functional.normalize(torch.stack(rows).to(torch.promote_types(rows[0].dtype, torch.float32)), dim=-1)
+        with torch.autocast(views.device.type, enabled=False):
+            precise = [row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows]
+            return torch.stack([self.normalisation(row) for row in precise])
 
 
 class Siamese(nn.Module):
@@ -62,10 +76,18 @@ class Siamese(nn.Module):
     the official code.
     """
 
-    def __init__(self, arch: str, zero_init_residual: bool, projector_depth: int, projector_width: int) -> None:
+    def __init__(
+        self,
+        arch: str,
+        zero_init_residual: bool,
+        projector_depth: int,
+        projector_width: int,
+        normalisation: str = "l2",
+    ) -> None:
         super().__init__()
         trunk, features = build_trunk(arch, zero_init_residual)
-        self.online = Branch(trunk, build_projector(features, projector_width, projector_depth))
+        projector = build_projector(features, projector_width, projector_depth)
+        self.online = Branch(trunk, projector, build_normalisation(normalisation, projector_width))
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 
     @torch.no_grad()

@@ -21,6 +21,33 @@ from pretrain import comm
 from pretrain.errors import UserError
 from pretrain.files import write_atomically, write_text
 
+SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
+FEWEST_DIRECTIONS = 2.5  # effective rank below which nothing is left to tell images apart by
+
+
+class Alarm(UserError):
+    """A run that makes no sense to continue. step: steps done when it went wrong, the offending one among them."""
+
+    def __init__(self, sentence: str, step: int) -> None:
+        super().__init__(sentence)
+        self.step = step
+
+
+def _raise_if_not_finite(columns: dict[str, list[float]], before: int) -> None:
+    """Args: columns, values of each step of a window by name; before, steps done before the window."""
+    first = {
+        name: next((place for place, value in enumerate(column) if not math.isfinite(value)), None)
+        for name, column in columns.items()
+    }
+    lost = {name: place for name, place in first.items() if place is not None}
+    if lost:
+        step = before + min(lost.values()) + 1
+        raise Alarm(
+            f"training stopped: {' and '.join(lost)} is not finite from step {step} on; lower optim.base_lr or use "
+            "run.precision=fp32, then start again: it resumes from the newest checkpoint.",
+            step,
+        )
+
 
 class Monitor:
     """Rank 0 writes; the other ranks only watch for values that are not finite.
@@ -29,6 +56,7 @@ class Monitor:
         run_dir: gets metrics.jsonl (one JSON object a line) and tensorboard/.
         start, steps: first step of this process and number of steps of the run.
         images_per_step: global batch. steps_per_epoch: for the epoch column.
+        stop_on_collapse: whether collapsed features raise the alarm or are only warned of.
     """
 
     def __init__(
@@ -40,14 +68,15 @@ class Monitor:
         images_per_step: int,
         steps_per_epoch: int,
         log_every: int,
+        stop_on_collapse: bool = True,
     ) -> None:
         self.device = device
         self.steps, self.images_per_step, self.steps_per_epoch = steps, images_per_step, steps_per_epoch
         self.start, self.log_every, self.run_dir = start, log_every, run_dir
+        self.stop_on_collapse = stop_on_collapse
         self.writes = comm.rank() == 0
         self.unreadable: set[str] = set()
-        self.sums: dict[str, torch.Tensor] = {}
-        self.summed = 0
+        self.window: dict[str, list[torch.Tensor]] = {}
         self.waited, self.since = 0.0, time.perf_counter()
 
     def __enter__(self) -> Monitor:
@@ -88,53 +117,77 @@ class Monitor:
             self.unreadable.add(name)
             print(f"skipped an unreadable image: {name}", file=sys.stderr, flush=True)
 
+    def logs(self, step: int) -> bool:
+        """Whether a line is written after `step` steps: there only are readings worth taking."""
+        return step % self.log_every == 0 or step % self.steps_per_epoch == 0 or step == self.steps
+
     def step(
-        self, step: int, values: dict[str, torch.Tensor], settings: dict[str, float], health: dict[str, float]
+        self,
+        step: int,
+        values: dict[str, torch.Tensor],
+        settings: dict[str, float],
+        readings: dict[str, torch.Tensor | float],
     ) -> None:
-        """Add one step's device scalars; every `log_every` steps read them, write them and raise the alarm.
+        """Add one step's device scalars; where `logs` says so, read them all at once, write them and raise the alarm.
 
         Args:
             step: steps done so far.
             values: scalars on the device, averaged over the window and over ranks.
             settings: the lr and the like, as they now are.
-            health: measurements too dear for every step; where there are any, the window ends here.
+            readings: measurements too dear for every step, equal on all ranks or rank 0's; given where a line is due.
 
         Raises:
-            UserError: a value is not finite.
+            Alarm: a value is not finite, or the features have collapsed.
         """
         for name, value in values.items():
-            value = value.detach()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.summed += 1
+            self.window.setdefault(name, []).append(value.detach())
         if self.writes:
             self.bar.update()
-        if step % self.log_every == 0 or step == self.steps or health:
-            self._log(step, settings | health)
+        if self.logs(step):
+            self._log(step, settings, readings)
 
-    def _log(self, step: int, settings: dict[str, float]) -> None:
+    def _log(self, step: int, settings: dict[str, float], readings: dict[str, torch.Tensor | float]) -> None:
+        table = torch.stack([torch.stack(column) for column in self.window.values()])
+        columns = dict(zip(self.window, comm.all_mean(table).tolist(), strict=True))
+        self.window, steps = {}, table.shape[1]
+        means = {name: sum(column) / steps for name, column in columns.items()}
         skipped = comm.all_mean(torch.tensor(float(len(self.unreadable)), device=self.device)) * comm.world_size()
-        means = {name: comm.all_mean(total / self.summed).item() for name, total in self.sums.items()}
         elapsed = time.perf_counter() - self.since
         line = {
             "step": step,
             "epoch": round(step / self.steps_per_epoch, 4),
             **settings,
             **means,
-            "images_per_second": round(self.summed * self.images_per_step / elapsed, 2),
+            **{name: float(reading) for name, reading in readings.items()},
+            "images_per_second": round(steps * self.images_per_step / elapsed, 2),
             "data_wait": round(self.waited / elapsed, 4),
             "images_skipped": round(skipped.item()),
             "time": round(time.time(), 3),
         }
-        self.sums, self.summed, self.waited, self.since = {}, 0, 0.0, time.perf_counter()
+        self.waited, self.since = 0.0, time.perf_counter()
         self._write(line)
-        if not all(map(math.isfinite, means.values())):
-            raise UserError(
-                f"training stopped at step {step}: {', '.join(n for n, v in means.items() if not math.isfinite(v))} "
-                f"is not finite; lower optim.base_lr or use run.precision=fp32, then start again: it resumes from the "
-                f"newest checkpoint under {self.run_dir / 'checkpoints'}."
-            )
+        _raise_if_not_finite(columns, step - steps)
         if self.writes:
             self._show(line)
+        self._collapse(line)
+
+    def _collapse(self, line: dict[str, float]) -> None:
+        """Alarm where all images get the same row, or rows of hardly any direction."""
+        alike = line["negative_cosine"] > SAME_ROW
+        if not alike and not line.get("effective_rank", math.inf) < FEWEST_DIRECTIONS:
+            return
+        sign = (
+            f"different images have a mean cosine of {line['negative_cosine']:.4f}"
+            if alike
+            else f"the rows have an effective rank of {line['effective_rank']:.2f}"
+        )
+        sentence = (
+            f"the features collapsed at step {line['step']}: {sign}; check method.balance (too small or, above the "
+            "width, too large), lower optim.base_lr, or go on regardless with run.stop_on_collapse=false."
+        )
+        if self.stop_on_collapse:
+            raise Alarm(sentence, line["step"])
+        self.tell(f"warning: {sentence}")
 
     def _write(self, line: dict[str, float]) -> None:
         if self.writes:
@@ -147,8 +200,8 @@ class Monitor:
     def _show(self, line: dict[str, float]) -> None:
         remaining = (self.steps - line["step"]) * self.images_per_step / line["images_per_second"]
         text = (
-            f"epoch {line['epoch']:.2f}  positive cosine {line['positive_cosine']:.3f}  "
-            f"negative {line['negative']:.4f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
+            f"epoch {line['epoch']:.2f}  cosine of positive pairs {line['positive_cosine']:.3f}, of negative "
+            f"{line['negative_cosine']:.3f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
             f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(remaining))}"
         )
         if self.bar.disable:

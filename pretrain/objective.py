@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import torch
 
-from pretrain.methods import GradientForm
+from pretrain.errors import UserError
+from pretrain.methods import GradientForm, LossForm
+
+_checked: WeakSet[GradientForm | LossForm] = WeakSet()  # forms whose first rows were looked at
 
 
 def surrogate(rows: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -12,27 +17,101 @@ def surrogate(rows: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return (rows * gradient.detach()).sum(-1).mean()
 
 
+def pairing(views: int, globals_: int) -> torch.Tensor:
+    """(K, G): each global view is drawn to the other global views, each local view to all of them (Section 5.2)."""
+    pairs = torch.ones(views, globals_)
+    pairs.fill_diagonal_(0)
+    return pairs / pairs.sum(1, keepdim=True)
+
+
 def objective(
-    form: GradientForm, online: torch.Tensor, targets: torch.Tensor, views: torch.Tensor | None = None
+    form: GradientForm | LossForm,
+    online: torch.Tensor,
+    targets: torch.Tensor,
+    views: torch.Tensor | None = None,
+    mixing: torch.Tensor | None = None,
+    negative_targets: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """One step's objective, averaged over views and rows; its gradient is the form's (Eq. 13), averaged likewise.
 
     Args:
-        form: its memory takes in `targets` first, then it is asked for gradients (the official code's order).
-        online: (K, n, C) unit rows of the online branch, with gradients.
-        targets: (G, n, C) unit rows of the target branch, without.
-        views: (K, G), how much online view k is drawn to target view g; default: two views, each to the other.
+        form: its memory takes in the samples first, then it is asked for gradients (the official code's order).
+        online: (K, n, C) rows of the online branch under the form's normalisation, with gradients; the first G are of
+            the views that `targets` holds.
+        targets: (G, n, C) rows of the target branch, taken as constants.
+        views: (K, G), how much online view k is drawn to target view g; default: see `pairing`.
+        mixing: (n, n), how much image m is in online image n; default: the identity.
+        negative_targets: (G, n, C), the samples of the negative gradient where they come from another branch (Table 3).
 
-    Returns: {"positive", "negative"}, scalars to be summed; "negative" includes the balance factor. -positive is the
-        mean cosine of positive pairs; negative / balance is the mean squared cosine to the samples, which is twice the
-        energy of Eq. 15: their sum is not the loss, it only has its gradient.
+    Returns: {"positive", "negative"}, scalars to be summed; "negative" includes the balance factor, both the scale. For
+        UniGrad -positive is the mean cosine of positive pairs and negative / balance the mean squared cosine to the
+        samples, twice the energy of Eq. 15: their sum is not the loss, it only has its gradient. For row c "positive"
+        is the loss.
+
+    Raises:
+        UserError: shapes that do not fit, or first rows that are not unit although the form's are.
     """
-    if views is None:
-        views = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    _check_shapes(online, targets, views, mixing, negative_targets)
+    if form not in _checked:
+        _check_unit(form, {"online": online, "target": targets})
+        _checked.add(form)
+    pairs = pairing(len(online), len(targets)) if views is None else views
     targets = targets.detach()
+    samples = targets if negative_targets is None else negative_targets.detach()
     with torch.autocast(online.device.type, enabled=False):  # gradients of the rows keep the rows' precision
-        form.observe(targets)
-        goals = torch.einsum("kg,gnc->knc", views.to(targets), targets)
-        positive = [surrogate(u1, form.positive(u1, u2)) for u1, u2 in zip(online, goals, strict=True)]
-        negative = [surrogate(u1, form.negative(u1, u2)) for u1, u2 in zip(online, goals, strict=True)]
-    return {"positive": torch.stack(positive).mean(), "negative": form.balance * torch.stack(negative).mean()}
+        form.observe(samples)
+        goals = _goals(pairs, mixing, targets)
+        if isinstance(form, LossForm):
+            losses = [form.loss(u1, u2) for u1, u2 in zip(online, goals, strict=True)]
+            return {"positive": torch.stack(losses).mean(), "negative": online.new_zeros(())}
+        against = goals if negative_targets is None else _goals(pairs, mixing, samples)
+        rows = online.detach()
+        positive = torch.stack([form.positive(u1, u2) for u1, u2 in zip(rows, goals, strict=True)])
+        negative = torch.stack([form.negative(u1, u2, k) for k, (u1, u2) in enumerate(zip(rows, against, strict=True))])
+    return {
+        "positive": surrogate(online, form.scale * positive),
+        "negative": surrogate(online, form.scale * form.balance * negative),
+    }
+
+
+def _goals(pairs: torch.Tensor, mixing: torch.Tensor | None, targets: torch.Tensor) -> torch.Tensor:
+    """(K, n, C): what every online row is drawn to, not normalised again."""
+    goals = torch.einsum("kg,gnc->knc", pairs.to(targets), targets)
+    return goals if mixing is None else mixing.to(targets) @ goals
+
+
+def _check_shapes(
+    online: torch.Tensor,
+    targets: torch.Tensor,
+    views: torch.Tensor | None,
+    mixing: torch.Tensor | None,
+    negative_targets: torch.Tensor | None,
+) -> None:
+    if online.dim() != 3 or targets.dim() != 3 or online.shape[1:] != targets.shape[1:]:
+        raise UserError(
+            f"online rows {tuple(online.shape)} and target rows {tuple(targets.shape)} do not fit: give (K, n, C) and "
+            "(G, n, C) with the same n and C."
+        )
+    expected = {
+        "views": (views, (len(online), len(targets))),
+        "mixing": (mixing, (online.shape[1],) * 2),
+        "negative_targets": (negative_targets, tuple(targets.shape)),
+    }
+    for name, (given, shape) in expected.items():
+        if given is not None and tuple(given.shape) != shape:
+            raise UserError(f"{name} has shape {tuple(given.shape)}, but {shape} belongs to these rows.")
+    if views is None and len(targets) < 2:
+        raise UserError("one target view leaves the first online view nothing to be drawn to: give two, or `views`.")
+
+
+def _check_unit(form: GradientForm | LossForm, branches: dict[str, torch.Tensor]) -> None:
+    """Once, for reading the norms on the host waits for the device."""
+    if form.normalisation != "l2":
+        return
+    for branch, rows in branches.items():
+        off = (rows.detach().norm(dim=-1) - 1).abs().max().item()
+        if 1e-3 < off < torch.inf:  # what is not finite is the monitor's to tell
+            raise UserError(
+                f"{branch} rows are not unit (a norm is off by {off:.3g}): {type(form).__name__} is a gradient on unit "
+                "rows, so pass them through torch.nn.functional.normalize(rows, dim=-1) first."
+            )

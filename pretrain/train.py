@@ -3,47 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pretrain import checkpoint, comm, config, methods, provenance, schedule
-from pretrain.batchnorm import synchronise
+from pretrain import checkpoint, comm, config, diagnostics, methods, provenance, replay
 from pretrain.data import ImageSource, StepSampler, ViewDataset, collate, open_folder
-from pretrain.errors import UserError
 from pretrain.files import write_text
-from pretrain.model import TRUNKS, Siamese
-from pretrain.monitor import Monitor, draw_views
+from pretrain.learner import Learner, build
+from pretrain.monitor import Alarm, Monitor, draw_views
 from pretrain.objective import objective
+from pretrain.ready import ready
 from pretrain.views import TwoCrop, normalise
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+class Stepped(NamedTuple):
+    """One step: values, scalars on the device; settings, the lr and the like; online and target rows (V, n, C)."""
+
+    values: dict[str, torch.Tensor]
+    settings: dict[str, float]
+    online: torch.Tensor
+    targets: torch.Tensor
 
 
-@dataclasses.dataclass
-class Learner:
-    """What a step changes. `branch` is the model's online branch, wrapped so that ranks average its gradients."""
-
-    model: Siamese
-    branch: nn.Module
-    form: methods.GradientForm
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    lr: ParamScheduler
-    target_momentum: ParamScheduler
-    device: torch.device
-    dtype: torch.dtype
-
-    def parts(self) -> dict[str, object]:
-        """All state of a run, by its name in a checkpoint; the order of images is a function of seed and step."""
-        return {"model": self.model, "form": self.form, "optimizer": self.optimizer, "scaler": self.scaler}
+Probe = Callable[[nn.Module], dict[str, float]]
 
 
-def train(cfg: config.Config) -> Path:
+def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     """Pretrain a trunk as `cfg` says, or go on where an earlier run in the same run_dir stopped.
+
+    Args: probe, measures the trunk every run.knn_every_epochs, on rank 0; its readings join the metrics.
 
     Returns: RUN/export/trunk.pth. Beside it stands initial.pth, the same network before the first step.
 
@@ -51,19 +44,23 @@ def train(cfg: config.Config) -> Path:
         UserError: anything in `cfg`, the images or an existing run folder that cannot work, before the first step.
     """
     device = ready(cfg)
+    if cfg.method.balance is None:
+        cfg.method.balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
     source = open_folder(cfg.data.root)
     comm.start(device)
     try:
         sampler = StepSampler(
             len(source), cfg.optim.batch_size, cfg.optim.epochs, cfg.run.seed, comm.rank(), comm.world_size()
         )
-        run(cfg, source, sampler, build(cfg, device))
+        run(cfg, source, sampler, build(cfg, device), probe)
     finally:
         comm.stop()
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
 
-def run(cfg: config.Config, source: ImageSource, sampler: StepSampler, learner: Learner) -> None:
+def run(
+    cfg: config.Config, source: ImageSource, sampler: StepSampler, learner: Learner, probe: Probe | None = None
+) -> None:
     """All steps from the newest checkpoint on, with what is written along the way."""
     run_dir, steps, per_epoch = Path(cfg.run_dir), sampler.steps, sampler.steps_per_epoch
     start = checkpoint.resume(run_dir, learner.parts(), dataclasses.asdict(cfg), tell=_say)
@@ -72,104 +69,67 @@ def run(cfg: config.Config, source: ImageSource, sampler: StepSampler, learner: 
         _open(cfg, learner)
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * per_epoch))
     _say(
-        f"{len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on {comm.world_size()} x "
-        f"{learner.device}; balance / width = {cfg.method.balance / cfg.model.projector_width:.3g}"
+        f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on "
+        f"{comm.world_size()} x {learner.device}; balance {cfg.method.balance}, width {cfg.model.projector_width}"
     )
-    with Monitor(run_dir, learner.device, start, steps, cfg.optim.batch_size, per_epoch, cfg.run.log_every) as monitor:
-        for done, (images, unreadable) in enumerate(monitor.timed(make_loader(cfg, source, sampler)), start + 1):
+    every, stop = cfg.run.log_every, cfg.run.stop_on_collapse
+    loader = make_loader(cfg, source, sampler)
+    with Monitor(run_dir, learner.device, start, steps, cfg.optim.batch_size, per_epoch, every, stop) as monitor:
+        for done, (images, unreadable) in enumerate(monitor.timed(loader), start + 1):
             monitor.skipped(unreadable)
             if done == 1 and comm.rank() == 0:
                 draw_views(run_dir / "views.png", images)
-            terms, settings = step(learner, images, (done - 1) / steps)
-            health = learner.form.health() if done % per_epoch == 0 or done == steps else {}
-            monitor.step(done, terms, settings, health)
+            stepped = step(learner, images, (done - 1) / steps)
+            readings = read(cfg, learner, stepped, done, steps, per_epoch, probe) if monitor.logs(done) else {}
+            try:
+                monitor.step(done, stepped.values, stepped.settings, readings)
+            except Alarm as alarm:
+                _keep_for_replay(cfg, learner, loader, sampler, alarm)
+                raise
             if done % checkpoint_every == 0 or done == steps:
                 _save(cfg, learner, done, done / per_epoch)
 
 
-def step(learner: Learner, images: torch.Tensor, where: float) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+def step(learner: Learner, images: torch.Tensor, where: float) -> Stepped:
     """One step of training, in the official code's order; nothing in it waits for the device.
 
     Args: images, uint8 (2, n, 3, S, S), both views of this rank's images; where, share of the run done, from 0 to 1.
-    Returns: scalars on the device, and the settings of this step.
     """
     lr, momentum = learner.lr(where), learner.target_momentum(where)
     for group in learner.optimizer.param_groups:
         group["lr"] = lr
-    learner.model.update_target(momentum)
     images = images.to(learner.device, non_blocking=True)
     views = normalise(images).to(torch.promote_types(learner.dtype, torch.float32))
+    rows = {}
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
-        with torch.no_grad():
-            targets = learner.model.target(views)
+        if "momentum" in learner.targets:
+            learner.model.update_target(momentum)
+            with torch.no_grad():
+                rows["momentum"] = learner.model.target(views)
         online = learner.branch(views)
-    terms = objective(learner.form, online, targets)
+    rows["stop_gradient"] = online.detach()
+    targets, negative_targets = (rows[branch] for branch in learner.targets)
+    terms = objective(learner.form, online, targets, negative_targets=negative_targets)
     learner.optimizer.zero_grad()
     learner.scaler.scale(terms["positive"] + terms["negative"]).backward()
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
-    return terms | {"positive_cosine": -terms["positive"]}, {"lr": lr, "target_momentum": momentum}
+    values = terms | diagnostics.cosines(online, targets)
+    return Stepped(values, {"lr": lr, "target_momentum": momentum}, online.detach(), targets)
 
 
-def ready(cfg: config.Config) -> torch.device:
-    """Check everything that can be checked without reading an image; the device to run on.
-
-    Raises:
-        UserError: a missing or impossible value.
-    """
-    for name, value in {"run_dir": cfg.run_dir, "data.root": cfg.data.root}.items():
-        if not value:
-            raise UserError(f"{name} is not set: add {name}=FOLDER to the command or the configuration.")
-    choices = {
-        "run.precision": (cfg.run.precision, tuple(PRECISIONS)),
-        "model.arch": (cfg.model.arch, TRUNKS),
-        "method.name": (cfg.method.name, tuple(methods.TABLE_2)),
-        "run.device": (cfg.run.device, ("auto", "cpu", "cuda")),
-    }
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise UserError(f"{name}={value} is not known: choose one of {', '.join(known)}.")
-    at_least = {
-        "optim.batch_size": (cfg.optim.batch_size, 2),
-        "optim.epochs": (cfg.optim.epochs, 1),
-        "views.size": (cfg.views.size, 8),
-        "model.projector_depth": (cfg.model.projector_depth, 1),
-        "model.projector_width": (cfg.model.projector_width, 1),
-        "run.log_every": (cfg.run.log_every, 1),
-        "run.keep_checkpoints": (cfg.run.keep_checkpoints, 1),
-    }
-    for name, (value, least) in at_least.items():
-        if value < least:
-            raise UserError(f"{name}={value} is too small: it must be at least {least}.")
-    if not 0 <= cfg.optim.warmup_epochs < cfg.optim.epochs:
-        raise UserError(f"optim.warmup_epochs={cfg.optim.warmup_epochs} must be at least 0 and below optim.epochs.")
-    if cfg.run.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("run.device=cuda, but torch sees no GPU: use run.device=cpu or install a CUDA build of torch.")
-    if cfg.run.threads:
-        torch.set_num_threads(cfg.run.threads)
-    on_gpu = cfg.run.device == "cuda" or (cfg.run.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
-
-
-def build(cfg: config.Config, device: torch.device) -> Learner:
-    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed."""
-    torch.manual_seed(cfg.run.seed)
-    model = synchronise(Siamese(**vars(cfg.model)), device).to(device, memory_format=torch.channels_last)
-    method = vars(cfg.method) | {"width": cfg.model.projector_width}
-    optim = cfg.optim
-    return Learner(
-        model=model,
-        branch=comm.data_parallel(model.online, device),
-        form=methods.build(**method).to(device),
-        optimizer=torch.optim.SGD(
-            model.online.parameters(), optim.base_lr, optim.momentum, weight_decay=optim.weight_decay
-        ),
-        scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
-        lr=schedule.warmup_cosine(optim.base_lr * optim.batch_size / 256, optim.warmup_epochs / optim.epochs),
-        target_momentum=schedule.target_momentum(optim.target_momentum),
-        device=device,
-        dtype=PRECISIONS[cfg.run.precision],
-    )
+def read(
+    cfg: config.Config, learner: Learner, stepped: Stepped, done: int, steps: int, per_epoch: int, probe: Probe | None
+) -> dict[str, torch.Tensor | float]:
+    """What is measured where a line is logged; at the end of an epoch also what waits for the device."""
+    readings = learner.health.observe(stepped.targets)
+    readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
+    if done % per_epoch == 0 or done == steps:
+        readings["effective_rank"] = learner.health.effective_rank()
+        probe_every = max(1, round(cfg.run.knn_every_epochs * per_epoch))
+        if probe and comm.rank() == 0 and (done % probe_every == 0 or done == steps):
+            readings |= probe(learner.model.online.trunk)
+    return readings
 
 
 def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler) -> DataLoader:
@@ -203,6 +163,15 @@ def _save(cfg: config.Config, learner: Learner, done: int, epoch: float) -> None
         parts, tree = learner.parts(), dataclasses.asdict(cfg)
         checkpoint.save(Path(cfg.run_dir), done, parts, tree, cfg.run.keep_checkpoints)
         _export(cfg, learner, "trunk.pth", done, epoch)
+
+
+def _keep_for_replay(
+    cfg: config.Config, learner: Learner, loader: DataLoader, sampler: StepSampler, alarm: Alarm
+) -> None:
+    """The views of a step follow from its keys, so the offending batch is made again rather than every batch held."""
+    images, _ = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])
+    folder = replay.keep(Path(cfg.run_dir), alarm.step, images, learner.parts(), dataclasses.asdict(cfg))
+    _say(f"kept for replay: the offending batch and the state before and after it, under {folder}")
 
 
 def _export(cfg: config.Config, learner: Learner, name: str, done: int, epoch: float) -> None:

@@ -17,8 +17,10 @@ ALLOWED = {
     "pretrain.comm": {"pretrain.errors"},
     "pretrain.gradients": set(),
     "pretrain.memory": {"pretrain.comm", "pretrain.errors"},
-    "pretrain.methods": {"pretrain.gradients", "pretrain.memory", "pretrain.errors"},
-    "pretrain.objective": {"pretrain.methods"},
+    "pretrain.forms": {"pretrain.comm", "pretrain.gradients", "pretrain.memory", "pretrain.errors"},
+    "pretrain.methods": {"pretrain.forms", "pretrain.memory", "pretrain.errors"},
+    "pretrain.objective": {"pretrain.methods", "pretrain.errors"},
+    "pretrain.diagnostics": {"pretrain.comm", "pretrain.forms", "pretrain.gradients", "pretrain.memory"},
 }
 
 

@@ -20,7 +20,9 @@ from PIL import Image
 from pretrain import comm
 from pretrain.batchnorm import CrossRankBatchNorm
 from pretrain.config import Config, load
-from pretrain.train import build, step, train
+from pretrain.learner import build
+from pretrain.methods import ROWS
+from pretrain.train import step, train
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -28,7 +30,6 @@ TINY = [
     "model.arch=resnet18",
     "model.projector_depth=2",
     "model.projector_width=16",
-    "method.balance=0.8",
     "views.size=32",
     "optim.batch_size=8",
     "optim.epochs=3",
@@ -83,7 +84,7 @@ def assert_same(first, second):
 
 def curves(run_dir):
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in ("step", "lr", "positive", "negative", "target_momentum")} for line in lines]
+    return [{key: line[key] for key in line if key not in ("images_per_second", "data_wait", "time")} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_resume_equals_uninterrupted_after_kill_9_with_other_workers(images, uni
         process.send_signal(signal.SIGKILL)
     train(configure(images, run_dir))
     whole, resumed = last_checkpoint(uninterrupted), last_checkpoint(run_dir)
-    for part in ("step", "model", "form", "optimizer", "scaler"):
+    for part in ("step", "model", "form", "health", "optimizer", "scaler"):
         assert_same(whole[part], resumed[part])
     assert curves(run_dir) == curves(uninterrupted)
 
@@ -142,17 +143,23 @@ def test_a_truncated_newest_checkpoint_is_passed_over(images, uninterrupted, tmp
     assert_same(last_checkpoint(uninterrupted)["model"], last_checkpoint(run_dir)["model"])
 
 
-def one_step(images, world_size):
-    """Gradients, F and the network after one float64 step on this rank's share of fixed images."""
+def one_step(images, world_size, name):
+    """Gradients, memory and the network after one float64 step on this rank's share of fixed images."""
     torch.set_default_dtype(torch.float64)
+    own = ["method.queue_size=32"] if name == "moco" else []
     try:
-        learner = build(load(Config, None, [*TINY, "run_dir=r", "data.root=d"]), torch.device("cpu"))
+        cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", *own])
+        learner = build(cfg, torch.device("cpu"))
         learner.dtype = torch.float64
         step(learner, images[:, comm.rank() :: world_size], 0.5)
     finally:
         torch.set_default_dtype(torch.float32)
-    gradients = {name: value.grad for name, value in learner.model.online.named_parameters()}
-    return gradients, learner.form.state_dict(), learner.model.state_dict()
+    learning = {"network": learner.model.online, "predictor": learner.form}
+    gradients = {
+        f"{part} {name}": value.grad for part, module in learning.items() for name, value in module.named_parameters()
+    }
+    memory = {name: value for name, value in learner.form.state_dict().items() if isinstance(value, torch.Tensor)}
+    return gradients, memory, learner.model.state_dict()
 
 
 def join(rank, world_size, port, images, path):
@@ -165,7 +172,7 @@ def join(rank, world_size, port, images, path):
         "MASTER_PORT": str(port),
     }
     comm.start(torch.device("cpu"))
-    torch.save(one_step(images, world_size), f"{path}/{rank}.pth")
+    torch.save({name: one_step(images, world_size, name) for name in ROWS}, f"{path}/{rank}.pth")
     comm.stop()
 
 
@@ -175,16 +182,32 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_two_ranks_equal_one_process(tmp_path):
-    images = torch.randint(0, 255, (2, 8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    alone = one_step(images, 1)
-    multiprocessing.spawn(join, (2, free_port(), images, str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        together = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
-        for one, two in zip(alone, together, strict=True):
+@pytest.fixture(scope="module")
+def fixed_images():
+    return torch.randint(0, 255, (2, 8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory, fixed_images):
+    """What each of two gloo ranks has after a step of every row: one pool serves all rows."""
+    path = tmp_path_factory.mktemp("ranks")
+    multiprocessing.spawn(join, (2, free_port(), fixed_images, str(path)), nprocs=2)
+    return [torch.load(path / f"{rank}.pth", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_two_ranks_equal_one_process(two_ranks, fixed_images, name):
+    alone = one_step(fixed_images, 1, name)
+    for together in two_ranks:
+        for one, two in zip(alone, together[name], strict=True):
             assert one.keys() == two.keys()
-            for name in one:
-                torch.testing.assert_close(two[name], one[name], rtol=1e-9, atol=1e-12)
+            for key in one:
+                same = sorted_rows if key == "samples.rows" else torch.Tensor  # a queue's order is that of the ranks
+                torch.testing.assert_close(same(two[key]), same(one[key]), rtol=1e-9, atol=1e-12)
+
+
+def sorted_rows(rows):
+    return rows[rows[:, 0].argsort()]
 
 
 def test_cross_rank_batchnorm_in_one_process_is_batchnorm():
@@ -219,6 +242,7 @@ def test_the_tool_under_torchrun_gives_what_one_process_gives(images, uninterrup
     one, two = last_checkpoint(uninterrupted), last_checkpoint(tmp_path / "run")
     assert_same(two["config"]["optim"], one["config"]["optim"])
     first, second = curves(uninterrupted)[0], curves(tmp_path / "run")[0]
+    del first["negative_cosine"], second["negative_cosine"]  # of the pairs that a rank holds
     assert second == pytest.approx(first, rel=1e-3)
 
 
@@ -228,6 +252,12 @@ BAD = {
     "missing folder": ["data.root=/nowhere/at/all"],
     "empty folder": ["data.root={empty}"],
     "fewer images than a batch": ["optim.batch_size=64"],
+    "unknown row": ["method.name=unigrat"],
+    "an option of another row": ["method.temperature=0.2"],
+    "rho out of range": ["method.rho=1"],
+    "eps out of range": ["method.name=directpred", "method.eps=0"],
+    "a queue that batches do not fill": ["method.name=moco", "method.queue_size=24"],
+    "unknown target branch": ["method.positive_target=momentums"],
     "another architecture": ["run_dir={whole}", "model.projector_width=8"],
     "only damaged checkpoints": ["run_dir={damaged}"],
 }
@@ -251,11 +281,34 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(images, uninterrupted, t
     assert sorted(uninterrupted.rglob("*")) == before
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_a_sentence(images, tmp_path):
-    told = subprocess.run(
-        command(images, tmp_path / "run", "optim.base_lr=1e30", "optim.warmup_epochs=0"), capture_output=True, text=True
-    )
-    assert told.returncode == 2 and "is not finite" in told.stderr and "Traceback" not in told.stderr
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_it_came_from(images, tmp_path):
+    """The kept state, stepped with the kept images, gives the same loss that is not finite."""
+    run_dir = tmp_path / "run"
+    words = ["optim.base_lr=1e30", "optim.warmup_epochs=0", "run.log_every=3", "run.checkpoint_every_epochs=0.5"]
+    told = subprocess.run(command(images, run_dir, *words), capture_output=True, text=True)
+    assert told.returncode == 2 and "is not finite from step" in told.stderr and "Traceback" not in told.stderr
+    (folder,) = (run_dir / "alarm").iterdir()
+    offending = int(told.stderr.split("from step ")[1].split()[0])
+    kept = torch.load(folder / "images_rank_0.pth", weights_only=True)
+    before = torch.load(folder / "before.pth", weights_only=True)
+    assert kept["step"] == offending and before["step"] == offending - 1
+    cfg = configure(images, run_dir, *words)
+    learner = build(cfg, torch.device("cpu"))
+    for name, part in learner.parts().items():
+        part.load_state_dict(before[name])
+    assert not step(learner, kept["images"], (offending - 1) / 6).values["positive"].isfinite()
+
+
+def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, capsys):
+    """Without a negative gradient every image gets the same row."""
+    words = ["method.balance=0", "method.positive_target=stop_gradient", "optim.base_lr=3", "optim.epochs=15"]
+    words.append("run.log_every=2")
+    told = subprocess.run(command(images, tmp_path / "run", *words), capture_output=True, text=True)
+    assert told.returncode == 2 and "the features collapsed at step" in told.stderr and "Traceback" not in told.stderr
+    (folder,) = (tmp_path / "run" / "alarm").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"images_rank_0.pth", "before.pth", "after.pth"}
+    train(configure(images, tmp_path / "run", *words, "run.stop_on_collapse=false"))
+    assert "warning: the features collapsed" in capsys.readouterr().out
 
 
 def test_a_corrupt_image_among_good_ones_is_counted_and_named_once(images, tmp_path):

@@ -1,0 +1,84 @@
+"""What a run is made of: network, method, optimiser and schedules, as the configuration says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from fvcore.common.param_scheduler import ParamScheduler
+from torch import nn
+
+from pretrain import comm, config, diagnostics, methods, schedule
+from pretrain.batchnorm import synchronise
+from pretrain.model import Siamese
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclasses.dataclass
+class Learner:
+    """What a step changes. `branch` is the model's online branch, wrapped so that ranks average its gradients."""
+
+    model: Siamese
+    branch: nn.Module
+    form: methods.GradientForm | methods.LossForm
+    targets: tuple[str, str]  # branches of the positive and of the negative gradient's targets (Table 3)
+    health: diagnostics.Health
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    lr: ParamScheduler
+    target_momentum: ParamScheduler
+    device: torch.device
+    dtype: torch.dtype
+
+    def parts(self) -> dict[str, object]:
+        """All state of a run, by its name in a checkpoint; the order of images is a function of seed and step."""
+        names = ("model", "form", "health", "optimizer", "scaler")
+        return {name: getattr(self, name) for name in names}
+
+
+def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
+    """The row of Table 2 that `cfg` names, with λ carried over to its width.
+
+    Raises:
+        UserError: no such row, or an option that the row does not have or cannot take.
+    """
+    options = {key: value for key, value in vars(cfg.method).items() if key not in _NOT_THE_FORM}
+    if options["balance"] is None:
+        options["balance"] = methods.balance_at(cfg.method.name, cfg.model.projector_width)
+    if "width" in methods.keywords(cfg.method.name):
+        options["width"] = cfg.model.projector_width
+    return methods.build(cfg.method.name, **options)
+
+
+_NOT_THE_FORM = ("name", "positive_target", "negative_target")
+
+
+def build(cfg: config.Config, device: torch.device) -> Learner:
+    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed."""
+    torch.manual_seed(cfg.run.seed)
+    form = build_form(cfg)
+    model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
+    model = synchronise(model, device).to(device, memory_format=torch.channels_last)
+    form = comm.average_gradients(synchronise(form, device).to(device))
+    asked = (cfg.method.positive_target, cfg.method.negative_target)
+    own = methods.find(cfg.method.name).targets
+    optim = cfg.optim
+    return Learner(
+        model=model,
+        branch=comm.data_parallel(model.online, device),
+        form=form,
+        targets=tuple(given or default for given, default in zip(asked, own, strict=True)),
+        health=diagnostics.Health().to(device),
+        optimizer=torch.optim.SGD(
+            [*model.online.parameters(), *form.parameters()],
+            optim.base_lr,
+            optim.momentum,
+            weight_decay=optim.weight_decay,
+        ),
+        scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
+        lr=schedule.warmup_cosine(optim.base_lr * optim.batch_size / 256, optim.warmup_epochs / optim.epochs),
+        target_momentum=schedule.target_momentum(optim.target_momentum),
+        device=device,
+        dtype=PRECISIONS[cfg.run.precision],
+    )

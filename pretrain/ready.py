@@ -1,0 +1,63 @@
+"""Everything about a configuration that can be refused before an image is read."""
+
+from __future__ import annotations
+
+import torch
+
+from pretrain import comm, config, methods
+from pretrain.errors import UserError
+from pretrain.learner import PRECISIONS, build_form
+from pretrain.model import TRUNKS
+
+
+def ready(cfg: config.Config) -> torch.device:
+    """Check everything that can be checked without reading an image; the device to run on.
+
+    Raises:
+        UserError: a missing or impossible value.
+    """
+    for name, value in {"run_dir": cfg.run_dir, "data.root": cfg.data.root}.items():
+        if not value:
+            raise UserError(f"{name} is not set: add {name}=FOLDER to the command or the configuration.")
+    choices = {
+        "run.precision": (cfg.run.precision, tuple(PRECISIONS)),
+        "model.arch": (cfg.model.arch, TRUNKS),
+        "method.positive_target": (cfg.method.positive_target or "momentum", methods.TARGETS),
+        "method.negative_target": (cfg.method.negative_target or "momentum", methods.TARGETS),
+        "run.device": (cfg.run.device, ("auto", "cpu", "cuda")),
+    }
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise UserError(f"{name}={value} is not known: choose one of {', '.join(known)}.")
+    at_least = {
+        "optim.batch_size": (cfg.optim.batch_size, 2),
+        "optim.epochs": (cfg.optim.epochs, 1),
+        "views.size": (cfg.views.size, 8),
+        "model.projector_depth": (cfg.model.projector_depth, 1),
+        "model.projector_width": (cfg.model.projector_width, 1),
+        "run.log_every": (cfg.run.log_every, 1),
+        "run.keep_checkpoints": (cfg.run.keep_checkpoints, 1),
+    }
+    for name, (value, least) in at_least.items():
+        if value < least:
+            raise UserError(f"{name}={value} is too small: it must be at least {least}.")
+    _check_method(cfg)
+    if not 0 <= cfg.optim.warmup_epochs < cfg.optim.epochs:
+        raise UserError(f"optim.warmup_epochs={cfg.optim.warmup_epochs} must be at least 0 and below optim.epochs.")
+    if cfg.run.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("run.device=cuda, but torch sees no GPU: use run.device=cpu or install a CUDA build of torch.")
+    if cfg.run.threads:
+        torch.set_num_threads(cfg.run.threads)
+    on_gpu = cfg.run.device == "cuda" or (cfg.run.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
+
+
+def _check_method(cfg: config.Config) -> None:
+    """A form is built and thrown away, so that every option that it refuses is refused before the images are read."""
+    build_form(cfg)
+    samples = 2 * cfg.optim.batch_size
+    if cfg.method.queue_size is not None and cfg.method.queue_size % samples:
+        raise UserError(
+            f"method.queue_size={cfg.method.queue_size} is not divisible by the {samples} samples of a step (two views "
+            f"of optim.batch_size={cfg.optim.batch_size}): choose a multiple."
+        )
