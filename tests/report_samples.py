@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from pretrain.config import Config, dump
+from pretrain.config import Config, dump, load
 from transfer import results
 from transfer.report.write import write_report
 
@@ -40,6 +41,8 @@ def a_line(step: int, **changes: object) -> str:
         "positive": -0.5,
         "negative": 2.0,
         "positive_cosine": 0.5,
+        "negative_cosine": 0.1,
+        "decorrelation": 0.05,
         "images_per_second": 100.0,
         "data_wait": 0.25,
         "images_skipped": 0,
@@ -48,10 +51,16 @@ def a_line(step: int, **changes: object) -> str:
     return json.dumps({**line, **changes})
 
 
-def a_run(folder: Path, lines: list[str], data_root: Path | str = "photographs/train", seed: int = 0) -> Path:
+def a_run(
+    folder: Path,
+    lines: list[str],
+    data_root: Path | str = "photographs/train",
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> Path:
     folder.mkdir(parents=True)
-    cfg = Config(run_dir=str(folder))
-    cfg.data.root, cfg.run.seed, cfg.optim.batch_size, cfg.method.balance = str(data_root), seed, 64, 8.0
+    cfg = load(Config, None, [f"run_dir={folder}", "optim.batch_size=64", "method.balance=8", *overrides])
+    cfg.data.root, cfg.run.seed = str(data_root), seed
     (folder / "config.yaml").write_text(dump(cfg))
     (folder / "command.txt").write_text("python tools/pretrain.py run_dir=x\ncommit 0123abc\n")
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")

@@ -19,6 +19,7 @@ from pretrain.errors import UserError
 from tools import report as tool
 from transfer.report import curves
 from transfer.report.found import find
+from transfer.report.panels import FIGURE_2, charts
 from transfer.report.write import write_report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -67,14 +68,6 @@ def test_last_line_of_a_step_counts(tmp_path: Path) -> None:
     assert "1 line(s) are damaged" in found.notes[0]
 
 
-def test_energy_is_the_negative_term_without_the_balance(tmp_path: Path) -> None:
-    a_run(tmp_path / "run", [a_line(10, negative=2.0), a_line(20, negative=1.0)])
-    drawn = {chart.key: chart for chart in curves.charts(find([tmp_path]).runs)}
-    assert drawn["energy"].lines[0].y == (0.25, 0.125)  # balance 8
-    assert drawn["energy"].lines[0].x == (1.0, 2.0)
-    assert "effective_rank" not in drawn  # no line had it
-
-
 @pytest.mark.parametrize(
     "values",
     [[0.5], [math.nan], [0.5, math.nan, math.inf, 0.2, -math.inf, 0.1], [0.0, 0.0], [-3e-9, 4e8]],
@@ -82,7 +75,7 @@ def test_energy_is_the_negative_term_without_the_balance(tmp_path: Path) -> None
 )
 def test_any_curve_can_be_drawn(values: list[float], tmp_path: Path) -> None:
     a_run(tmp_path / "run", [a_line(step, positive_cosine=value) for step, value in enumerate(values, 1)])
-    chart = next(chart for chart in curves.charts(find([tmp_path]).runs) if chart.key == "positive_cosine")
+    chart = charts(find([tmp_path]).runs, FIGURE_2)[0]
     svg = curves.draw(chart, standalone=True)
     root = ElementTree.fromstring(svg)  # well-formed XML
     numbers = [float(n) for d in root.iter("{http://www.w3.org/2000/svg}circle") for n in (d.get("cx"), d.get("cy"))]
@@ -136,14 +129,24 @@ def test_markup_in_names_stays_text(tmp_path: Path) -> None:
 def test_markdown_shows_files_that_exist(everything: Path, tmp_path: Path) -> None:
     markdown = markdown_of(everything, tmp_path / "out")
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
-    assert len(shown) == 6 + 2 + 2  # curves without effective_rank, views, detections
+    assert len(shown) == 3 + 5 + 2 + 2  # Figure 2 without k-NN and rank, training curves, views, detections
     assert all((tmp_path / "out" / name).stat().st_size > 0 for name in shown)
     for name in shown:
         if name.endswith(".png"):
             with Image.open(tmp_path / "out" / name) as image:
                 assert image.width <= 1100
     sections = re.findall(r"^## (\w+)", markdown, re.MULTILINE)
-    assert sections == ["Provenance", "Training", "Views", "Downstream", "Detections", "Every", "Could"]
+    assert sections == [
+        "Provenance",
+        "Figure",
+        "Figure",
+        "Training",
+        "Views",
+        "Downstream",
+        "Detections",
+        "Every",
+        "Could",
+    ]
     assert "1,280 images seen" in markdown and "commit" in markdown.lower() and "0123abc" in markdown
 
 

@@ -1,36 +1,33 @@
-"""Line charts as small SVG: one chart a quantity, one line a run, legible in light and dark and without colour."""
+"""Line charts as small SVG, legible in light and dark and without colour."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
-from transfer.report.found import PretrainingRun, finite
+from transfer.report.found import finite
 from transfer.report.style import CHART_STYLE, LINE_COLOURS
 
 MOST_COLUMNS = 300  # about one a pixel; of the points of a column the lowest, the highest, first and last are kept
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 34
-QUANTITIES = (
-    # key, title, unit or scale, what it says
-    ("positive_cosine", "Positive cosine", "", "mean cosine between the two views of an image"),
-    ("energy", "Negative energy", "", "negative term / balance: mean squared cosine to other samples"),
-    ("effective_rank", "Effective rank", "", "of the feature correlation; falling towards 1 means collapse"),
-    ("lr", "Learning rate", "", "of the optimiser"),
-    ("target_momentum", "Target momentum", "", "of the target network's moving average"),
-    ("images_per_second", "Images per second", "", "all ranks together"),
-    ("data_wait", "Data wait", "%", "share of the time spent waiting for images"),
-)
+DASHES = ("", "7 4", "1.5 4", "10 3 1.5 3", "14 6")
+SHAPES = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.5-3.5h7v7h-7z", "M0-4.6L4.4 3.4H-4.4z", "M0-5L5 0 0 5-5 0z")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One run's values; a y that is not finite interrupts the line."""
+    """One run's values; a y that is not finite interrupts the line.
+
+    style: colour, shape of the marks and dashes; without colour the first 20 styles still differ. Lines of one name
+    share one style.
+    """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    style: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,29 +56,6 @@ class Chart:
         return f"{self.title}. {'; '.join(parts)}."
 
 
-def charts(runs: Sequence[PretrainingRun]) -> list[Chart]:
-    """The charts of QUANTITIES that any run has values for, over epochs where every line has them, else over steps."""
-    by_epoch = all("epoch" in line for run in runs for line in run.lines)
-    x_key, x_label = ("epoch", "epoch") if by_epoch else ("step", "step")
-    drawn = []
-    for key, title, unit, meaning in QUANTITIES:
-        lines = tuple(_line(run, key, x_key) for run in runs)
-        if any(line.x for line in lines):
-            drawn.append(Chart(key, title, meaning, x_label, unit, lines))
-    return drawn
-
-
-def _line(run: PretrainingRun, key: str, x_key: str) -> Line:
-    balance = run.setting("method.balance")
-    divisor = balance if key == "energy" else 1.0
-    points = []
-    for entry in run.lines:
-        value = entry.get("negative" if key == "energy" else key)
-        if isinstance(value, int | float) and isinstance(divisor, int | float) and divisor:
-            points.append((float(entry[x_key]), value / divisor * (100 if key == "data_wait" else 1)))
-    return Line(run.name, tuple(x for x, _ in points), tuple(y for _, y in points))
-
-
 def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
     """At most four points in each of `columns` equal slices of x; peaks, troughs and gaps stay where they are."""
     if len(line.x) <= 2 * columns:
@@ -98,7 +72,7 @@ def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
         if real:
             kept |= {min(real, key=line.y.__getitem__), max(real, key=line.y.__getitem__)}
     order = sorted(kept)
-    return Line(line.name, tuple(line.x[i] for i in order), tuple(line.y[i] for i in order))
+    return replace(line, x=tuple(line.x[i] for i in order), y=tuple(line.y[i] for i in order))
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -119,11 +93,12 @@ def draw(chart: Chart, width: int = 360, height: int = 210, standalone: bool = F
     ys = [y for line in lines for y in line.y if math.isfinite(y)] or [0.0, 1.0]
     x_range = (0.0, max(xs) if max(xs) > 0 else 1.0)  # the same for all charts of a run
     x_ticks, y_ticks = ticks(*x_range), ticks(min(ys), max(ys))
-    head = 30 + 17 * (len(lines) > 1) * len(lines) if standalone else 0
+    named = len(legend(lines))
+    head = 30 + 17 * (named > 1) * named if standalone else 0
     box = (LEFT, TOP + head, width - RIGHT, head + height - BOTTOM)
     place = _Place(box, x_range, (y_ticks[0], y_ticks[-1]))
     parts = [_axes(chart, place, [x for x in x_ticks if x <= x_range[1]], y_ticks)]
-    parts += [_path(line, index, place) for index, line in enumerate(lines)]
+    parts += [_path(line, place, len(lines) > 1) for line in lines]
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {head + height}" role="img" class="chart"'
     if standalone:
         parts.insert(0, f"<style>{CHART_STYLE}</style>" + _head(chart, width, head + height))
@@ -170,7 +145,7 @@ def _axes(chart: Chart, place: _Place, x_ticks: list[float], y_ticks: list[float
     return "".join(parts)
 
 
-def _path(line: Line, index: int, place: _Place) -> str:
+def _path(line: Line, place: _Place, among_others: bool) -> str:
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(line.x, line.y, strict=True):
         if finite(y):
@@ -178,31 +153,53 @@ def _path(line: Line, index: int, place: _Place) -> str:
         elif pieces[-1]:
             pieces.append([])
     pieces = [piece for piece in pieces if piece]
-    colour = f"s{index % LINE_COLOURS}"
-    drawn = [
-        f'<path class="line {colour}" d="M{" L".join(f"{x} {y}" for x, y in piece)}"/>'
-        for piece in pieces
-        if len(piece) > 1
-    ]
+    drawn = [stroke(line.style, f"M{' L'.join(f'{x} {y}' for x, y in piece)}") for piece in pieces if len(piece) > 1]
+    colour = f"s{line.style % LINE_COLOURS}"
     dots = [piece[0] for piece in pieces[:-1] if len(piece) == 1]
     drawn += [f'<circle class="mark {colour}" cx="{x}" cy="{y}" r="2"/>' for x, y in dots]
-    if pieces:
-        drawn.append(mark(index, *pieces[-1][-1]))
+    points = [point for piece in pieces for point in piece]
+    if among_others and points:
+        drawn += [mark(line.style, *points[round(share * (len(points) - 1))]) for share in _marked(line.style)]
+    if points:
+        drawn.append(mark(line.style, *points[-1]))
     return "".join(drawn)
 
 
-def mark(index: int, x: float, y: float) -> str:
-    """The sign of line `index`, in its colour and in a shape of its own, centred on (x, y)."""
-    shapes = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.5-3.5h7v7h-7z", "M0-4.6L4.4 3.4H-4.4z", "M0-5L5 0 0 5-5 0z")
-    shape = shapes[index % len(shapes)]
-    return f'<path class="mark s{index % LINE_COLOURS}" transform="translate({x} {y})" d="{shape}"/>'
+def _marked(style: int) -> tuple[float, float]:
+    """Where along a line its marks stand, as shares: neighbouring styles stand apart, so that few cover another."""
+    offset = (5 * style % 13 + 0.5) / 13
+    return 0.45 * offset, 0.5 + 0.45 * offset
+
+
+def stroke(style: int, path: str) -> str:
+    """A line along `path` in the colour and dashes of a style."""
+    dashes = DASHES[style // len(SHAPES) % len(DASHES)]
+    pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<path class="line s{style % LINE_COLOURS}"{pattern} d="{path}"/>'
+
+
+def mark(style: int, x: float, y: float) -> str:
+    """The sign of a style, in its colour and in one of four shapes, centred on (x, y)."""
+    shape = SHAPES[style % len(SHAPES)]
+    return f'<path class="mark s{style % LINE_COLOURS}" transform="translate({x} {y})" d="{shape}"/>'
+
+
+def sample(style: int, x: float, y: float) -> str:
+    """A piece of line with its mark, for a legend: 44 wide from x on, y its middle."""
+    return stroke(style, f"M{x} {y}H{x + 44}") + mark(style, x + 22, y)
+
+
+def legend(lines: Sequence[Line]) -> dict[str, int]:
+    """Style by name, each name once, in the order of styles."""
+    return dict(sorted({line.name: line.style for line in lines}.items(), key=lambda entry: entry[1]))
 
 
 def _head(chart: Chart, width: int, height: int) -> str:
     parts = [f'<rect class="ground" width="{width}" height="{height}"/>']
     parts.append(f'<text class="title" x="{LEFT - 38}" y="24">{escape(chart.title)}</text>')
-    if len(chart.lines) > 1:
-        for index, line in enumerate(chart.lines):
-            parts.append(mark(index, LEFT - 32, 42 + 17 * index))
-            parts.append(f'<text x="{LEFT - 22}" y="{46 + 17 * index}">{escape(line.name)}</text>')
+    named = legend(chart.lines)
+    if len(named) > 1:
+        for row, (name, style) in enumerate(named.items()):
+            parts.append(sample(style, LEFT - 38, 42 + 17 * row))
+            parts.append(f'<text x="{LEFT + 14}" y="{46 + 17 * row}">{escape(name)}</text>')
     return "".join(parts)

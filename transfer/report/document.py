@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from transfer.report.curves import Chart
 from transfer.report.pictures import Picture
@@ -73,11 +73,14 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Charts:
-    """Curves side by side, `columns` of them in a row where there is room; the legend holds for those that follow."""
+    """Curves side by side, `columns` of them in a row where there is room.
+
+    legend: "shared" stands above them and holds for what follows too, "own" gives every chart its own, "none" has none.
+    """
 
     charts: tuple[Chart, ...]
     columns: int
-    legend: bool = True
+    legend: Literal["shared", "own", "none"] = "shared"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from itertools import groupby
 
-from transfer.report.curves import draw, mark
+from transfer.report.curves import Chart, Line, draw, legend, sample
 from transfer.report.document import (
     Bar,
     Block,
@@ -21,9 +21,10 @@ from transfer.report.document import (
     Tile,
     Tiles,
 )
-from transfer.report.style import LINE_COLOURS, PAGE_STYLE
+from transfer.report.style import PAGE_STYLE
 
 SHORT, LONG = 20, 60  # characters: a cell keeps so many on one line, and gets a wide column beyond so many
+SIZES = {2: (560, 300), 4: (305, 205)}  # of a chart, by charts in a row: about what they are shown at
 WIDE = 9  # a table of more columns takes the width it needs and scrolls
 
 
@@ -92,20 +93,24 @@ def _bar(bar: Bar) -> str:
 
 
 def _charts(block: Charts) -> str:
-    names = list(dict.fromkeys(line.name for chart in block.charts for line in chart.lines))
-    legend = "".join(
-        f'<li><svg viewBox="0 0 26 12" aria-hidden="true"><path class="line s{index % LINE_COLOURS}" d="M1 6H25"/>'
-        f"{mark(index, 13, 6)}</svg>{escape(name)}</li>"
-        for index, name in enumerate(names)
-    )
-    width, height = (360, 220) if block.columns <= 3 else (305, 205)
-    figures = "".join(
-        f"<figure><figcaption>{escape(chart.title)}<small>{escape(chart.meaning)}</small></figcaption>"
-        f"{draw(chart, width, height)}</figure>"
-        for chart in block.charts
-    )
-    above = f'<ul class="legend">{legend}</ul>' if block.legend else ""
+    width, height = SIZES[block.columns]
+    figures = "".join(_chart(chart, width, height, block.legend == "own") for chart in block.charts)
+    above = _legend([line for chart in block.charts for line in chart.lines]) if block.legend == "shared" else ""
     return f'{above}<div class="charts c{block.columns}">{figures}</div>'
+
+
+def _chart(chart: Chart, width: int, height: int, own_legend: bool) -> str:
+    names = _legend(chart.lines) if own_legend else ""
+    caption = f"{escape(chart.title)}<small>{escape(chart.meaning)}</small>{names}"
+    return f"<figure><figcaption>{caption}</figcaption>{draw(chart, width, height)}</figure>"
+
+
+def _legend(lines: Sequence[Line]) -> str:
+    items = "".join(
+        f'<li><svg viewBox="0 0 46 12" aria-hidden="true">{sample(style, 1, 6)}</svg>{escape(name)}</li>'
+        for name, style in legend(lines).items()
+    )
+    return f'<ul class="legend">{items}</ul>'
 
 
 def _table(block: Table) -> str:

@@ -6,11 +6,26 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from transfer.report.document import Facts, Table
 from transfer.report.found import Downstream, Found, PretrainingRun, finite
 
-METHODS = {"unigrad": "UniGrad"}
+METHODS = {  # in the paper's order
+    "moco": "MoCo",
+    "simclr": "SimCLR",
+    "simclr_both_terms": "SimCLR (both terms)",
+    "byol": "BYOL",
+    "simsiam": "SimSiam",
+    "directpred": "DirectPred",
+    "directpred_middle_term": "DirectPred (middle term)",
+    "unigrad": "UniGrad",
+    "barlow_twins": "Barlow Twins",
+    "barlow_twins_identity": "Barlow Twins (A = I)",
+    "barlow_twins_l2": "Barlow Twins (l2)",
+    "vicreg": "VICReg",
+    "vicreg_l2": "VICReg (l2)",
+}
 STAMPED = 3  # a set's README stands at its top; images lie up to this many folders below, such as in classes/train
 
 
@@ -57,11 +72,7 @@ def run_facts(run: PretrainingRun) -> Facts:
     typed = _command(run.command)
     seen, epoch = run.images_seen(), run.last("epoch")
     pairs = (
-        (
-            "Method",
-            f"{method_name(get('method.name', 'unknown'))}, balance {get('method.balance', '?')}, "
-            f"rho {get('method.rho', '?')}",
-        ),
+        ("Method", ", ".join([method_name(get("method.name", "unknown")), *_given(get("method", {}))])),
         (
             "Network",
             f"{arch_name(str(get('model.arch', 'unknown')))}, projector {get('model.projector_depth', '?')} × "
@@ -88,6 +99,11 @@ def run_facts(run: PretrainingRun) -> Facts:
         ("Folder", str(run.folder)),
     )
     return Facts(f"Pretraining run {run.name}", pairs, frozenset({"Commit", "Command", "Folder"}))
+
+
+def _given(method: dict[str, Any]) -> list[str]:
+    """["balance 8.0", ...]: what is set of a method; the rest is the row's own."""
+    return [f"{key.replace('_', ' ')} {value}" for key, value in method.items() if key != "name" and value is not None]
 
 
 def provenance_of_runs(runs: Sequence[PretrainingRun]) -> list[Facts | Table]:

@@ -78,10 +78,12 @@ a{color:var(--pre);text-decoration:none}a:hover,a:focus-visible{text-decoration:
 .facts dt{color:var(--soft)}.facts dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 code{font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .legend{display:flex;flex-wrap:wrap;gap:4px 22px;margin:0 0 12px;padding:0;list-style:none;font-size:.9rem}
-.legend li{display:flex;align-items:center;gap:8px;overflow-wrap:anywhere}.legend svg{width:26px;height:12px;flex:none}
+.legend li{display:flex;align-items:center;gap:8px;overflow-wrap:anywhere}.legend svg{width:46px;height:12px;flex:none}
 .charts{display:grid;gap:28px 24px;margin:8px 0 28px}
 .charts figure{margin:0;min-width:0;display:flex;flex-direction:column;justify-content:space-between}
 .charts svg{display:block;width:100%;height:auto}
+.charts .legend{margin:8px 0 0;font-size:.82rem;font-weight:400;gap:2px 16px}
+.charts .legend svg{width:46px;height:12px}
 .charts figcaption{font-size:.95rem;font-weight:600;line-height:1.35;margin-bottom:6px}
 .charts figcaption small{display:block;font-weight:400;color:var(--soft);font-size:.82rem}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:12px;margin:8px 0 20px;
@@ -102,9 +104,11 @@ tbody th{font-weight:600}.number{text-align:right!important;white-space:nowrap}.
 .pictures figcaption{color:var(--soft);font-size:.85rem;margin-top:8px;overflow-wrap:anywhere}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--line);color:var(--soft);font-size:.85rem}
 @media(min-width:640px){.charts{grid-template-columns:repeat(2,minmax(0,1fr))}.c2{grid-template-columns:1fr 1fr}}
-@media(min-width:980px){.charts.c3{grid-template-columns:repeat(3,minmax(0,1fr))}
+.charts.c2{grid-template-columns:minmax(0,1fr)}
+@media(min-width:980px){.charts.c2{grid-template-columns:repeat(2,minmax(0,1fr))}
   .charts.c4{grid-template-columns:repeat(4,minmax(0,1fr))}}
 @media(max-width:640px){main{padding:28px 16px 64px}h2{margin-top:44px}th,td{padding:8px 12px}
+  .c2 .chart text{font-size:16px}
   .facts{padding:16px}.facts dl{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:8px}}
 @media print{main{max-width:none;padding:0}.scroll{overflow:visible}}
 """
