@@ -217,12 +217,14 @@ class VICReg(nn.Module):
 
     Its positive gradient holds the whole last bracket of Eq. 11, the deviation term, which reads u1 alone.
 
-    Args: variance, λ2, weight of the hinge on the standard deviation; gamma, γ, the deviation it asks for.
+    Args: variance, λ2, weight of the hinge on the standard deviation, by default C/2, which is VICReg's own weight
+        beside its distance (25 to 25, halved over the views) in Eq. 10's scale (provenance: assumed); gamma, γ, the
+        deviation it asks for.
     """
 
     normalisation, scale = "none", 2.0
 
-    def __init__(self, balance: float, variance: float, gamma: float) -> None:
+    def __init__(self, balance: float, variance: float | None, gamma: float) -> None:
         super().__init__()
         self.balance, self.variance, self.gamma = balance, variance, gamma
 
@@ -233,7 +235,8 @@ class VICReg(nn.Module):
         """What row j leaves out: u1 - λB ũ1 (Eq. 11, λ times its last bracket), (n, C)."""
         gathered = comm.all_gather(u1)
         mean = gathered.mean(0)
-        return u1 - (u1 - mean) * spread(gathered - mean, self.balance, self.variance, self.gamma)
+        variance = u1.shape[1] / 2 if self.variance is None else self.variance
+        return u1 - (u1 - mean) * spread(gathered - mean, self.balance, variance, self.gamma)
 
     def positive(self, u1: torch.Tensor, u2: torch.Tensor) -> torch.Tensor:
         return attract(u2) + self.dropped(u1)

@@ -94,7 +94,7 @@ TABLE_2 = {
     "barlow_twins": Row("f", 69.0, partial(BarlowTwins, normalisation="bn", identity=False), 5e-3),
     "barlow_twins_identity": Row("g", 69.7, partial(BarlowTwins, normalisation="bn", identity=True), 5e-3),
     "barlow_twins_l2": Row("h", 70.0, partial(BarlowTwins, normalisation="l2", identity=True), 50.0, grows=1),
-    "vicreg": Row("i", 70.0, partial(VICReg, variance=1.0, gamma=1.0), 4e-5, grows=-1, targets=POSITIVE_MOMENTUM),
+    "vicreg": Row("i", 70.0, partial(VICReg, variance=None, gamma=1.0), 4e-5, grows=-1, targets=POSITIVE_MOMENTUM),
     "vicreg_l2": Row("j", 69.8, VICRegL2, 25.0, grows=1, targets=POSITIVE_MOMENTUM),
 }
 

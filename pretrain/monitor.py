@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -110,6 +111,13 @@ class Monitor:
             if batch is None:
                 return
             yield batch
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done inside out of images/s and of the data wait."""
+        before = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - before
 
     def skipped(self, unreadable: list[str]) -> None:
         """Count files that could not be read and name each of them once."""

@@ -7,6 +7,7 @@ import torch
 from pretrain import comm, config, methods
 from pretrain.errors import UserError
 from pretrain.learner import PRECISIONS, build_form
+from pretrain.memory import NegativeQueue
 from pretrain.model import TRUNKS
 
 
@@ -54,10 +55,10 @@ def ready(cfg: config.Config) -> torch.device:
 
 def _check_method(cfg: config.Config) -> None:
     """A form is built and thrown away, so that every option that it refuses is refused before the images are read."""
-    build_form(cfg)
-    samples = 2 * cfg.optim.batch_size
-    if cfg.method.queue_size is not None and cfg.method.queue_size % samples:
+    form, samples = build_form(cfg), 2 * cfg.optim.batch_size
+    queue = form.samples.size if isinstance(getattr(form, "samples", None), NegativeQueue) else samples
+    if queue % samples:
         raise UserError(
-            f"method.queue_size={cfg.method.queue_size} is not divisible by the {samples} samples of a step (two views "
-            f"of optim.batch_size={cfg.optim.batch_size}): choose a multiple."
+            f"method.queue_size={queue} is not divisible by the {samples} samples of a step (two views of "
+            f"optim.batch_size={cfg.optim.batch_size}): choose a multiple."
         )

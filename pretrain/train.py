@@ -80,7 +80,10 @@ def run(
             if done == 1 and comm.rank() == 0:
                 draw_views(run_dir / "views.png", images)
             stepped = step(learner, images, (done - 1) / steps)
-            readings = read(cfg, learner, stepped, done, steps, per_epoch, probe) if monitor.logs(done) else {}
+            readings = {}
+            if monitor.logs(done):
+                with monitor.paused():
+                    readings = read(cfg, learner, stepped, done, steps, per_epoch, probe)
             try:
                 monitor.step(done, stepped.values, stepped.settings, readings)
             except Alarm as alarm:

@@ -11,12 +11,10 @@ import argparse
 import difflib
 import re
 import shlex
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NoReturn
 
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -25,6 +23,7 @@ from pretrain.errors import UserError, run_tool
 from pretrain.files import write_json
 from tools import cluster
 from tools.plan import OPTIONS, TOOLS, Launch, plan
+from tools.stages import end_with_us
 
 
 def parser() -> argparse.ArgumentParser:
@@ -131,10 +130,6 @@ def _record(launch: Launch, job_id: str) -> None:
     write_json(launch.run_dir / "job.json", record)
 
 
-def _leave(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
-
-
 def run(launch: Launch, wait: bool) -> int:
     """Submit; where `wait`, follow rank 0 to the end and return the exit code of the rank that failed first, or 0."""
     if launch.cluster == "slurm":
@@ -173,6 +168,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGINT):  # unwind, so that whatever we started on this machine ends with us
-        signal.signal(number, _leave)
+    end_with_us()
     run_tool(main)

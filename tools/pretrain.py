@@ -32,8 +32,10 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     from pretrain.train import train
+    from transfer import probe
 
-    print(f"trunk: {train(cfg)}")
+    measured = probe.build(cfg) if cfg.data.root else None  # train tells of a root that is not set
+    print(f"trunk: {train(cfg, measured)}")
 
 
 if __name__ == "__main__":

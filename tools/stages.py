@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,22 @@ def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total
     tasks: processes of each command, for a fair share of the cores. done, total: for the count that is printed.
     Whatever ends this function, none of the commands goes on.
     """
+    with contextlib.closing(_as_they_end(commands, parallel, tasks, done, total)) as ended:
+        for _, code in ended:
+            if code:
+                sys.exit(128 - code if code < 0 else code)
+
+
+def run_all(commands: Sequence[Command], parallel: int) -> set[str]:
+    """Run `commands` as `run` does, going on past those that fail; the names of these."""
+    with contextlib.closing(_as_they_end(commands, parallel, 1, 0, len(commands))) as ended:
+        return {command.name for command, code in ended if code}
+
+
+def _as_they_end(
+    commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int
+) -> Iterator[tuple[Command, int]]:
+    """Each command with its exit code (negative for a signal), told to the user, once it has ended."""
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (parallel * tasks)))}
     waiting, running = list(commands), []
     try:
@@ -46,12 +64,23 @@ def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total
                 running.remove(entry)
                 done += 1
                 _tell_end(entry, done, total)
+                yield entry.command, entry.process.returncode
             _tell_progress(running, done, total)
     finally:
         for entry in running:
             entry.process.terminate()
         for entry in running:
             _end(entry.process)
+
+
+def end_with_us() -> None:
+    """Let SIGTERM and SIGINT unwind this process, so that whatever it started on this machine ends with it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _start(command: Command, environment: dict[str, str]) -> _Running:
@@ -74,17 +103,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tell_end(entry: _Running, done: int, total: int) -> None:
-    """One line for a command that ended well; for another its last lines, one sentence, and the end of the tool."""
+    """One line for a command that ended well; for another its last lines and one sentence."""
     code = entry.process.returncode
     _clear_line()
     if code == 0:
         print(f"[{done}/{total}] {entry.command.name}: {time.monotonic() - entry.started:.0f} s", flush=True)
         return
-    for line in _last_lines(entry.command.log, 10):
+    for line in last_lines(entry.command.log, 10):
         print(f"  | {line}", file=sys.stderr)
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     print(f"error: stage '{entry.command.name}' {how}; its log: {entry.command.log}", file=sys.stderr)
-    sys.exit(128 - code if code < 0 else code)
 
 
 def _tell_progress(running: list[_Running], done: int, total: int) -> None:
@@ -92,7 +120,7 @@ def _tell_progress(running: list[_Running], done: int, total: int) -> None:
     if not running or not sys.stdout.isatty():
         return
     entry = running[int(time.monotonic() / 3) % len(running)]
-    said = (_last_lines(entry.command.log, 1) or [""])[-1]
+    said = (last_lines(entry.command.log, 1) or [""])[-1]
     line = f"[{done}/{total}] {entry.command.name} {time.monotonic() - entry.started:.0f} s: {said}"
     print(f"\r\033[K{line[: os.get_terminal_size().columns - 1]}", end="", flush=True)
 
@@ -102,7 +130,7 @@ def _clear_line() -> None:
         print("\r\033[K", end="")
 
 
-def _last_lines(log: Path, count: int) -> list[str]:
+def last_lines(log: Path, count: int) -> list[str]:
     """The last non-empty lines of a log that may be long; a progress bar's overwritten line counts as its newest."""
     with open(log, "rb") as handle:
         handle.seek(max(0, log.stat().st_size - 20_000))

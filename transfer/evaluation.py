@@ -82,7 +82,16 @@ def open_labelled(root: str | Path) -> Labelled:
     for part in ("train", "val"):
         if not (root / part).is_dir():
             raise UserError(f"{root} has no folder {part}: give the folder that holds train/CLASS/ and val/CLASS/.")
-    train, val = open_folder(root / "train"), open_folder(root / "val")
+    return Labelled(root.resolve().name, *open_pair(root / "train", root / "val"))
+
+
+def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource, ImageSource]:
+    """Two sets of class folders, (train, val), with one numbering of the classes, that of train.
+
+    Raises:
+        UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
+    """
+    train, val = open_folder(train_root), open_folder(val_root)
     for source in (train, val):
         if source.labels is None:
             raise UserError(
@@ -100,7 +109,7 @@ def open_labelled(root: str | Path) -> Labelled:
         raise UserError(f"{train.root} holds the single class '{train.classes[0]}': classification needs at least two.")
     index = {name: position for position, name in enumerate(train.classes)}
     labels = tuple(index[val.classes[label]] for label in val.labels)
-    return Labelled(root.resolve().name, train, ImageSource(val.root, val.paths, labels, train.classes))
+    return train, ImageSource(val.root, val.paths, labels, train.classes)
 
 
 def ready(options: Frozen | finetune.FineTune) -> torch.device:

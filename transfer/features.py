@@ -95,7 +95,6 @@ def _single_threaded(_: int) -> None:
     torch.set_num_threads(1)
 
 
-@torch.inference_mode()
 def extract(
     network: nn.Module,
     source: ImageSource,
@@ -104,12 +103,13 @@ def extract(
     batch_size: int,
     workers: int,
     device: torch.device,
-    what: str = "features",
+    what: str | None = "features",
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
     Args: network maps (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its
-    training mode is put back afterwards. what: named in the progress display.
+    training mode is put back afterwards. what: named in the progress display; None shows none, and leaves it to the
+    caller to name the files that were skipped.
 
     Raises:
         UserError: not one file of the source can be decoded.
@@ -121,15 +121,9 @@ def extract(
         [(0, index) for index in range(start, min(start + batch_size, len(source)))]
         for start in range(0, len(source), batch_size)
     ]
-    rows, indices, skipped = [], [], []
-    pictures = Pictures(source, evaluation_transform(image_size, resize))
-    for images, read, reasons in shown(loader(pictures, batches, workers), len(source), what):
-        name_unreadable(reasons)
-        skipped += reasons
-        if len(read):
-            images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-            rows.append(network(images).float().cpu())
-            indices += read.tolist()
+    samples = loader(Pictures(source, evaluation_transform(image_size, resize)), batches, workers)
+    told = _named(shown(samples, len(source), what)) if what else samples
+    rows, indices, skipped = _outputs(network, told, device)
     network.train(training)
     if not indices:
         raise UserError(f"no file under {source.root} can be decoded, for example {skipped[0]}.")
@@ -140,6 +134,28 @@ def extract(
         tuple(skipped),
         time.perf_counter() - begun,
     )
+
+
+@torch.inference_mode()  # not where the network is moved: what that makes anew could never learn again
+def _outputs(
+    network: nn.Module, batches: Iterable[Batch], device: torch.device
+) -> tuple[list[torch.Tensor], list[int], list[str]]:
+    """Outputs of every batch, the indices of their images, and why the others could not be read."""
+    rows, indices, skipped = [], [], []
+    for images, read, reasons in batches:
+        skipped += reasons
+        if len(read):
+            images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+            rows.append(network(images).float().cpu())
+            indices += read.tolist()
+    return rows, indices, skipped
+
+
+def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass `batches` on, naming files that could not be read as they turn up."""
+    for batch in batches:
+        name_unreadable(batch[2])
+        yield batch
 
 
 def name_unreadable(reasons: Iterable[str]) -> None:

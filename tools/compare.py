@@ -1,0 +1,100 @@
+"""Train, evaluate and tabulate every row of a table under one setting, beside the paper's numbers.
+
+python tools/compare.py --config configs/pretrain/table2 --with configs/compare/imagenette_cpu.yaml --data ROOT \\
+    --out DIR [--seeds 0,1,2] [--rows e_unigrad,j_vicreg_l2] [section.key=value ...]
+
+ROOT holds train/CLASS/ and val/CLASS/. DIR gets a run folder for each row and seed, results/, logs/, table.md and
+table.json. The same command again does what is missing. A row that fails stands in the table with its error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pretrain.errors import UserError, run_tool
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = root.add_argument
+    add("--config", type=Path, required=True, metavar="FOLDER", help="of rows, such as configs/pretrain/table2")
+    add("--data", type=Path, required=True, metavar="ROOT", help="folder with train/CLASS/ and val/CLASS/")
+    add("--out", type=Path, required=True, metavar="DIR", help="everything is written below it")
+    add("--with", type=Path, dest="setting", metavar="YAML", help="values put over every row, as in configs/compare/")
+    add("--seeds", default="0", help="whole numbers with commas (default 0)")
+    add("--rows", metavar="NAME,NAME", help="only these files of --config (default: all)")
+    add("--tasks", default="knn,linear", help="of tools/evaluate.py (default knn,linear)")
+    add("--evaluate", default="", metavar="'KEY=VALUE ...'", help="options of tools/evaluate.py (default: views.size)")
+    add("--cluster", choices=("local", "slurm"), default="local", help="here, or a SLURM job for each row and seed")
+    add("--parallel", type=int, metavar="N", help="runs at the same time (default: 1 here, all on SLURM)")
+    add("--gpus", type=int, metavar="G", help="of a run, as in tools/launch.py (on SLURM by default 8)")
+    add("overrides", nargs="*", metavar="section.key=value", help="options of pretrain/config.py for every row")
+    return root
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
+    args = parser().parse_intermixed_args(argv)
+    from tools import jobs, rows, table
+    from tools.cluster import require_slurm
+    from transfer.evaluation import open_labelled
+
+    if args.parallel is not None and args.parallel < 1:
+        raise UserError(f"--parallel {args.parallel} is below 1: give how many runs may go on at the same time.")
+    seeds, given = _seeds(args.seeds), shlex.split(args.evaluate)
+    tasks = _tasks(args.tasks, given)
+    paths = rows.find_rows(args.config, args.rows)
+    data = open_labelled(args.data)
+    setting = rows.read_setting(args.setting, args.config)
+    trials = rows.trials(paths, setting, args.overrides, args.data, args.out, seeds)
+    if args.cluster == "slurm":
+        require_slurm()
+    place = jobs.Place(args.cluster, args.parallel, args.gpus, args.out)
+    errors = place.run([jobs.Training(trial) for trial in trials if not trial.finished()])
+    trunks = {trial.name: (trial.trunk, trial) for trial in trials if trial.finished()}
+    for trial in [trial for trial in trials if trial.initial.is_file()][:1]:
+        trunks[table.UNTRAINED] = (trial.initial, trial)
+    measured = [jobs.evaluation_of(name, *of, place, args.data, tasks, given) for name, of in trunks.items()]
+    errors |= place.run([job for job in measured if job.missing()])
+    files = {job.name: list(job.results.values()) for job in measured if not job.missing()}
+    images = f"{len(data.train)} images of {data.name}, measured on its {len(data.val)} of val"
+    text = table.write(args.out, table.lines(trials, files, errors, args.out), table.sentence(trials, images))
+    print(f"\n{text}\nthe same as files: {args.out / 'table.md'}, {args.out / 'table.json'}")
+    print(f"Figures 2 and 3: python tools/report.py {args.out} --out {args.out / 'report'}", flush=True)
+    if errors:
+        sys.exit(1)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(seed) for seed in text.split(",")))
+    except ValueError as error:
+        raise UserError(f"--seeds {text} has to be whole numbers with commas between them, such as 0,1,2.") from error
+
+
+def _tasks(text: str, given: list[str]) -> list[str]:
+    """The chosen tasks; the options that all of them get are checked, but for what only the machine can tell."""
+    from pretrain.config import load
+    from transfer import evaluation
+
+    tasks = list(dict.fromkeys(text.split(",")))
+    for task in tasks:
+        if task not in evaluation.OPTIONS:
+            raise UserError(f"--tasks: '{task}' is not known: choose among {', '.join(evaluation.OPTIONS)}.")
+        evaluation.ready(dataclasses.replace(load(evaluation.OPTIONS[task], None, given), device="cpu", threads=0))
+    return tasks
+
+
+if __name__ == "__main__":
+    from tools.stages import end_with_us
+
+    end_with_us()
+    run_tool(main)
