@@ -96,8 +96,8 @@ class Optim:
 class Run:
     """device: auto|cpu|cuda. precision: fp32|bf16|fp16. threads: per process on CPU, 0 leaves torch's choice.
 
-    knn_every_epochs, knn_images: how often k-NN accuracy is measured where data.val is given, and on at most how many
-    images of each set. stop_on_collapse: false only warns.
+    measure_every_epochs: how often what waits for the device is measured, effective rank and, where data.val is given,
+    k-NN accuracy on at most knn_images of each set. stop_on_collapse: false only warns.
     """
 
     device: str = "auto"
@@ -107,7 +107,7 @@ class Run:
     log_every: int = 20
     checkpoint_every_epochs: float = 1.0
     keep_checkpoints: int = 2
-    knn_every_epochs: float = 1.0
+    measure_every_epochs: float = 1.0
     knn_images: int = 5000
     stop_on_collapse: bool = True
 

@@ -72,6 +72,7 @@ class SimCLRBothTerms(nn.Module):
         return 2 * attract(u2)
 
     def negative(self, u1: torch.Tensor, u2: torch.Tensor, view: int) -> torch.Tensor:
+        """Both sums of Eq. 3 over the batch without u1 itself, whose place follows from the view and the rank."""
         rows = self.samples.rows
         itself = torch.zeros(len(u1), len(rows), dtype=torch.bool, device=u1.device)
         if view < self.views:  # a local crop is no sample
@@ -140,6 +141,7 @@ class DirectPred(nn.Module):
         self.num_updates = state
 
     def observe(self, samples: torch.Tensor) -> None:
+        """Update F, and W where it is its turn."""
         self.correlation.update(samples.flatten(0, 1))
         if self.num_updates % self.predictor_every == 0:
             self.through, self.largest = direct_predictor(self.correlation.corr, self.eps)
@@ -157,6 +159,7 @@ class DirectPred(nn.Module):
         return attract_through(u2, self.through) / (u1 @ self.through).norm(dim=-1, keepdim=True)
 
     def negative(self, u1: torch.Tensor, u2: torch.Tensor, view: int) -> torch.Tensor:
+        """λ W W u1 / ‖W u1‖, the dynamic λ included."""
         predicted = u1 @ self.through
         twice = self._twice(u1, predicted)
         balance = (u2 * predicted).sum(-1, True) / (u1 * twice).sum(-1, True)

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from pretrain import comm
+from pretrain.config import Run
 from pretrain.errors import UserError
 from pretrain.files import write_atomically, write_text
 
@@ -50,31 +52,26 @@ def _raise_if_not_finite(columns: dict[str, list[float]], before: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Length:
+    """Of a run: steps done before this process, of the whole run and of an epoch; images of a step on all ranks."""
+
+    start: int
+    steps: int
+    steps_per_epoch: int
+    images_per_step: int
+
+
 class Monitor:
     """Rank 0 writes; the other ranks only watch for values that are not finite.
 
-    Args:
-        run_dir: gets metrics.jsonl (one JSON object a line) and tensorboard/.
-        start, steps: first step of this process and number of steps of the run.
-        images_per_step: global batch. steps_per_epoch: for the epoch column.
-        stop_on_collapse: whether collapsed features raise the alarm or are only warned of.
+    Args: settings, how often to log and to measure, and whether collapse raises the alarm; run_dir, gets metrics.jsonl
+        (one JSON object a line) and tensorboard/.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        device: torch.device,
-        start: int,
-        steps: int,
-        images_per_step: int,
-        steps_per_epoch: int,
-        log_every: int,
-        stop_on_collapse: bool = True,
-    ) -> None:
-        self.device = device
-        self.steps, self.images_per_step, self.steps_per_epoch = steps, images_per_step, steps_per_epoch
-        self.start, self.log_every, self.run_dir = start, log_every, run_dir
-        self.stop_on_collapse = stop_on_collapse
+    def __init__(self, settings: Run, run_dir: Path, device: torch.device, length: Length) -> None:
+        self.settings, self.run_dir, self.device, self.length = settings, run_dir, device, length
+        self.measure_every = max(1, round(settings.measure_every_epochs * length.steps_per_epoch))
         self.writes = comm.rank() == 0
         self.unreadable: set[str] = set()
         self.window: dict[str, list[torch.Tensor]] = {}
@@ -83,10 +80,12 @@ class Monitor:
     def __enter__(self) -> Monitor:
         if self.writes:
             self.path = self.run_dir / "metrics.jsonl"
-            _forget_after(self.path, self.start)
+            _forget_after(self.path, self.length.start)
             self.lines = open(self.path, "a", encoding="utf-8")
-            self.board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.start)
-            self.bar = tqdm(total=self.steps, initial=self.start, unit="step", disable=not sys.stderr.isatty())
+            self.board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.length.start)
+            self.bar = tqdm(
+                total=self.length.steps, initial=self.length.start, unit="step", disable=not sys.stderr.isatty()
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,9 +124,13 @@ class Monitor:
             self.unreadable.add(name)
             print(f"skipped an unreadable image: {name}", file=sys.stderr, flush=True)
 
+    def measures(self, step: int) -> bool:
+        """Whether what waits for the device is measured after `step` steps."""
+        return step % self.measure_every == 0 or step == self.length.steps
+
     def logs(self, step: int) -> bool:
         """Whether a line is written after `step` steps: there only are readings worth taking."""
-        return step % self.log_every == 0 or step % self.steps_per_epoch == 0 or step == self.steps
+        return step % self.settings.log_every == 0 or self.measures(step)
 
     def step(
         self,
@@ -163,11 +166,11 @@ class Monitor:
         elapsed = time.perf_counter() - self.since
         line = {
             "step": step,
-            "epoch": round(step / self.steps_per_epoch, 4),
+            "epoch": round(step / self.length.steps_per_epoch, 4),
             **settings,
             **means,
             **{name: float(reading) for name, reading in readings.items()},
-            "images_per_second": round(steps * self.images_per_step / elapsed, 2),
+            "images_per_second": round(steps * self.length.images_per_step / elapsed, 2),
             "data_wait": round(self.waited / elapsed, 4),
             "images_skipped": round(skipped.item()),
             "time": round(time.time(), 3),
@@ -193,7 +196,7 @@ class Monitor:
             f"the features collapsed at step {line['step']}: {sign}; check method.balance (too small or, above the "
             "width, too large), lower optim.base_lr, or go on regardless with run.stop_on_collapse=false."
         )
-        if self.stop_on_collapse:
+        if self.settings.stop_on_collapse:
             raise Alarm(sentence, line["step"])
         self.tell(f"warning: {sentence}")
 
@@ -206,14 +209,14 @@ class Monitor:
                     self.board.add_scalar(name, value, line["step"])
 
     def _show(self, line: dict[str, float]) -> None:
-        remaining = (self.steps - line["step"]) * self.images_per_step / line["images_per_second"]
+        remaining = (self.length.steps - line["step"]) * self.length.images_per_step / line["images_per_second"]
         text = (
             f"epoch {line['epoch']:.2f}  cosine of positive pairs {line['positive_cosine']:.3f}, of negative "
             f"{line['negative_cosine']:.3f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
             f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(remaining))}"
         )
         if self.bar.disable:
-            self.tell(f"step {line['step']}/{self.steps}  {text}")
+            self.tell(f"step {line['step']}/{self.length.steps}  {text}")
         else:
             self.bar.set_postfix_str(text)
 

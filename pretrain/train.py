@@ -15,7 +15,7 @@ from pretrain import checkpoint, comm, config, diagnostics, methods, provenance,
 from pretrain.data import ImageSource, StepSampler, ViewDataset, collate, open_folder
 from pretrain.files import write_text
 from pretrain.learner import Learner, build
-from pretrain.monitor import Alarm, Monitor, draw_views
+from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
 from pretrain.ready import ready
 from pretrain.views import TwoCrop, normalise
@@ -36,7 +36,7 @@ Probe = Callable[[nn.Module], dict[str, float]]
 def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     """Pretrain a trunk as `cfg` says, or go on where an earlier run in the same run_dir stopped.
 
-    Args: probe, measures the trunk every run.knn_every_epochs, on rank 0; its readings join the metrics.
+    Args: probe, measures the trunk every run.measure_every_epochs, on rank 0; its readings join the metrics.
 
     Returns: RUN/export/trunk.pth. Beside it stands initial.pth, the same network before the first step.
 
@@ -72,9 +72,9 @@ def run(
         f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on "
         f"{comm.world_size()} x {learner.device}; balance {cfg.method.balance}, width {cfg.model.projector_width}"
     )
-    every, stop = cfg.run.log_every, cfg.run.stop_on_collapse
     loader = make_loader(cfg, source, sampler)
-    with Monitor(run_dir, learner.device, start, steps, cfg.optim.batch_size, per_epoch, every, stop) as monitor:
+    length = Length(start, steps, per_epoch, cfg.optim.batch_size)
+    with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
         for done, (images, unreadable) in enumerate(monitor.timed(loader), start + 1):
             monitor.skipped(unreadable)
             if done == 1 and comm.rank() == 0:
@@ -83,7 +83,7 @@ def run(
             readings = {}
             if monitor.logs(done):
                 with monitor.paused():
-                    readings = read(cfg, learner, stepped, done, steps, per_epoch, probe)
+                    readings = read(learner, stepped, monitor.measures(done), probe)
             try:
                 monitor.step(done, stepped.values, stepped.settings, readings)
             except Alarm as alarm:
@@ -121,16 +121,13 @@ def step(learner: Learner, images: torch.Tensor, where: float) -> Stepped:
     return Stepped(values, {"lr": lr, "target_momentum": momentum}, online.detach(), targets)
 
 
-def read(
-    cfg: config.Config, learner: Learner, stepped: Stepped, done: int, steps: int, per_epoch: int, probe: Probe | None
-) -> dict[str, torch.Tensor | float]:
-    """What is measured where a line is logged; at the end of an epoch also what waits for the device."""
+def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None) -> dict[str, torch.Tensor | float]:
+    """What is read where a line is logged; with `measure` also what waits for the device."""
     readings = learner.health.observe(stepped.targets)
     readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
-    if done % per_epoch == 0 or done == steps:
+    if measure:
         readings["effective_rank"] = learner.health.effective_rank()
-        probe_every = max(1, round(cfg.run.knn_every_epochs * per_epoch))
-        if probe and comm.rank() == 0 and (done % probe_every == 0 or done == steps):
+        if probe and comm.rank() == 0:
             readings |= probe(learner.model.online.trunk)
     return readings
 

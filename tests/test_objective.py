@@ -156,6 +156,8 @@ def test_rows_that_do_not_fit_are_told_in_one_sentence(case):
 
 
 def test_rows_are_looked_at_once():
+    """Reading norms again would make every step wait for the device."""
     form = build("unigrad")
     objective(form, unit(2, 4, 6), unit(2, 4, 6))
-    objective(form, 3 * unit(2, 4, 6), unit(2, 4, 6))  # reading norms again would make every step wait
+    long = objective(form, 3 * unit(2, 4, 6), unit(2, 4, 6))
+    assert long["positive"] == pytest.approx(-3 * (unit(2, 4, 6)[0] * unit(2, 4, 6)[1]).sum(-1).mean().item())
