@@ -33,7 +33,7 @@ class Contrastive(nn.Module):
     Args: samples, V; temperature, τ.
     """
 
-    normalisation = "l2"
+    normalisation, row_by_row = "l2", True
 
     def __init__(self, samples: CurrentBatch | NegativeQueue, temperature: float, balance: float) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class SimCLRBothTerms(nn.Module):
     dL/du1 = 1/τ (-2 u2 + Σ_{v∈V\\u1} (s_v + t_v) v), V the batch from the branch that learns.
     """
 
-    normalisation = "l2"
+    normalisation, row_by_row = "l2", False
 
     def __init__(self, temperature: float, balance: float) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class DirectPred(nn.Module):
         2ε (F/λ_max)^{1/2} in W W (Eq. 25), which makes it the exact gradient of Eq. 5 (Table 6).
     """
 
-    normalisation, balance, scale = "l2", 1.0, 1.0
+    normalisation, balance, scale, row_by_row = "l2", 1.0, 1.0, True
 
     def __init__(self, rho: float, eps: float, predictor_every: int, middle_term: bool) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class UniGrad(nn.Module):
     Args: balance, λ, about 0.05 C (the paper's 100 at C = 2048; 4 C collapses); rho, of F.
     """
 
-    normalisation, scale = "l2", 1.0
+    normalisation, scale, row_by_row = "l2", 1.0, True
 
     def __init__(self, balance: float, rho: float) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class BarlowTwins(nn.Module):
     Args: normalisation, "bn" (f, g) or "l2" (h); identity, A = I (g, h).
     """
 
-    scale = 2.0
+    scale, row_by_row = 2.0, False
 
     def __init__(self, balance: float, normalisation: str, identity: bool) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class VICReg(nn.Module):
         deviation it asks for.
     """
 
-    normalisation, scale = "none", 2.0
+    normalisation, scale, row_by_row = "none", 2.0, False
 
     def __init__(self, balance: float, variance: float | None, gamma: float) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class VICReg(nn.Module):
 class VICRegL2(nn.Module):
     """Row j: dL/du1 = 2 (-u2 + λ Σ_{v∈V_batch} (u1·v1 / N) v1): row i on unit rows, not centred, without deviation."""
 
-    normalisation, scale = "l2", 2.0
+    normalisation, scale, row_by_row = "l2", 2.0, False
 
     def __init__(self, balance: float) -> None:
         super().__init__()

@@ -15,6 +15,10 @@ from torch import nn
 from pretrain import comm
 from pretrain.errors import UserError
 
+# Side of F's blocks in an update. A narrow one leaves half the products out, but a GPU wants few and large ones: there
+# the paper's width stays one block.
+BLOCK, BLOCK_ON_GPU = 256, 2048
+
 
 def adopt_shapes(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Before loading: give buffers that are still empty the shape that the saved ones have."""
@@ -26,6 +30,14 @@ def adopt_shapes(module: nn.Module, state: dict[str, Any], prefix: str, *_: obje
 
 def _at_least_float32(rows: torch.Tensor) -> torch.Tensor:
     return rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def _mirror_(matrix: torch.Tensor, block: int) -> None:
+    """Overwrite what is below a square matrix's diagonal by what is above it, so that it is exactly symmetric."""
+    for i in range(0, len(matrix), block):
+        this, later = slice(i, i + block), slice(i + block, None)
+        matrix[this, this] = matrix[this, this].triu() + matrix[this, this].triu(1).T
+        matrix[later, this] = matrix[this, later].contiguous().T  # strided on one side only: a quarter less time
 
 
 class FeatureCorrelation(nn.Module):
@@ -52,14 +64,21 @@ class FeatureCorrelation(nn.Module):
 
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
-        """Take in this batch: rows (M, C) of this rank, averaged over ranks, which hold equally many rows each."""
+        """Take in this batch: rows (M, C) of this rank, averaged over ranks, which hold equally many rows each.
+
+        F is symmetric, so only its blocks on and above the diagonal are computed; the others are their mirror image.
+        """
         rows = _at_least_float32(rows)
-        kept = self.rho
+        kept, width = self.rho, rows.shape[1]
         if self.corr.numel() == 0:
-            kept, self.corr = 0.0, rows.new_zeros(rows.shape[1], rows.shape[1])
+            kept, self.corr = 0.0, rows.new_zeros(width, width)
+        block = BLOCK if rows.device.type == "cpu" else BLOCK_ON_GPU
         with torch.autocast(rows.device.type, enabled=False):
-            self.corr.addmm_(rows.T, rows, beta=kept, alpha=(1 - kept) / len(rows))
+            for i in range(0, width, block):
+                left = rows[:, i : i + block]
+                self.corr[i : i + block, i:].addmm_(left.T, rows[:, i:], beta=kept, alpha=(1 - kept) / len(rows))
         comm.all_mean_(self.corr)  # ranks hold the same F, so the mean touches the batch's part alone
+        _mirror_(self.corr, block)
 
     @torch.no_grad()
     def effective_rank(self) -> float:

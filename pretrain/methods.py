@@ -20,10 +20,12 @@ from pretrain.memory import CurrentBatch, NegativeQueue
 class GradientForm(Protocol):
     """dL/du1 = scale (positive + balance · negative) (Eq. 13), for one online view at a time.
 
-    Attributes: normalisation, of the rows: "l2", "bn" (over the batch, without affine part) or "none".
+    Attributes: normalisation, of the rows: "l2", "bn" (over the batch, without affine part) or "none". row_by_row,
+        whether a row's gradient depends on no other row of its view: then it may be asked for all views at once.
     """
 
     normalisation: str
+    row_by_row: bool
     balance: float
     scale: float
 

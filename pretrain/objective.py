@@ -13,8 +13,11 @@ _checked: WeakSet[GradientForm | LossForm] = WeakSet()  # forms whose first rows
 
 
 def surrogate(rows: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """A scalar whose gradient with respect to `rows` (n, C) is `gradient` / n: mean_i(g_i.detach() · u_i)."""
-    return (rows * gradient.detach()).sum(-1).mean()
+    """A scalar whose gradient for n `rows` (..., C) is `gradient` / n: mean_i(g_i.detach() · u_i).
+
+    As one dot product, for it makes no tensor of the rows' size on its way.
+    """
+    return torch.dot(rows.flatten(), gradient.detach().flatten()) / rows.shape[:-1].numel()
 
 
 def pairing(views: int, globals_: int) -> torch.Tensor:
@@ -66,12 +69,19 @@ def objective(
             return {"positive": torch.stack(losses).mean(), "negative": online.new_zeros(())}
         against = goals if negative_targets is None else _goals(pairs, mixing, samples)
         rows = online.detach()
-        positive = torch.stack([form.positive(u1, u2) for u1, u2 in zip(rows, goals, strict=True)])
-        negative = torch.stack([form.negative(u1, u2, k) for k, (u1, u2) in enumerate(zip(rows, against, strict=True))])
+        if form.row_by_row:  # then all views are as one: fewer and larger products
+            rows, goals, against = (each.flatten(0, 1).unsqueeze(0) for each in (rows, goals, against))
+        positive = _stack([form.positive(u1, u2) for u1, u2 in zip(rows, goals, strict=True)])
+        negative = _stack([form.negative(u1, u2, k) for k, (u1, u2) in enumerate(zip(rows, against, strict=True))])
     return {
-        "positive": surrogate(online, form.scale * positive),
-        "negative": surrogate(online, form.scale * form.balance * negative),
+        "positive": form.scale * surrogate(online, positive),
+        "negative": form.scale * form.balance * surrogate(online, negative),
     }
+
+
+def _stack(views: list[torch.Tensor]) -> torch.Tensor:
+    """`torch.stack`, without a copy where there is one only."""
+    return torch.stack(views) if len(views) > 1 else views[0]
 
 
 def _goals(pairs: torch.Tensor, mixing: torch.Tensor | None, targets: torch.Tensor) -> torch.Tensor:

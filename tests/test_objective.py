@@ -91,6 +91,20 @@ def test_correlation_stays_float32_under_autocast():
     torch.testing.assert_close(memory.corr.double(), rows.T @ rows / 16, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [5, 256, 300, 700])
+def test_correlation_is_exactly_symmetric_and_the_moving_average(width, dtype):
+    """Widths below, at and above a block of the update, the last one cut short."""
+    memory, expected = FeatureCorrelation(0.9), None
+    for step in range(3):
+        rows = unit(40, width, seed=step).to(dtype)
+        memory.update(rows)
+        batch = rows.T @ rows / 40
+        expected = batch if expected is None else 0.9 * expected + 0.1 * batch
+    assert torch.equal(memory.corr, memory.corr.T)
+    torch.testing.assert_close(memory.corr, expected)
+
+
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_effective_rank_of_equal_orthogonal_directions_is_their_number(rank):
     memory = FeatureCorrelation(0.9)
