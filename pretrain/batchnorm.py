@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -58,3 +61,17 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
         else:
             synchronise(child, device)
     return module
+
+
+@contextlib.contextmanager
+def without_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Leave the running statistics below `module` as they are, in a pass in train mode that is made once more."""
+    norms = [child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

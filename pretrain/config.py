@@ -30,7 +30,10 @@ class Data:
 
 @dataclass
 class Views:
-    """The official augmentation (both views alike); sizes in pixels, scale as shares of the image's area."""
+    """The official augmentation (both views alike); sizes in pixels, scale as shares of the image's area.
+
+    cutmix_alpha: of the Beta(α, α) of CutMix on the online branch's global views (Section 5.2); 0 leaves it out.
+    """
 
     size: int = 224
     min_scale: float = 0.2
@@ -43,6 +46,7 @@ class Views:
     gray_probability: float = 0.2
     blur_probability: float = 0.5
     flip_probability: float = 0.5
+    cutmix_alpha: float = 0.0
 
 
 @dataclass
@@ -81,12 +85,19 @@ class Method:
 
 @dataclass
 class Optim:
-    """SGD; lr = base_lr × batch_size / 256, linear warm-up, then cosine to 0. batch_size counts all ranks together."""
+    """optimiser: sgd|lars. lr = base_lr × batch_size / 256, linear warm-up, then cosine to 0.
 
+    batch_size counts all ranks together. bias_base_lr: of biases and norms; null is base_lr. accumulate: parts that a
+    rank's share of the batch is passed in, for small GPUs (what is then of a part: pretrain/accumulation.py).
+    """
+
+    optimiser: str = "sgd"
     epochs: int = 100
     warmup_epochs: int = 5
     batch_size: int = 1024
     base_lr: float = 0.05
+    bias_base_lr: float | None = None
+    accumulate: int = 1
     momentum: float = 0.9
     weight_decay: float = 1e-4
     target_momentum: float = 0.996

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from pretrain.errors import UserError
+from pretrain.seeds import seed_of
 from pretrain.views import TwoCrop
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
@@ -81,11 +81,6 @@ def read_image(path: Path) -> Image.Image:
         raise UnreadableImage(f"{path} ({type(error).__name__})") from error
 
 
-def _key(*numbers: int) -> int:
-    """A 63-bit seed that is the same in every process and Python version."""
-    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
-
-
 class ViewDataset(Dataset):
     """`dataset[epoch, index] -> (views uint8 (V, 3, S, S), names of files that could not be read)`.
 
@@ -110,7 +105,7 @@ class ViewDataset(Dataset):
                 unreadable.append(str(error))
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(_key(self.seed, epoch, index))
+                torch.manual_seed(seed_of(self.seed, epoch, index))
                 return self.views(image), unreadable
         raise UserError(f"no file under {self.source.root} can be decoded, for example {unreadable[0]}.")
 
@@ -164,6 +159,6 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
     def _order(self, epoch: int) -> torch.Tensor:
         if self._shuffled[0] != epoch:
-            generator = torch.Generator().manual_seed(_key(self.seed, epoch))
+            generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
             self._shuffled = epoch, torch.randperm(self.images, generator=generator)
         return self._shuffled[1]

@@ -8,7 +8,7 @@ import torch
 from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
-from pretrain import comm, config, diagnostics, methods, schedule
+from pretrain import comm, config, diagnostics, methods, optim, schedule
 from pretrain.batchnorm import synchronise
 from pretrain.model import Siamese
 
@@ -30,6 +30,9 @@ class Learner:
     target_momentum: ParamScheduler
     device: torch.device
     dtype: torch.dtype
+    seed: int
+    cutmix_alpha: float
+    accumulate: int
 
     def parts(self) -> dict[str, object]:
         """All state of a run, by its name in a checkpoint; the order of images is a function of seed and step."""
@@ -63,22 +66,27 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     form = comm.average_gradients(synchronise(form, device).to(device))
     asked = (cfg.method.positive_target, cfg.method.negative_target)
     own = methods.find(cfg.method.name).targets
-    optim = cfg.optim
     return Learner(
         model=model,
         branch=comm.data_parallel(model.online, device),
         form=form,
         targets=tuple(given or default for given, default in zip(asked, own, strict=True)),
         health=diagnostics.Health().to(device),
-        optimizer=torch.optim.SGD(
+        optimizer=optim.build(
+            cfg.optim.optimiser,
             [*model.online.parameters(), *form.parameters()],
-            optim.base_lr,
-            optim.momentum,
-            weight_decay=optim.weight_decay,
+            cfg.optim.momentum,
+            cfg.optim.weight_decay,
+            bias_lr_share=1.0 if cfg.optim.bias_base_lr is None else cfg.optim.bias_base_lr / cfg.optim.base_lr,
         ),
         scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
-        lr=schedule.warmup_cosine(optim.base_lr * optim.batch_size / 256, optim.warmup_epochs / optim.epochs),
-        target_momentum=schedule.target_momentum(optim.target_momentum),
+        lr=schedule.warmup_cosine(
+            cfg.optim.base_lr * cfg.optim.batch_size / 256, cfg.optim.warmup_epochs / cfg.optim.epochs
+        ),
+        target_momentum=schedule.target_momentum(cfg.optim.target_momentum),
         device=device,
         dtype=PRECISIONS[cfg.run.precision],
+        seed=cfg.run.seed,
+        cutmix_alpha=cfg.views.cutmix_alpha,
+        accumulate=cfg.optim.accumulate,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torchvision
@@ -53,20 +54,23 @@ def build_normalisation(kind: str, width: int) -> nn.Module:
 
 
 class Branch(nn.Module):
-    """Trunk, projector and normalisation; (K, n, 3, H, W) normalised images to (K, n, C) rows in float32.
+    """Trunk, projector and normalisation; normalised images to (K, n, C) rows in float32.
 
-    Views pass one after the other, so batch statistics are those of one view, as in the official code.
+    Takes one tensor (V, n, 3, S, S) a size of views, the global ones first. Global views pass one after the other, so
+    batch statistics are those of one view, as in the official code; local views of a size pass as one batch.
     """
 
     def __init__(self, trunk: nn.Module, projector: nn.Module, normalisation: nn.Module) -> None:
         super().__init__()
         self.trunk, self.projector, self.normalisation = trunk, projector, normalisation
 
-    def forward(self, views: torch.Tensor) -> torch.Tensor:
-        rows = [self.projector(self.trunk(view.contiguous(memory_format=torch.channels_last))) for view in views]
-        with torch.autocast(views.device.type, enabled=False):
+    def forward(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
+        images = views[0].shape[1]
+        batches = [*views[0].unbind(), *(smaller.flatten(0, 1) for smaller in views[1:])]
+        rows = [self.projector(self.trunk(batch.contiguous(memory_format=torch.channels_last))) for batch in batches]
+        with torch.autocast(views[0].device.type, enabled=False):
             precise = [row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows]
-            return torch.stack([self.normalisation(row) for row in precise])
+            return torch.stack([self.normalisation(view) for batch in precise for view in batch.split(images)])
 
 
 class Siamese(nn.Module):

@@ -7,15 +7,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, ImageDraw
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.transforms.functional import to_pil_image
+from torchvision.transforms.functional import pad, to_pil_image
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
@@ -221,11 +222,34 @@ class Monitor:
             self.bar.set_postfix_str(text)
 
 
-def draw_views(path: Path, images: torch.Tensor, most: int = 8) -> Path:
-    """Save a grid of the first `most` images, a row a view, from uint8 (V, n, 3, S, S)."""
-    shown = images[:, :most]
-    grid = make_grid(shown.flatten(0, 1), nrow=shown.shape[1], padding=2, pad_value=255)
-    return write_atomically(path, lambda temporary: to_pil_image(grid).save(temporary, format="PNG"))
+def draw_views(path: Path, views: Sequence[torch.Tensor], mixing: torch.Tensor | None = None, most: int = 8) -> Path:
+    """Save a grid of the first `most` images as training sees them, a row a view, smaller views in the same cells.
+
+    Args: views, uint8 (V, n, 3, S, S) a size; mixing (K, n, n), drawn as each image's own share in percent.
+    """
+    side = views[0].shape[-1]
+    cells = []
+    for group in views:
+        room = side - group.shape[-1]
+        cells.append(
+            pad(group[:, :most].flatten(0, 1), [room // 2, room // 2, room - room // 2, room - room // 2], 255)
+        )
+    columns = min(most, views[0].shape[1])
+    sheet = to_pil_image(make_grid(torch.cat(cells), nrow=columns, padding=2, pad_value=255))
+    if mixing is not None:
+        _write_shares(sheet, mixing.diagonal(dim1=1, dim2=2)[:, :columns], side + 2)
+    return write_atomically(path, lambda temporary: sheet.save(temporary, format="PNG"))
+
+
+def _write_shares(sheet: Image.Image, shares: torch.Tensor, cell: int) -> None:
+    """In the corner of every cell, how much of the image is its own, (K, columns) from 0 to 1."""
+    draw = ImageDraw.Draw(sheet)
+    for view, row in enumerate(shares.tolist()):
+        for column, share in enumerate(row):
+            corner = (2 + column * cell, 2 + view * cell)
+            text = f"{share:.0%}"
+            draw.rectangle(draw.textbbox(corner, text), fill="white")
+            draw.text(corner, text, fill="black")
 
 
 def _forget_after(path: Path, step: int) -> None:

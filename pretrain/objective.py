@@ -43,7 +43,7 @@ def objective(
             the views that `targets` holds.
         targets: (G, n, C) rows of the target branch, taken as constants.
         views: (K, G), how much online view k is drawn to target view g; default: see `pairing`.
-        mixing: (n, n), how much image m is in online image n; default: the identity.
+        mixing: (n, n), or (K, n, n) where views differ, how much image m is in online image n; default: the identity.
         negative_targets: (G, n, C), the samples of the negative gradient where they come from another branch (Table 3).
 
     Returns: {"positive", "negative"}, scalars to be summed; "negative" includes the balance factor, both the scale. For
@@ -102,9 +102,10 @@ def _check_shapes(
             f"online rows {tuple(online.shape)} and target rows {tuple(targets.shape)} do not fit: give (K, n, C) and "
             "(G, n, C) with the same n and C."
         )
+    n = online.shape[1]
     expected = {
         "views": (views, (len(online), len(targets))),
-        "mixing": (mixing, (online.shape[1],) * 2),
+        "mixing": (mixing, (n, n) if mixing is None or mixing.dim() == 2 else (len(online), n, n)),
         "negative_targets": (negative_targets, tuple(targets.shape)),
     }
     for name, (given, shape) in expected.items():

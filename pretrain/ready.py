@@ -9,6 +9,7 @@ from pretrain.errors import UserError
 from pretrain.learner import PRECISIONS, build_form
 from pretrain.memory import NegativeQueue
 from pretrain.model import TRUNKS
+from pretrain.optim import OPTIMISERS
 
 
 def ready(cfg: config.Config) -> torch.device:
@@ -25,6 +26,7 @@ def ready(cfg: config.Config) -> torch.device:
         "model.arch": (cfg.model.arch, TRUNKS),
         "method.positive_target": (cfg.method.positive_target or "momentum", methods.TARGETS),
         "method.negative_target": (cfg.method.negative_target or "momentum", methods.TARGETS),
+        "optim.optimiser": (cfg.optim.optimiser, OPTIMISERS),
         "run.device": (cfg.run.device, ("auto", "cpu", "cuda")),
     }
     for name, (value, known) in choices.items():
@@ -33,6 +35,8 @@ def ready(cfg: config.Config) -> torch.device:
     at_least = {
         "optim.batch_size": (cfg.optim.batch_size, 2),
         "optim.epochs": (cfg.optim.epochs, 1),
+        "optim.accumulate": (cfg.optim.accumulate, 1),
+        "views.cutmix_alpha": (cfg.views.cutmix_alpha, 0),
         "views.size": (cfg.views.size, 8),
         "model.projector_depth": (cfg.model.projector_depth, 1),
         "model.projector_width": (cfg.model.projector_width, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +11,17 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pretrain import checkpoint, comm, config, diagnostics, methods, provenance, replay
+from pretrain import accumulation, checkpoint, comm, config, diagnostics, methods, provenance, replay
+from pretrain.batchnorm import without_running_statistics
 from pretrain.data import ImageSource, StepSampler, ViewDataset, collate, open_folder
+from pretrain.errors import UserError
 from pretrain.files import write_text
 from pretrain.learner import Learner, build
+from pretrain.mixing import cutmix
 from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
 from pretrain.ready import ready
+from pretrain.seeds import seed_of
 from pretrain.views import TwoCrop, normalise
 
 
@@ -49,6 +53,11 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     source = open_folder(cfg.data.root)
     comm.start(device)
     try:
+        if cfg.optim.batch_size % (comm.world_size() * cfg.optim.accumulate):
+            raise UserError(
+                f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
+                f"equal parts on each of {comm.world_size()} processes: choose a multiple of their product."
+            )
         sampler = StepSampler(
             len(source), cfg.optim.batch_size, cfg.optim.epochs, cfg.run.seed, comm.rank(), comm.world_size()
         )
@@ -75,11 +84,12 @@ def run(
     loader = make_loader(cfg, source, sampler)
     length = Length(start, steps, per_epoch, cfg.optim.batch_size)
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
-        for done, (images, unreadable) in enumerate(monitor.timed(loader), start + 1):
+        for done, (global_views, unreadable) in enumerate(monitor.timed(loader), start + 1):
             monitor.skipped(unreadable)
+            images = [global_views]
             if done == 1 and comm.rank() == 0:
-                draw_views(run_dir / "views.png", images)
-            stepped = step(learner, images, (done - 1) / steps)
+                draw_views(run_dir / "views.png", *mixed(learner, images, 0))
+            stepped = step(learner, images, done - 1, steps)
             readings = {}
             if monitor.logs(done):
                 with monitor.paused():
@@ -93,32 +103,66 @@ def run(
                 _save(cfg, learner, done, done / per_epoch)
 
 
-def step(learner: Learner, images: torch.Tensor, where: float) -> Stepped:
+def step(learner: Learner, images: Sequence[torch.Tensor], done: int, steps: int) -> Stepped:
     """One step of training, in the official code's order; nothing in it waits for the device.
 
-    Args: images, uint8 (2, n, 3, S, S), both views of this rank's images; where, share of the run done, from 0 to 1.
+    Args: images, of this rank, one uint8 tensor (V, n, 3, S, S) a size of views, the two global views first; done,
+        steps before this one; steps, of the whole run.
     """
-    lr, momentum = learner.lr(where), learner.target_momentum(where)
+    lr, momentum = learner.lr(done / steps), learner.target_momentum(done / steps)
     for group in learner.optimizer.param_groups:
-        group["lr"] = lr
-    images = images.to(learner.device, non_blocking=True)
-    views = normalise(images).to(torch.promote_types(learner.dtype, torch.float32))
-    rows = {}
+        group["lr"] = lr * group["lr_share"]
+    precise = torch.promote_types(learner.dtype, torch.float32)
+    clean = [normalise(group.to(learner.device, non_blocking=True)).to(precise) for group in images]
+    seen, mixing = mixed(learner, clean, done)
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
-        if "momentum" in learner.targets:
-            learner.model.update_target(momentum)
-            with torch.no_grad():
-                rows["momentum"] = learner.model.target(views)
-        online = learner.branch(views)
-    rows["stop_gradient"] = online.detach()
+        rows = _target_rows(learner, clean[:1], momentum)
+        online = _online_rows(learner, seen)
+    rows.setdefault("stop_gradient", online.detach()[: len(clean[0])])
     targets, negative_targets = (rows[branch] for branch in learner.targets)
-    terms = objective(learner.form, online, targets, negative_targets=negative_targets)
+    terms = objective(learner.form, online, targets, mixing=mixing, negative_targets=negative_targets)
     learner.optimizer.zero_grad()
     learner.scaler.scale(terms["positive"] + terms["negative"]).backward()
+    if learner.accumulate > 1:
+        with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
+            accumulation.send_back(learner.branch, seen, online.grad, learner.accumulate)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     values = terms | diagnostics.cosines(online, targets)
     return Stepped(values, {"lr": lr, "target_momentum": momentum}, online.detach(), targets)
+
+
+def mixed(
+    learner: Learner, views: Sequence[torch.Tensor], done: int
+) -> tuple[Sequence[torch.Tensor], torch.Tensor | None]:
+    """What the online branch sees: views whose global ones are mixed, and the (K, n, n) shares; as they are without."""
+    if not learner.cutmix_alpha:
+        return views, None
+    seen, shares = cutmix(views[0], learner.cutmix_alpha, seed_of(learner.seed, done, comm.rank()))
+    local = sum(len(group) for group in views[1:])
+    unmixed = torch.eye(views[0].shape[1], device=shares.device).expand(local, -1, -1)
+    return [seen, *views[1:]], torch.cat([shares, unmixed])
+
+
+@torch.no_grad()
+def _target_rows(learner: Learner, views: Sequence[torch.Tensor], momentum: float) -> dict[str, torch.Tensor]:
+    """Rows of the clean global views by branch, where the online pass that learns does not give them anyway."""
+    rows = {}
+    if "momentum" in learner.targets:
+        learner.model.update_target(momentum)
+        rows["momentum"] = accumulation.rows_of(learner.model.target, views, learner.accumulate)
+    if "stop_gradient" in learner.targets and learner.cutmix_alpha:
+        with without_running_statistics(learner.model.online):
+            rows["stop_gradient"] = accumulation.rows_of(learner.model.online, views, learner.accumulate)
+    return rows
+
+
+def _online_rows(learner: Learner, views: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(K, n, C) with a graph behind them; or as leaves, where the batch passes in parts and again (accumulation.py)."""
+    if learner.accumulate == 1:
+        return learner.branch(views)
+    with torch.no_grad(), without_running_statistics(learner.model.online):
+        return accumulation.rows_of(learner.model.online, views, learner.accumulate).requires_grad_()
 
 
 def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None) -> dict[str, torch.Tensor | float]:
@@ -135,7 +179,11 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
 def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler) -> DataLoader:
     """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps."""
     return DataLoader(
-        ViewDataset(source, TwoCrop(**vars(cfg.views)), cfg.run.seed),
+        ViewDataset(
+            source,
+            TwoCrop(**{key: value for key, value in vars(cfg.views).items() if key != "cutmix_alpha"}),
+            cfg.run.seed,
+        ),
         batch_sampler=sampler,
         num_workers=cfg.data.workers,
         collate_fn=collate,

@@ -20,7 +20,7 @@ def siamese():
 def test_rows_are_unit_and_each_view_has_its_own_statistics(siamese):
     views = torch.randn(2, 4, 3, 32, 32, dtype=torch.float64)
     apart = copy.deepcopy(siamese.online)
-    rows = siamese.online(views)
+    rows = siamese.online([views])
     expected = torch.stack([apart.projector(apart.trunk(view)) for view in views])
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2, 4, dtype=torch.float64))
     torch.testing.assert_close(rows, expected / expected.norm(dim=-1, keepdim=True))

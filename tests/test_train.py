@@ -22,7 +22,9 @@ from pretrain.batchnorm import CrossRankBatchNorm
 from pretrain.config import Config, load
 from pretrain.learner import build
 from pretrain.methods import ROWS
-from pretrain.train import step, train
+from pretrain.objective import objective
+from pretrain.train import mixed, step, train
+from pretrain.views import normalise
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -143,15 +145,19 @@ def test_a_truncated_newest_checkpoint_is_passed_over(images, uninterrupted, tmp
     assert_same(last_checkpoint(uninterrupted)["model"], last_checkpoint(run_dir)["model"])
 
 
+CASES = (*ROWS, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")
+
+
 def one_step(images, world_size, name):
     """Gradients, memory and the network after one float64 step on this rank's share of fixed images."""
     torch.set_default_dtype(torch.float64)
-    own = ["method.queue_size=32"] if name == "moco" else []
+    name, *words = name.split()
+    own = [*words, *(["method.queue_size=32"] if name == "moco" else [])]
     try:
         cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", *own])
         learner = build(cfg, torch.device("cpu"))
         learner.dtype = torch.float64
-        step(learner, images[:, comm.rank() :: world_size], 0.5)
+        step(learner, [images[:, comm.rank() :: world_size]], 1, 2)
     finally:
         torch.set_default_dtype(torch.float32)
     learning = {"network": learner.model.online, "predictor": learner.form}
@@ -172,7 +178,7 @@ def join(rank, world_size, port, images, path):
         "MASTER_PORT": str(port),
     }
     comm.start(torch.device("cpu"))
-    torch.save({name: one_step(images, world_size, name) for name in ROWS}, f"{path}/{rank}.pth")
+    torch.save({name: one_step(images, world_size, name) for name in CASES}, f"{path}/{rank}.pth")
     comm.stop()
 
 
@@ -195,7 +201,7 @@ def two_ranks(tmp_path_factory, fixed_images):
     return [torch.load(path / f"{rank}.pth", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", CASES)
 def test_two_ranks_equal_one_process(two_ranks, fixed_images, name):
     alone = one_step(fixed_images, 1, name)
     for together in two_ranks:
@@ -296,7 +302,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_it_came_from(ima
     learner = build(cfg, torch.device("cpu"))
     for name, part in learner.parts().items():
         part.load_state_dict(before[name])
-    assert not step(learner, kept["images"], (offending - 1) / 6).values["positive"].isfinite()
+    assert not step(learner, [kept["images"]], offending - 1, 6).values["positive"].isfinite()
 
 
 def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, capsys):
@@ -323,3 +329,85 @@ def test_a_corrupt_image_among_good_ones_is_counted_and_named_once(images, tmp_p
     assert told.returncode == 0, told.stderr
     assert told.stderr.count("05.png") == 1
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["images_skipped"] == 1
+
+
+VARIANTS = {
+    "cutmix": ["views.cutmix_alpha=1"],
+    "cutmix on own rows": ["views.cutmix_alpha=1", "method.positive_target=stop_gradient"],
+    "local views": [],
+    "cutmix and local views": ["views.cutmix_alpha=1"],
+}
+
+
+@pytest.mark.parametrize("name", ["unigrad", "simclr", "byol", "vicreg", "barlow_twins"])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole_objective(fixed_images, name):
+    """Against rows computed part by part with a graph, one objective over all of them, and one backward."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", "optim.accumulate=2"])
+        ours, reference = build(cfg, torch.device("cpu")), build(cfg, torch.device("cpu"))
+        ours.dtype = torch.float64
+        step(ours, [fixed_images], 1, 2)
+        views = normalise(fixed_images).double()
+        reference.model.update_target(ours.target_momentum(0.5))
+        targets = torch.cat([reference.model.target([part]) for part in views.chunk(2, 1)], 1)
+        online = torch.cat([reference.model.online([part]) for part in views.chunk(2, 1)], 1)
+        rows = {"momentum": targets, "stop_gradient": online.detach()}
+        first, second = (rows[branch] for branch in reference.targets)
+        sum(objective(reference.form, online, first, negative_targets=second).values()).backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for module in ("model", "form"):
+        theirs = dict(getattr(reference, module).named_parameters())
+        for key, parameter in getattr(ours, module).named_parameters():
+            if parameter.requires_grad:
+                torch.testing.assert_close(parameter.grad, theirs[key].grad, rtol=1e-9, atol=1e-12, msg=key)
+        for key, buffer in getattr(reference, module).named_buffers():
+            if "num_batches" not in key:
+                torch.testing.assert_close(getattr(ours, module).get_buffer(key), buffer, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_mixed_and_local_views_learn_from_clean_global_targets(fixed_images, variant):
+    """One step against the objective written out: F of the clean global rows, shares as the matrix."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", *VARIANTS[variant]])
+        ours, reference = build(cfg, torch.device("cpu")), build(cfg, torch.device("cpu"))
+        ours.dtype = torch.float64
+        images = [fixed_images]
+        if "local" in variant:
+            images.append(fixed_images[:, :, :, :16, :16].repeat(2, 1, 1, 1, 1)[:3])
+        stepped = step(ours, images, 1, 2)
+        views = [normalise(group).double() for group in images]
+        seen, mixing = mixed(reference, views, 1)
+        reference.model.update_target(ours.target_momentum(0.5))
+        with torch.no_grad():
+            own = "own rows" in variant
+            clean = copy.deepcopy(reference.model)
+            targets = clean.target(views[:1])
+            positive = clean.online(views[:1]) if own else targets
+        online = reference.model.online(seen)
+        terms = objective(reference.form, online, positive, mixing=mixing, negative_targets=targets)
+        sum(terms.values()).backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert stepped.online.shape == (2 + 3 * ("local" in variant), 8, 16)
+    torch.testing.assert_close(ours.form.correlation.corr, reference.form.correlation.corr, rtol=0, atol=1e-12)
+    rows = targets.flatten(0, 1)
+    torch.testing.assert_close(ours.form.correlation.corr, rows.T @ rows / len(rows), rtol=0, atol=1e-12)
+    theirs = dict(reference.model.online.named_parameters())
+    for key, parameter in ours.model.online.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[key].grad, rtol=1e-9, atol=1e-12, msg=key)
+
+
+def test_a_run_with_cutmix_lars_and_a_batch_in_parts_resumes_bit_for_bit(images, tmp_path):
+    words = ["views.cutmix_alpha=1", "optim.optimiser=lars", "optim.bias_base_lr=0.2", "optim.accumulate=2"]
+    train(configure(images, tmp_path / "whole", *words))
+    interrupted = tmp_path / "interrupted"
+    train(configure(images, interrupted, *words))
+    for path in sorted((interrupted / "checkpoints").glob("step_*.pth"))[-1:]:
+        path.unlink()  # as if it had been killed after step 3
+    train(configure(images, interrupted, *words))
+    for part in ("model", "form", "health", "optimizer"):
+        assert_same(last_checkpoint(tmp_path / "whole")[part], last_checkpoint(interrupted)[part])

@@ -1,0 +1,92 @@
+"""LARS against its definition written with loops, and which parameters it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pretrain.optim import LARS, build
+
+
+def by_definition(parameter, gradient, momentum, *, lr, decay, adapt, trust=1e-3, beta=0.9):
+    """One step on flat lists of numbers: the new parameter and momentum."""
+    p, g = parameter.flatten().tolist(), gradient.flatten().tolist()
+    d = [b + decay * a for a, b in zip(p, g, strict=True)]
+    if adapt:
+        size, length = sum(a * a for a in p) ** 0.5, sum(a * a for a in d) ** 0.5
+        ratio = trust * size / length if size > 0 and length > 0 else 1.0
+        d = [ratio * a for a in d]
+    m = [beta * a + b for a, b in zip(momentum.flatten().tolist(), d, strict=True)]
+    new = [a - lr * b for a, b in zip(p, m, strict=True)]
+    return (torch.tensor(values, dtype=torch.float64).view_as(parameter) for values in (new, m))
+
+
+def network():
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 5)).double()
+    layers[3].weight.data.zero_()  # a norm of 0: no ratio
+    return layers
+
+
+def test_lars_equals_its_definition_over_steps():
+    model = network()
+    optimizer = build("lars", model.parameters(), momentum=0.9, weight_decay=1e-2, bias_lr_share=0.25)
+    expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    momenta = {name: torch.zeros_like(value) for name, value in expected.items()}
+    for step in range(4):
+        lr = 0.3 / (step + 1)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["lr_share"]
+        optimizer.zero_grad()
+        images = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        model(images).square().sum().add(model(images).sum()).backward()
+        for name, parameter in model.named_parameters():
+            weights = parameter.ndim > 1
+            settings = {"lr": lr * (1 if weights else 0.25), "decay": 1e-2 if weights else 0.0, "adapt": weights}
+            expected[name], momenta[name] = by_definition(expected[name], parameter.grad, momenta[name], **settings)
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-12, atol=1e-14)
+
+
+def test_lars_resumes_from_its_state():
+    runs = []
+    for interrupted in (False, True):
+        model = network()
+        optimizer = LARS([{"params": list(model.parameters())}], lr=0.1)
+        for step in range(4):
+            if interrupted and step == 2:
+                saved = optimizer.state_dict()
+                optimizer = LARS([{"params": list(model.parameters())}], lr=0.1)
+                optimizer.load_state_dict(saved)
+            optimizer.zero_grad()
+            model(torch.ones(2, 3, 4, 4, dtype=torch.float64)).sum().backward()
+            optimizer.step()
+        runs.append([parameter.detach().clone() for parameter in model.parameters()])
+    for one, other in zip(*runs, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_sgd_decays_all_parameters_as_the_official_code_does():
+    ours, theirs = network(), network()
+    built = build("sgd", ours.parameters(), momentum=0.9, weight_decay=0.1, bias_lr_share=1.0)
+    for group in built.param_groups:
+        group["lr"] = 0.2 * group["lr_share"]
+    reference = torch.optim.SGD(theirs.parameters(), 0.2, 0.9, weight_decay=0.1, foreach=False, fused=False)
+    for step in range(3):
+        for model, optimizer in ((ours, built), (theirs, reference)):
+            images = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+            optimizer.zero_grad()
+            model(images).square().sum().backward()
+            optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars"])
+def test_biases_and_norms_have_their_own_rate(name):
+    optimizer = build(name, network().parameters(), momentum=0.9, weight_decay=1e-4, bias_lr_share=1 / 6)
+    weights, vectors = optimizer.param_groups
+    assert all(parameter.ndim > 1 for parameter in weights["params"]) and weights["lr_share"] == 1
+    assert all(parameter.ndim == 1 for parameter in vectors["params"]) and vectors["lr_share"] == 1 / 6
