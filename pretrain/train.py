@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pretrain import checkpoint, comm, config, diagnostics, methods, provenance, replay
-from pretrain.data import ImageSource, StepSampler, ViewDataset, collate, open_folder
+from pretrain import checkpoint, comm, config, diagnostics, methods, photometry, provenance, replay
+from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, collate, open_source
 from pretrain.files import write_text
 from pretrain.learner import Learner, build
 from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
 from pretrain.ready import ready
-from pretrain.views import TwoCrop, normalise
+from pretrain.views import MultiCrop, place
 
 
 class Stepped(NamedTuple):
@@ -46,7 +46,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     device = ready(cfg)
     if cfg.method.balance is None:
         cfg.method.balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
-    source = open_folder(cfg.data.root)
+    source = open_source(cfg.data.root)
     comm.start(device)
     try:
         sampler = StepSampler(
@@ -72,14 +72,14 @@ def run(
         f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on "
         f"{comm.world_size()} x {learner.device}; balance {cfg.method.balance}, width {cfg.model.projector_width}"
     )
-    loader = make_loader(cfg, source, sampler)
+    loader = make_loader(cfg, source, sampler, learner.device)
     length = Length(start, steps, per_epoch, cfg.optim.batch_size)
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
-        for done, (images, unreadable) in enumerate(monitor.timed(loader), start + 1):
-            monitor.skipped(unreadable)
+        for done, batch in enumerate(monitor.timed(loader), start + 1):
+            monitor.skipped(batch.unreadable)
             if done == 1 and comm.rank() == 0:
-                draw_views(run_dir / "views.png", images)
-            stepped = step(learner, images, (done - 1) / steps)
+                draw_views(run_dir / "views.png", photometry.pictures(batch)[0])
+            stepped = step(learner, batch, (done - 1) / steps)
             readings = {}
             if monitor.logs(done):
                 with monitor.paused():
@@ -93,16 +93,15 @@ def run(
                 _save(cfg, learner, done, done / per_epoch)
 
 
-def step(learner: Learner, images: torch.Tensor, where: float) -> Stepped:
+def step(learner: Learner, batch: Batch, where: float) -> Stepped:
     """One step of training, in the official code's order; nothing in it waits for the device.
 
-    Args: images, uint8 (2, n, 3, S, S), both views of this rank's images; where, share of the run done, from 0 to 1.
+    Args: batch, the views of this rank's images; where, share of the run done, from 0 to 1.
     """
     lr, momentum = learner.lr(where), learner.target_momentum(where)
     for group in learner.optimizer.param_groups:
         group["lr"] = lr
-    images = images.to(learner.device, non_blocking=True)
-    views = normalise(images).to(torch.promote_types(learner.dtype, torch.float32))
+    views = photometry.finish(batch, learner.device)[0].to(torch.promote_types(learner.dtype, torch.float32))
     rows = {}
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
         if "momentum" in learner.targets:
@@ -132,10 +131,11 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
     return readings
 
 
-def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler) -> DataLoader:
+def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader:
     """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps."""
+    views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
     return DataLoader(
-        ViewDataset(source, TwoCrop(**vars(cfg.views)), cfg.run.seed),
+        ViewDataset(source, MultiCrop(**views), cfg.run.seed),
         batch_sampler=sampler,
         num_workers=cfg.data.workers,
         collate_fn=collate,
@@ -169,8 +169,8 @@ def _keep_for_replay(
     cfg: config.Config, learner: Learner, loader: DataLoader, sampler: StepSampler, alarm: Alarm
 ) -> None:
     """The views of a step follow from its keys, so the offending batch is made again rather than every batch held."""
-    images, _ = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])
-    folder = replay.keep(Path(cfg.run_dir), alarm.step, images, learner.parts(), dataclasses.asdict(cfg))
+    batch = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])
+    folder = replay.keep(Path(cfg.run_dir), alarm.step, batch, learner.parts(), dataclasses.asdict(cfg))
     _say(f"kept for replay: the offending batch and the state before and after it, under {folder}")
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from pretrain import comm
 from pretrain.batchnorm import CrossRankBatchNorm
 from pretrain.config import Config, load
+from pretrain.data import Batch
 from pretrain.learner import build
 from pretrain.methods import ROWS
 from pretrain.train import step, train
@@ -151,7 +152,7 @@ def one_step(images, world_size, name):
         cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", *own])
         learner = build(cfg, torch.device("cpu"))
         learner.dtype = torch.float64
-        step(learner, images[:, comm.rank() :: world_size], 0.5)
+        step(learner, Batch((images[:, comm.rank() :: world_size],), None, []), 0.5)
     finally:
         torch.set_default_dtype(torch.float32)
     learning = {"network": learner.model.online, "predictor": learner.form}
@@ -289,14 +290,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_it_came_from(ima
     assert told.returncode == 2 and "is not finite from step" in told.stderr and "Traceback" not in told.stderr
     (folder,) = (run_dir / "alarm").iterdir()
     offending = int(told.stderr.split("from step ")[1].split()[0])
-    kept = torch.load(folder / "images_rank_0.pth", weights_only=True)
+    kept = torch.load(folder / "batch_rank_0.pth", weights_only=True)
     before = torch.load(folder / "before.pth", weights_only=True)
     assert kept["step"] == offending and before["step"] == offending - 1
     cfg = configure(images, run_dir, *words)
     learner = build(cfg, torch.device("cpu"))
     for name, part in learner.parts().items():
         part.load_state_dict(before[name])
-    assert not step(learner, kept["images"], (offending - 1) / 6).values["positive"].isfinite()
+    assert not step(learner, Batch(kept["crops"], kept["draws"], []), (offending - 1) / 6).values["positive"].isfinite()
 
 
 def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, capsys):
@@ -306,7 +307,7 @@ def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, 
     told = subprocess.run(command(images, tmp_path / "run", *words), capture_output=True, text=True)
     assert told.returncode == 2 and "the features collapsed at step" in told.stderr and "Traceback" not in told.stderr
     (folder,) = (tmp_path / "run" / "alarm").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"images_rank_0.pth", "before.pth", "after.pth"}
+    assert {path.name for path in folder.iterdir()} == {"batch_rank_0.pth", "before.pth", "after.pth"}
     train(configure(images, tmp_path / "run", *words, "run.stop_on_collapse=false"))
     assert "warning: the features collapsed" in capsys.readouterr().out
 
