@@ -14,6 +14,7 @@ setup(
         "torchvision>=0.19",  # each torchvision requires the one torch it was built for
         "numpy",
         "pillow",
+        "simplejpeg",  # Pillow's pixels of a JPEG in two thirds of its time
         "fvcore>=0.1.5.post20221221",
         "omegaconf>=2.1,<2.4",
         "submitit",

@@ -18,9 +18,9 @@ Schema = TypeVar("Schema")
 
 @dataclass
 class Data:
-    """root: class folders or a flat folder of images. workers: loader processes of each rank.
+    """root: class folders, a flat folder of images, or a packed set. workers: loader processes of each rank.
 
-    val: class folders; where given (and root has classes), k-NN accuracy is measured along the run.
+    val: class folders or a packed set; where given (and root has classes), k-NN accuracy is measured along the run.
     """
 
     root: str = ""
@@ -30,9 +30,13 @@ class Data:
 
 @dataclass
 class Views:
-    """The official augmentation (both views alike); sizes in pixels, scale as shares of the image's area.
+    """The official augmentation (all views alike); sizes in pixels, scale as shares of the image's area.
 
-    cutmix_alpha: of the Beta(α, α) of CutMix on the online branch's global views (Section 5.2); 0 leaves it out.
+    photometry: where jitter, gray, blur and flip are applied: device, worker, or auto: device on a GPU, else worker.
+    local_count: further crops of local_size pixels for multi-crop (Appendix B); 0 leaves the two global views alone.
+    Of the local crops' numbers the paper's text gives none that could be read: size and scales are SwAV's and DINO's
+    (provenance: assumed). cutmix_alpha: of the Beta(α, α) of CutMix on the online branch's global views (Section 5.2);
+    0 leaves it out.
     """
 
     size: int = 224
@@ -46,6 +50,11 @@ class Views:
     gray_probability: float = 0.2
     blur_probability: float = 0.5
     flip_probability: float = 0.5
+    photometry: str = "auto"
+    local_count: int = 0
+    local_size: int = 96
+    local_min_scale: float = 0.05
+    local_max_scale: float = 0.4
     cutmix_alpha: float = 0.0
 
 

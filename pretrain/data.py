@@ -1,42 +1,69 @@
-"""Images on disk, as class folders or one flat unlabelled folder, and the order in which steps see them."""
+"""Images on disk, as class folders, a flat unlabelled folder or a packed set, and the order in which steps see them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
+from pretrain.decode import UnreadableImage, decode
 from pretrain.errors import UserError
+from pretrain.packed import Packed, is_packed, open_packed
 from pretrain.seeds import seed_of
-from pretrain.views import TwoCrop
+from pretrain.views import MultiCrop
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
-
-
-class UnreadableImage(OSError):
-    """An image file that cannot be decoded; callers skip it, count it and name it once."""
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class ImageSource:
     """Where the images of one set lie.
 
-    paths: one file an image, sorted. labels: class index of each, or None for a flat folder.
-    classes: folder names in sorted order, empty for a flat folder.
+    paths: one file an image, sorted; those of a packed set have its folder for a root and need not exist.
+    labels: class index of each, or None for a flat folder. classes: folder names in sorted order, empty for a flat
+    folder. packed, places: the packed set that holds the images, and where in it; None for files.
     """
 
     root: Path
     paths: tuple[Path, ...]
     labels: tuple[int, ...] | None
     classes: tuple[str, ...]
+    packed: Packed | None = None
+    places: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def chosen(self, indices: Sequence[int]) -> ImageSource:
+        """The same set with no more than the images at `indices`, in their order."""
+        columns = {name: getattr(self, name) for name in ("paths", "labels", "places")}
+        kept = {
+            name: None if values is None else tuple(values[at] for at in indices) for name, values in columns.items()
+        }
+        return replace(self, **kept)
+
+    def read(self, index: int) -> np.ndarray:
+        """Pixels of one image, uint8 (H, W, 3).
+
+        Raises:
+            UnreadableImage: missing, empty, cut short, damaged or no image.
+        """
+        path = self.paths[index]
+        if self.packed is not None:
+            return decode(self.packed.read(self.places[index]), path)
+        try:
+            return decode(path.read_bytes(), path)
+        except UnreadableImage:
+            raise
+        except OSError as error:
+            raise UnreadableImage(f"{path} ({type(error).__name__})") from error
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -47,15 +74,17 @@ def _images_below(folder: Path) -> list[Path]:
     return found
 
 
-def open_folder(root: str | Path) -> ImageSource:
-    """Read ROOT/CLASS/**/image as class folders, or ROOT/image as a flat folder of unlabelled images.
+def open_source(root: str | Path) -> ImageSource:
+    """Read a packed set, ROOT/CLASS/**/image as class folders, or ROOT/image as a flat folder of unlabelled images.
 
     Raises:
-        UserError: the folder is missing or holds no image.
+        UserError: the folder is missing, holds no image, or is a damaged packed set.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"image folder {root} does not exist: set data.root to a folder of images or of class folders.")
+    if is_packed(root):
+        return _open_packed(root)
     flat = [path for path in sorted(root.iterdir()) if path.is_file() and path.name.lower().endswith(EXTENSIONS)]
     if flat:
         return ImageSource(root, tuple(flat), None, ())
@@ -68,51 +97,75 @@ def open_folder(root: str | Path) -> ImageSource:
     return ImageSource(root, paths, labels, tuple(classes))
 
 
-def read_image(path: Path) -> Image.Image:
-    """Decode one file to an RGB picture.
+def _open_packed(root: Path) -> ImageSource:
+    packed = open_packed(root)
+    paths, classes = tuple(root / name for name in packed.names), tuple(packed.header["classes"])
+    labels = tuple(packed.labels.tolist()) if classes else None
+    return ImageSource(root, paths, labels, classes, packed, tuple(range(len(paths))))
+
+
+def read_image(source: ImageSource, index: int) -> Image.Image:
+    """One image as an RGB picture.
 
     Raises:
-        UnreadableImage: the file is missing, empty, cut short or no image.
+        UnreadableImage: missing, empty, cut short, damaged or no image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path} ({type(error).__name__})") from error
+    return Image.fromarray(source.read(index))
+
+
+class Piece(NamedTuple):
+    """What one image gives to a Batch: its tensors lack the batch's dimension."""
+
+    crops: tuple[torch.Tensor, ...]
+    draws: tuple[torch.Tensor, ...] | None
+    unreadable: list[str]
+
+
+class Batch(NamedTuple):
+    """The views of n images.
+
+    crops: for each size uint8 (V_s, n, 3, S, S), the global views first. draws: (V_s, n, P) float32, the numbers of
+    the photometry where it is left to the device, else None. unreadable: files that were passed over.
+    """
+
+    crops: tuple[torch.Tensor, ...]
+    draws: tuple[torch.Tensor, ...] | None
+    unreadable: list[str]
 
 
 class ViewDataset(Dataset):
-    """`dataset[epoch, index] -> (views uint8 (V, 3, S, S), names of files that could not be read)`.
+    """`dataset[epoch, index] -> Piece`.
 
-    Randomness is keyed by (seed, epoch, index), so the views of a step do not depend on which worker makes them, on
-    the number of workers, or on where a run was resumed. An unreadable file is replaced by the next readable one.
+    Randomness is keyed by (seed, epoch, index, view), so the views of a step do not depend on which worker makes them,
+    on the number of workers, or on where a run was resumed. An unreadable file is replaced by the next readable one.
     """
 
-    def __init__(self, source: ImageSource, views: TwoCrop, seed: int) -> None:
+    def __init__(self, source: ImageSource, views: MultiCrop, seed: int) -> None:
         self.source, self.views, self.seed = source, views, seed
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, list[str]]:
-        epoch, index = key
+    def __getitem__(self, place: tuple[int, int]) -> Piece:
+        epoch, index = place
         unreadable: list[str] = []
         for offset in range(len(self.source)):
-            path = self.source.paths[(index + offset) % len(self.source)]
             try:
-                image = read_image(path)
+                pixels = self.source.read((index + offset) % len(self.source))
             except UnreadableImage as error:
                 unreadable.append(str(error))
                 continue
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed_of(self.seed, epoch, index))
-                return self.views(image), unreadable
+            return Piece(*self.views(pixels, self.seed, epoch, index), unreadable)
         raise UserError(f"no file under {self.source.root} can be decoded, for example {unreadable[0]}.")
 
 
-def collate(samples: Sequence[tuple[torch.Tensor, list[str]]]) -> tuple[torch.Tensor, list[str]]:
-    """n samples to (views (V, n, 3, S, S) uint8, names of the unreadable files among them)."""
-    return torch.stack([views for views, _ in samples], dim=1), [name for _, names in samples for name in names]
+def collate(pieces: Sequence[Piece]) -> Batch:
+    """The batch of n images' views."""
+    crops = tuple(torch.stack(size, dim=1) for size in zip(*(piece.crops for piece in pieces), strict=True))
+    draws = None
+    if pieces[0].draws is not None:
+        draws = tuple(torch.stack(size, dim=1) for size in zip(*(piece.draws for piece in pieces), strict=True))
+    return Batch(crops, draws, [name for piece in pieces for name in piece.unreadable])
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import torch
 
 from pretrain import comm, config, methods
@@ -10,6 +13,7 @@ from pretrain.learner import PRECISIONS, build_form
 from pretrain.memory import NegativeQueue
 from pretrain.model import TRUNKS
 from pretrain.optim import OPTIMISERS
+from pretrain.views import PHOTOMETRY
 
 
 def ready(cfg: config.Config) -> torch.device:
@@ -27,6 +31,7 @@ def ready(cfg: config.Config) -> torch.device:
         "method.positive_target": (cfg.method.positive_target or "momentum", methods.TARGETS),
         "method.negative_target": (cfg.method.negative_target or "momentum", methods.TARGETS),
         "optim.optimiser": (cfg.optim.optimiser, OPTIMISERS),
+        "views.photometry": (cfg.views.photometry, PHOTOMETRY),
         "run.device": (cfg.run.device, ("auto", "cpu", "cuda")),
     }
     for name, (value, known) in choices.items():
@@ -37,7 +42,10 @@ def ready(cfg: config.Config) -> torch.device:
         "optim.epochs": (cfg.optim.epochs, 1),
         "optim.accumulate": (cfg.optim.accumulate, 1),
         "views.cutmix_alpha": (cfg.views.cutmix_alpha, 0),
+        "data.workers": (cfg.data.workers, 0),
         "views.size": (cfg.views.size, 8),
+        "views.local_count": (cfg.views.local_count, 0),
+        "views.local_size": (cfg.views.local_size, 8),
         "model.projector_depth": (cfg.model.projector_depth, 1),
         "model.projector_width": (cfg.model.projector_width, 1),
         "run.log_every": (cfg.run.log_every, 1),
@@ -46,15 +54,46 @@ def ready(cfg: config.Config) -> torch.device:
     for name, (value, least) in at_least.items():
         if value < least:
             raise UserError(f"{name}={value} is too small: it must be at least {least}.")
+    _check_views(cfg.views)
     _check_method(cfg)
     if not 0 <= cfg.optim.warmup_epochs < cfg.optim.epochs:
         raise UserError(f"optim.warmup_epochs={cfg.optim.warmup_epochs} must be at least 0 and below optim.epochs.")
     if cfg.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device=cuda, but torch sees no GPU: use run.device=cpu or install a CUDA build of torch.")
+    _warn_of_workers(cfg)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
     on_gpu = cfg.run.device == "cuda" or (cfg.run.device == "auto" and torch.cuda.is_available())
     return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
+
+
+def _check_views(views: config.Views) -> None:
+    for name in ("jitter", "gray", "blur", "flip"):
+        if not 0 <= (chance := getattr(views, f"{name}_probability")) <= 1:
+            raise UserError(f"views.{name}_probability={chance} is no probability: choose a number from 0 to 1.")
+    for kind in ("", "local_"):
+        least, most = getattr(views, f"{kind}min_scale"), getattr(views, f"{kind}max_scale")
+        if not 0 < least <= most <= 1:
+            raise UserError(
+                f"views.{kind}min_scale={least} and views.{kind}max_scale={most} must be shares of an image's area, "
+                "above 0, at most 1, the lesser first."
+            )
+    for name in ("brightness", "contrast", "saturation"):
+        if getattr(views, name) < 0:
+            raise UserError(f"views.{name}={getattr(views, name)} is negative: 0 leaves it out.")
+    if not 0 <= views.hue <= 0.5:
+        raise UserError(f"views.hue={views.hue} is outside 0 to 0.5 turns.")
+
+
+def _warn_of_workers(cfg: config.Config) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cfg.data.workers > cores and comm.rank() == 0:
+        print(
+            f"warning: data.workers={cfg.data.workers} is more than the {cores} cores of this machine, which slows all "
+            "of them down: lower it.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _check_method(cfg: config.Config) -> None:

@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pretrain import checkpoint, comm
+from pretrain.data import Batch
 from pretrain.files import save_torch
 
 
-def keep(run_dir: Path, step: int, images: torch.Tensor, parts: Mapping[str, Any], config: Mapping[str, Any]) -> Path:
+def keep(run_dir: Path, step: int, batch: Batch, parts: Mapping[str, Any], config: Mapping[str, Any]) -> Path:
     """Keep the offending batch of every rank, the newest state from before it and the state at the alarm.
 
-    Args: step, steps done, the offending one being the last; images, uint8 (V, n, 3, S, S), its views on this rank.
+    Args: step, steps done, the offending one being the last; batch, its views on this rank.
 
-    Returns: RUN/alarm/step_XXXXXXXX with images_rank_R.pth ({"step", "images"}), before.pth and after.pth (checkpoints;
-        no before.pth where the run had none yet: there the state is that of its seed).
+    Returns: RUN/alarm/step_XXXXXXXX with batch_rank_R.pth ({"step", "crops", "draws"}), before.pth and after.pth
+        (checkpoints; no before.pth where the run had none yet: there the state is that of its seed).
     """
     folder = run_dir / "alarm" / f"step_{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
-    save_torch(folder / f"images_rank_{comm.rank()}.pth", {"step": step, "images": images})
+    kept = {"step": step, "crops": batch.crops, "draws": batch.draws}
+    save_torch(folder / f"batch_rank_{comm.rank()}.pth", kept)
     if comm.rank() == 0:
         earlier = [path for path in checkpoint.found(run_dir) if checkpoint.step_of(path) < step]
         if earlier:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pretrain import accumulation, checkpoint, comm, config, diagnostics, methods, provenance, replay
+from pretrain import accumulation, checkpoint, comm, config, diagnostics, methods, photometry, provenance, replay
 from pretrain.batchnorm import without_running_statistics
-from pretrain.data import ImageSource, StepSampler, ViewDataset, collate, open_folder
+from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, collate, open_source
 from pretrain.errors import UserError
 from pretrain.files import write_text
 from pretrain.learner import Learner, build
@@ -22,7 +22,7 @@ from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
 from pretrain.ready import ready
 from pretrain.seeds import seed_of
-from pretrain.views import TwoCrop, normalise
+from pretrain.views import MultiCrop, place
 
 
 class Stepped(NamedTuple):
@@ -50,7 +50,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     device = ready(cfg)
     if cfg.method.balance is None:
         cfg.method.balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
-    source = open_folder(cfg.data.root)
+    source = open_source(cfg.data.root)
     comm.start(device)
     try:
         if cfg.optim.batch_size % (comm.world_size() * cfg.optim.accumulate):
@@ -81,15 +81,14 @@ def run(
         f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on "
         f"{comm.world_size()} x {learner.device}; balance {cfg.method.balance}, width {cfg.model.projector_width}"
     )
-    loader = make_loader(cfg, source, sampler)
+    loader = make_loader(cfg, source, sampler, learner.device)
     length = Length(start, steps, per_epoch, cfg.optim.batch_size)
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
-        for done, (global_views, unreadable) in enumerate(monitor.timed(loader), start + 1):
-            monitor.skipped(unreadable)
-            images = [global_views]
+        for done, batch in enumerate(monitor.timed(loader), start + 1):
+            monitor.skipped(batch.unreadable)
             if done == 1 and comm.rank() == 0:
-                draw_views(run_dir / "views.png", *mixed(learner, images, 0))
-            stepped = step(learner, images, done - 1, steps)
+                draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
+            stepped = step(learner, batch, done - 1, steps)
             readings = {}
             if monitor.logs(done):
                 with monitor.paused():
@@ -103,17 +102,16 @@ def run(
                 _save(cfg, learner, done, done / per_epoch)
 
 
-def step(learner: Learner, images: Sequence[torch.Tensor], done: int, steps: int) -> Stepped:
+def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     """One step of training, in the official code's order; nothing in it waits for the device.
 
-    Args: images, of this rank, one uint8 tensor (V, n, 3, S, S) a size of views, the two global views first; done,
-        steps before this one; steps, of the whole run.
+    Args: batch, the views of this rank's images; done, steps before this one; steps, of the whole run.
     """
     lr, momentum = learner.lr(done / steps), learner.target_momentum(done / steps)
     for group in learner.optimizer.param_groups:
         group["lr"] = lr * group["lr_share"]
     precise = torch.promote_types(learner.dtype, torch.float32)
-    clean = [normalise(group.to(learner.device, non_blocking=True)).to(precise) for group in images]
+    clean = [views.to(precise) for views in photometry.finish(batch, learner.device)]
     seen, mixing = mixed(learner, clean, done)
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
         rows = _target_rows(learner, clean[:1], momentum)
@@ -176,14 +174,12 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
     return readings
 
 
-def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler) -> DataLoader:
+def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader:
     """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps."""
+    views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
+    del views["cutmix_alpha"]  # of the step: a batch is mixed, not an image
     return DataLoader(
-        ViewDataset(
-            source,
-            TwoCrop(**{key: value for key, value in vars(cfg.views).items() if key != "cutmix_alpha"}),
-            cfg.run.seed,
-        ),
+        ViewDataset(source, MultiCrop(**views), cfg.run.seed),
         batch_sampler=sampler,
         num_workers=cfg.data.workers,
         collate_fn=collate,
@@ -217,8 +213,8 @@ def _keep_for_replay(
     cfg: config.Config, learner: Learner, loader: DataLoader, sampler: StepSampler, alarm: Alarm
 ) -> None:
     """The views of a step follow from its keys, so the offending batch is made again rather than every batch held."""
-    images, _ = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])
-    folder = replay.keep(Path(cfg.run_dir), alarm.step, images, learner.parts(), dataclasses.asdict(cfg))
+    batch = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])
+    folder = replay.keep(Path(cfg.run_dir), alarm.step, batch, learner.parts(), dataclasses.asdict(cfg))
     _say(f"kept for replay: the offending batch and the state before and after it, under {folder}")
 
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pretrain.data import StepSampler, ViewDataset, collate, open_folder
+from pretrain.data import StepSampler, ViewDataset, collate, open_source
 from pretrain.errors import UserError
-from pretrain.views import TwoCrop
+from pretrain.views import MultiCrop
 
 VIEWS = dict(
     size=16,
@@ -39,13 +39,13 @@ def folder(tmp_path):
 
 
 def test_class_folders_give_sorted_classes_and_labels(folder):
-    source = open_folder(folder)
+    source = open_source(folder)
     assert source.classes == ("cat", "dog") and len(source) == 11
     assert [path.parent.name for path in source.paths] == [source.classes[label] for label in source.labels]
 
 
 def test_a_flat_folder_has_images_and_no_labels(folder):
-    source = open_folder(folder / "dog")
+    source = open_source(folder / "dog")
     assert (len(source), source.labels, source.classes) == (6, None, ())
 
 
@@ -53,34 +53,38 @@ def test_a_flat_folder_has_images_and_no_labels(folder):
 def test_a_missing_or_empty_folder_is_named(tmp_path, missing):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=missing):
-        open_folder(tmp_path / missing)
+        open_source(tmp_path / missing)
 
 
 def test_a_corrupt_image_is_replaced_and_named(folder):
-    source = open_folder(folder)
+    source = open_source(folder)
     source.paths[3].write_bytes(source.paths[3].read_bytes()[:60])
-    views, unreadable = ViewDataset(source, TwoCrop(**VIEWS), 0)[0, 3]
-    assert views.shape == (2, 3, 16, 16) and views.dtype == torch.uint8
+    (views,), draws, unreadable = ViewDataset(source, MultiCrop(**VIEWS), 0)[0, 3]
+    assert views.shape == (2, 3, 16, 16) and views.dtype == torch.uint8 and draws is None
     assert len(unreadable) == 1 and str(source.paths[3]) in unreadable[0]
 
 
 def test_a_folder_of_nothing_but_corrupt_images_is_an_error(folder):
-    source = open_folder(folder)
+    source = open_source(folder)
     for path in source.paths:
         path.write_bytes(b"no image")
     with pytest.raises(UserError, match="can be decoded"):
-        ViewDataset(source, TwoCrop(**VIEWS), 0)[0, 0]
+        ViewDataset(source, MultiCrop(**VIEWS), 0)[0, 0]
 
 
 def batches(source, workers, start=0):
     sampler = StepSampler(len(source), 4, 3, seed=7)
     sampler.start = start
-    dataset = ViewDataset(source, TwoCrop(**VIEWS), 7)
-    return [views for views, _ in DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate)]
+    dataset = ViewDataset(source, MultiCrop(**VIEWS, local_count=1, local_size=8, photometry="device"), 7)
+    loader = DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate)
+    return [
+        torch.cat([*(crop.flatten() for crop in batch.crops), *(drawn.flatten() for drawn in batch.draws)])
+        for batch in loader
+    ]
 
 
 def test_views_depend_neither_on_workers_nor_on_where_the_run_was_resumed(folder):
-    source = open_folder(folder)
+    source = open_source(folder)
     alone, shared, resumed = batches(source, 0), batches(source, 2), batches(source, 1, start=3)
     assert len(alone) == 6
     for first, second in zip(alone, shared, strict=True):
@@ -91,7 +95,7 @@ def test_views_depend_neither_on_workers_nor_on_where_the_run_was_resumed(folder
 
 def test_reading_views_leaves_the_training_process_random_state_alone(folder):
     before = torch.random.get_rng_state()
-    ViewDataset(open_folder(folder), TwoCrop(**VIEWS), 0)[0, 0]
+    ViewDataset(open_source(folder), MultiCrop(**VIEWS), 0)[0, 0]
     assert torch.equal(before, torch.random.get_rng_state())
 
 

@@ -10,7 +10,7 @@ from painted import paint
 from PIL import Image
 from torch import nn
 
-from pretrain.data import open_folder
+from pretrain.data import open_source
 from pretrain.errors import UserError
 from transfer.features import extract, resize_for
 
@@ -23,7 +23,7 @@ def test_resize_is_the_fields_256_for_224():
 
 
 def test_images_are_torchvisions_resize_crop_and_normalisation(tmp_path):
-    source = open_folder(paint(tmp_path / "set", 2, size=(40, 30)))
+    source = open_source(paint(tmp_path / "set", 2, size=(40, 30)))
     rows = extract(nn.Flatten(), source, 16, 18, 4, 0, CPU).rows
     oracle = torchvision.transforms.Compose(
         [
@@ -39,7 +39,7 @@ def test_images_are_torchvisions_resize_crop_and_normalisation(tmp_path):
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 1), (100, 0)])
 def test_rows_depend_on_neither_batch_nor_workers(tmp_path, batch_size, workers):
-    source = open_folder(paint(tmp_path / "set", 3))
+    source = open_source(paint(tmp_path / "set", 3))
     torch.manual_seed(0)
     trunk = torchvision.models.resnet18(num_classes=5)
     alone = [extract(trunk, source, 16, 16, size, work, CPU) for size, work in ((4, 0), (batch_size, workers))]
@@ -48,7 +48,7 @@ def test_rows_depend_on_neither_batch_nor_workers(tmp_path, batch_size, workers)
 
 
 def test_trunk_is_in_eval_mode_and_left_as_it_was(tmp_path):
-    source = open_folder(paint(tmp_path / "set", 3))
+    source = open_source(paint(tmp_path / "set", 3))
     trunk = torchvision.models.resnet18(num_classes=5).train()
     before = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
     extract(trunk, source, 16, 16, 4, 0, CPU)
@@ -58,10 +58,10 @@ def test_trunk_is_in_eval_mode_and_left_as_it_was(tmp_path):
 
 def test_corrupt_image_is_skipped_counted_and_named_once_and_labels_stay_aligned(tmp_path, capsys):
     root = paint(tmp_path / "set", 3)
-    whole = extract(nn.Flatten(), open_folder(root), 16, 16, 2, 0, CPU)
+    whole = extract(nn.Flatten(), open_source(root), 16, 16, 2, 0, CPU)
     broken = root / "n02_green" / "n02_green_1.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    features = extract(nn.Flatten(), open_folder(root), 16, 16, 2, 0, CPU)
+    features = extract(nn.Flatten(), open_source(root), 16, 16, 2, 0, CPU)
     keep = [index for index, name in enumerate(whole.names) if name != "n02_green/n02_green_1.png"]
     assert torch.equal(features.rows, whole.rows[keep])
     assert torch.equal(features.labels, whole.labels[keep])
@@ -70,7 +70,7 @@ def test_corrupt_image_is_skipped_counted_and_named_once_and_labels_stay_aligned
 
 
 def test_labels_follow_the_folders(tmp_path):
-    features = extract(nn.Flatten(), open_folder(paint(tmp_path / "set", 2)), 16, 16, 4, 0, CPU)
+    features = extract(nn.Flatten(), open_source(paint(tmp_path / "set", 2)), 16, 16, 4, 0, CPU)
     brightest = features.rows.unflatten(1, (3, 16, 16)).mean((2, 3)).argmax(1)  # red, green, blue in folder order
     assert np.array_equal(brightest, features.labels)
 
@@ -80,4 +80,4 @@ def test_no_readable_image_is_told(tmp_path):
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="can be decoded"):
-        extract(nn.Flatten(), open_folder(root), 16, 16, 4, 0, CPU)
+        extract(nn.Flatten(), open_source(root), 16, 16, 4, 0, CPU)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from pretrain.config import load
-from pretrain.data import ImageSource, open_folder
+from pretrain.data import ImageSource, open_source
 from pretrain.errors import UserError
 from transfer import finetune
 from transfer.finetune import EpochBatches, FineTune
@@ -102,7 +102,7 @@ def test_one_epoch_is_one_step_of_sgd_with_an_lr_each_scaled_to_the_batch(tmp_pa
 
 
 def test_batch_norm_follows_the_new_images(tmp_path):
-    source = open_folder(paint(tmp_path / "set", 4))
+    source = open_source(paint(tmp_path / "set", 4))
     trunk = small_trunk()
     before = trunk[1].running_mean.clone()
     finetune.evaluate(trunk, 6, source, source, SMALL, CPU)
@@ -111,8 +111,8 @@ def test_batch_norm_follows_the_new_images(tmp_path):
 
 
 def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
-    train = open_folder(paint(tmp_path / "train", 6, seed=1))
-    val = open_folder(paint(tmp_path / "val", 10, seed=2))
+    train = open_source(paint(tmp_path / "train", 6, seed=1))
+    val = open_source(paint(tmp_path / "val", 10, seed=2))
     options = dataclasses.replace(SMALL, epochs=20, lr_trunk=0.1, lr_head=1.0)
     first, second = (
         finetune.evaluate(small_trunk(), 6, train, val, dataclasses.replace(options, workers=workers), CPU)
@@ -125,14 +125,14 @@ def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
 def test_corrupt_training_image_is_counted_once_over_all_epochs(tmp_path, capsys):
     root = paint(tmp_path / "set", 4)
     (root / "n01_red" / "n01_red_0.png").write_bytes(b"no image")
-    source = open_folder(root)
+    source = open_source(root)
     outcome = finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
     assert (outcome.skipped_train, outcome.skipped_val) == (1, 1)
     assert capsys.readouterr().err.count("n01_red_0.png") == 2  # once as a training image, once as a val image
 
 
 def test_diverging_fine_tuning_stops_with_advice(tmp_path):
-    source = open_folder(paint(tmp_path / "set", 4))
+    source = open_source(paint(tmp_path / "set", 4))
     with pytest.raises(UserError, match="lower lr_trunk and lr_head"):
         options = dataclasses.replace(SMALL, epochs=5, lr_trunk=1e30, lr_head=1e30)
         finetune.evaluate(small_trunk(), 6, source, source, options, CPU)

@@ -10,7 +10,7 @@ import torch
 from painted import paint, paint_both
 
 from pretrain.config import Config, load
-from pretrain.data import open_folder
+from pretrain.data import open_source
 from pretrain.errors import UserError
 from pretrain.model import build_trunk
 from tools import pretrain
@@ -52,7 +52,7 @@ def test_the_trunk_and_the_random_state_are_left_as_found(root, trunk):
 
 
 def test_thinning_keeps_the_classes_and_their_order(root):
-    source = open_folder(root / "train")
+    source = open_source(root / "train")
     thin = probe.thinned(source, 10)
     assert len(thin) == 10 and sorted(thin.labels.count(label) for label in range(3)) == [3, 3, 4]
     assert list(thin.paths) == sorted(thin.paths) and set(thin.paths) <= set(source.paths)

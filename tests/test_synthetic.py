@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pretrain.data import open_folder, read_image
+from pretrain.data import open_source, read_image
 from pretrain.errors import UserError
 from tools import prepare_data, synthetic
 
@@ -31,10 +31,10 @@ def _files(root: Path) -> dict[str, bytes]:
 
 
 def test_class_folders_open_as_an_image_source(small_set: Path) -> None:
-    train, val = (open_folder(small_set / "classes" / split) for split in ("train", "val"))
+    train, val = (open_source(small_set / "classes" / split) for split in ("train", "val"))
     assert train.classes == val.classes and len(train.classes) == 8
     assert np.bincount(train.labels).tolist() == [3] * 8 and np.bincount(val.labels).tolist() == [2] * 8
-    assert read_image(train.paths[0]).size == (64, 64)
+    assert read_image(train, 0).size == (64, 64)
     assert train.paths[0].read_bytes() != val.paths[0].read_bytes()
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from pretrain import comm
 from pretrain.batchnorm import CrossRankBatchNorm
 from pretrain.config import Config, load
+from pretrain.data import Batch
 from pretrain.learner import build
 from pretrain.methods import ROWS
 from pretrain.objective import objective
@@ -157,7 +158,7 @@ def one_step(images, world_size, name):
         cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", *own])
         learner = build(cfg, torch.device("cpu"))
         learner.dtype = torch.float64
-        step(learner, [images[:, comm.rank() :: world_size]], 1, 2)
+        step(learner, Batch((images[:, comm.rank() :: world_size],), None, []), 1, 2)
     finally:
         torch.set_default_dtype(torch.float32)
     learning = {"network": learner.model.online, "predictor": learner.form}
@@ -295,14 +296,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_it_came_from(ima
     assert told.returncode == 2 and "is not finite from step" in told.stderr and "Traceback" not in told.stderr
     (folder,) = (run_dir / "alarm").iterdir()
     offending = int(told.stderr.split("from step ")[1].split()[0])
-    kept = torch.load(folder / "images_rank_0.pth", weights_only=True)
+    kept = torch.load(folder / "batch_rank_0.pth", weights_only=True)
     before = torch.load(folder / "before.pth", weights_only=True)
     assert kept["step"] == offending and before["step"] == offending - 1
     cfg = configure(images, run_dir, *words)
     learner = build(cfg, torch.device("cpu"))
     for name, part in learner.parts().items():
         part.load_state_dict(before[name])
-    assert not step(learner, [kept["images"]], offending - 1, 6).values["positive"].isfinite()
+    assert not step(learner, Batch(kept["crops"], kept["draws"], []), offending - 1, 6).values["positive"].isfinite()
 
 
 def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, capsys):
@@ -312,7 +313,7 @@ def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, 
     told = subprocess.run(command(images, tmp_path / "run", *words), capture_output=True, text=True)
     assert told.returncode == 2 and "the features collapsed at step" in told.stderr and "Traceback" not in told.stderr
     (folder,) = (tmp_path / "run" / "alarm").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"images_rank_0.pth", "before.pth", "after.pth"}
+    assert {path.name for path in folder.iterdir()} == {"batch_rank_0.pth", "before.pth", "after.pth"}
     train(configure(images, tmp_path / "run", *words, "run.stop_on_collapse=false"))
     assert "warning: the features collapsed" in capsys.readouterr().out
 
@@ -347,7 +348,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole_objective(fixed_images, 
         cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", "optim.accumulate=2"])
         ours, reference = build(cfg, torch.device("cpu")), build(cfg, torch.device("cpu"))
         ours.dtype = torch.float64
-        step(ours, [fixed_images], 1, 2)
+        step(ours, Batch((fixed_images,), None, []), 1, 2)
         views = normalise(fixed_images).double()
         reference.model.update_target(ours.target_momentum(0.5))
         targets = torch.cat([reference.model.target([part]) for part in views.chunk(2, 1)], 1)
@@ -378,7 +379,7 @@ def test_mixed_and_local_views_learn_from_clean_global_targets(fixed_images, var
         images = [fixed_images]
         if "local" in variant:
             images.append(fixed_images[:, :, :, :16, :16].repeat(2, 1, 1, 1, 1)[:3])
-        stepped = step(ours, images, 1, 2)
+        stepped = step(ours, Batch(tuple(images), None, []), 1, 2)
         views = [normalise(group).double() for group in images]
         seen, mixing = mixed(reference, views, 1)
         reference.model.update_target(ours.target_momentum(0.5))

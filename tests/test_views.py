@@ -1,42 +1,206 @@
-"""Views equal the official recipe, written with torchvision's first transforms, draw for draw."""
+"""Crops are torchvision's in distribution and Pillow's in pixels; a view follows from its key and its numbers alone."""
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image, ImageFilter
-from test_data import VIEWS
+from textured import texture
 from torchvision import transforms as v1
+from torchvision.transforms import functional as official
 
-from pretrain.views import MEAN, STD, TwoCrop, normalise
+from pretrain import photometry, views
+from pretrain.data import Batch
+from pretrain.views import MultiCrop, Stream
+
+OFFICIAL = dict(
+    size=64,
+    min_scale=0.2,
+    max_scale=1.0,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    jitter_probability=0.8,
+    gray_probability=0.2,
+    blur_probability=0.5,
+    flip_probability=0.5,
+)
+PICTURE = texture(200, 150, 0)
+PIXELS = np.array(PICTURE)
 
 
-def official(size: int) -> v1.Compose:
-    """The official code's pipeline; only the blur's σ comes from torch's generator instead of `random`."""
-
-    def blur(image: Image.Image) -> Image.Image:
-        return image.filter(ImageFilter.GaussianBlur(0.1 + 1.9 * torch.rand(()).item()))
-
-    return v1.Compose(
-        [
-            v1.RandomResizedCrop(size, scale=(0.2, 1.0)),
-            v1.RandomApply([v1.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-            v1.RandomGrayscale(p=0.2),
-            v1.RandomApply([v1.Lambda(blur)], p=0.5),
-            v1.RandomHorizontalFlip(),
-            v1.ToTensor(),
-            v1.Normalize(MEAN, STD),
-        ]
+def kolmogorov_smirnov(first, second):
+    """p of two samples' largest distance between distribution functions (asymptotic; Numerical Recipes 14.3.18)."""
+    first, second = np.sort(first), np.sort(second)
+    both = np.concatenate([first, second])
+    shares = (np.searchsorted(sample, both, side="right") / len(sample) for sample in (first, second))
+    distance = np.abs(np.subtract(*shares)).max()
+    size = len(first) * len(second) / (len(first) + len(second))
+    rate = (math.sqrt(size) + 0.12 + 0.11 / math.sqrt(size)) * distance
+    return (
+        1.0
+        if rate < 0.2
+        else min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * rate) ** 2) for k in range(1, 101)))
     )
 
 
-def test_views_equal_the_official_pipeline_for_the_same_draws():
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    image = Image.fromarray(pixels).resize((200, 160), Image.Resampling.BICUBIC)
-    ours, theirs = TwoCrop(**(VIEWS | {"size": 48})), official(48)
-    for seed in range(40):
-        torch.manual_seed(seed)
-        got = normalise(ours(image))
-        torch.manual_seed(seed)
-        expected = torch.stack([theirs(image) for _ in range(2)])
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-5, msg=f"seed {seed}")
+@pytest.mark.parametrize("scale", [(0.2, 1.0), (0.05, 0.4)], ids=["global", "local"])
+@pytest.mark.parametrize("shape", [(375, 500), (60, 400)], ids=["ordinary", "wide"])
+def test_windows_are_distributed_as_torchvisions(scale, shape):
+    torch.manual_seed(0)
+    blank, draws = torch.empty(3, *shape), 3000
+    theirs = np.array([v1.RandomResizedCrop.get_params(blank, scale, (3 / 4, 4 / 3)) for _ in range(draws)])
+    ours = np.array([views.random_window(*shape, scale, Stream(0, 0, index, 0)) for index in range(draws)])
+    for name, columns in {"top": 0, "left": 1, "height": 2, "width": 3}.items():
+        assert kolmogorov_smirnov(ours[:, columns], theirs[:, columns]) > 0.01, name
+    for name, of in {"area": lambda w: w[:, 2] * w[:, 3], "aspect": lambda w: w[:, 3] / w[:, 2]}.items():
+        assert kolmogorov_smirnov(of(ours), of(theirs)) > 0.01, name
+
+
+def test_photometry_is_distributed_as_torchvisions():
+    crop = MultiCrop(**OFFICIAL)
+    numbers = np.array([crop.draw(Stream(1, 0, index, 0)) for index in range(4000)])
+    torch.manual_seed(0)
+    theirs = [v1.ColorJitter.get_params((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.1, 0.1)) for _ in range(4000)]
+    jittered = numbers[numbers[:, views.BRIGHTNESS] != 1]
+    for column in range(4):
+        assert kolmogorov_smirnov(jittered[:, column], np.array([one[column + 1] for one in theirs])) > 0.01, column
+    first = np.bincount(jittered[:, views.ORDER][:, 0].astype(int), minlength=4) / len(jittered)
+    assert np.abs(first - 0.25).max() < 0.03
+    blurred = numbers[numbers[:, views.SIGMA] > 0, views.SIGMA]
+    assert kolmogorov_smirnov(blurred, np.random.default_rng(0).uniform(0.1, 2, 4000)) > 0.01
+    shares = len(jittered), numbers[:, views.GRAY].sum(), len(blurred), numbers[:, views.FLIP].sum()
+    for share, expected in zip(shares, (0.8, 0.2, 0.5, 0.5), strict=True):
+        assert abs(share / 4000 - expected) < 4 * math.sqrt(expected * (1 - expected) / 4000)
+
+
+@pytest.mark.parametrize("size", [32, 96, 224])
+def test_a_crop_is_pillows_to_one_grey_level(size):
+    picture = torch.from_numpy(PIXELS).permute(2, 0, 1).unsqueeze(0)
+    for index in range(10):
+        window = views.random_window(150, 200, (0.05, 1.0), Stream(0, 0, index, 0))
+        got = views.crop(picture, window, size)[0].permute(1, 2, 0).numpy().astype(int)
+        expected = np.array(official.resized_crop(PICTURE, *window, (size, size))).astype(int)
+        assert np.abs(got - expected).max() <= 1 and np.abs(got - expected).mean() < 0.3, window
+
+
+def by_pillow(view, numbers):
+    """The official operations on one view, uint8 (3, S, S), with torchvision's functions on a picture."""
+    picture = official.to_pil_image(view)
+    steps = (official.adjust_brightness, official.adjust_contrast, official.adjust_saturation, official.adjust_hue)
+    for place in numbers[views.ORDER]:
+        if numbers[int(place)] != views.UNCHANGED[int(place)]:
+            picture = steps[int(place)](picture, numbers[int(place)])
+    picture = official.to_grayscale(picture, 3) if numbers[views.GRAY] else picture
+    if numbers[views.SIGMA]:
+        picture = picture.filter(ImageFilter.GaussianBlur(numbers[views.SIGMA]))
+    return official.pil_to_tensor(official.hflip(picture) if numbers[views.FLIP] else picture)
+
+
+def test_whole_views_are_the_official_pipelines_for_the_same_numbers():
+    """Mean differences stay below a level; single pixels move further, where the hue of a near-gray turns."""
+    plain, finished = MultiCrop(**OFFICIAL, photometry="device"), MultiCrop(**OFFICIAL, photometry="worker")
+    means = []
+    for index in range(40):
+        given, got = plain(PIXELS, 0, 0, index), finished(PIXELS, 0, 0, index)
+        for view, numbers, ours in zip(given.crops[0], given.draws[0].tolist(), got.crops[0], strict=True):
+            apart = (ours.int() - by_pillow(view, numbers).int()).abs().float()
+            means.append(apart.mean().item())
+            assert apart.max() <= 24, numbers
+    assert max(means) < 1.0 and np.mean(means) < 0.35
+
+
+def test_flip_and_gray_alone_are_exact():
+    always = OFFICIAL | {"jitter_probability": 0, "blur_probability": 0, "gray_probability": 1, "flip_probability": 1}
+    plain, finished = MultiCrop(**always, photometry="device"), MultiCrop(**always, photometry="worker")
+    given, got = plain(PIXELS, 0, 0, 0), finished(PIXELS, 0, 0, 0)
+    for view, numbers, ours in zip(given.crops[0], given.draws[0].tolist(), got.crops[0], strict=True):
+        assert torch.equal(ours, by_pillow(view, numbers))
+
+
+def test_the_device_gives_the_workers_pixels_for_the_same_numbers():
+    local = {"local_count": 6, "local_size": 32}
+    plain, finished = (MultiCrop(**OFFICIAL, **local, photometry=where) for where in ("device", "worker"))
+    for index in range(12):
+        given, got = plain(PIXELS, 0, 0, index), finished(PIXELS, 0, 0, index)
+        batched = photometry.pictures(Batch(*given, []))
+        for ours, expected in zip(batched, got.crops, strict=True):
+            apart = (ours.int() - expected.int()).abs().float()
+            assert apart.max() <= 1 and apart.mean() < 0.1
+
+
+def test_finish_normalises_alike_wherever_photometry_was_applied():
+    device = torch.device("cpu")
+    for where in ("device", "worker"):
+        crop = MultiCrop(**OFFICIAL, local_count=3, local_size=32, photometry=where)
+        given = [crop(PIXELS, 0, 0, index) for index in range(2)]
+        crops = tuple(torch.stack(size, 1) for size in zip(*(one.crops for one in given), strict=True))
+        draws = (
+            tuple(torch.stack(size, 1) for size in zip(*(one.draws for one in given), strict=True))
+            if given[0].draws
+            else None
+        )
+        batch = Batch(crops, draws, [])
+        finished = photometry.finish(batch, device)
+        assert [tuple(size.shape) for size in finished] == [(2, 2, 3, 64, 64), (3, 2, 3, 32, 32)]
+        for ours, pictures in zip(finished, photometry.pictures(batch), strict=True):
+            expected = official.normalize(pictures.float() / 255, views.MEAN, views.STD)
+            torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["worker", "device"])
+def test_a_view_does_not_depend_on_how_many_others_there_are(where):
+    few, many = (MultiCrop(**OFFICIAL, local_count=count, photometry=where)(PIXELS, 3, 1, 4) for count in (2, 5))
+    assert torch.equal(few.crops[0], many.crops[0])
+    apart = (few.crops[1].int() - many.crops[1][:2].int()).abs()
+    assert apart.max() == 0
+    assert not torch.equal(many.crops[1][0], many.crops[1][1])
+    if where == "device":
+        assert torch.equal(few.draws[1], many.draws[1][:2])
+
+
+@pytest.mark.parametrize("changed", [(1, 0, 0), (0, 1, 0), (0, 0, 1)], ids=["seed", "epoch", "index"])
+def test_every_number_of_the_key_changes_the_views(changed):
+    crop = MultiCrop(**OFFICIAL)
+    assert not torch.equal(crop(PIXELS, 0, 0, 0).crops[0], crop(PIXELS, *changed).crops[0])
+
+
+def test_streams_are_the_same_in_every_process():
+    told = "from pretrain.views import Stream; s = Stream(7, 0, 3, 1); print([s.random() for _ in range(20)])"
+    root = Path(__file__).parents[1]
+    printed = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=root).stdout
+    stream = Stream(7, 0, 3, 1)
+    assert eval(printed) == [stream.random() for _ in range(20)]
+    assert len(set(eval(printed))) == 20
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 300), (300, 1), (2, 3)])
+def test_the_smallest_pictures_have_views(width, height):
+    crops = MultiCrop(**OFFICIAL, local_count=2, local_size=32)(
+        np.full((height, width, 3), 90, np.uint8), 0, 0, 0
+    ).crops
+    assert [tuple(crop.shape) for crop in crops] == [(2, 3, 64, 64), (2, 3, 32, 32)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiles for a GPU only")
+def test_compiled_photometry_on_a_gpu_gives_the_workers_pixels_and_pins():
+    given = MultiCrop(**OFFICIAL, photometry="device")(PIXELS, 0, 0, 0)
+    batch = Batch(*(tuple(one.unsqueeze(1).pin_memory() for one in part) for part in given), [])
+    (got,) = photometry.finish(batch, torch.device("cuda"))
+    (expected,) = photometry.finish(batch, torch.device("cpu"))
+    assert (got.cpu() - expected).abs().max() < 1.1 / 255 / min(views.STD)
+    assert not photometry._refused
+
+
+def test_a_picture_of_one_colour_stays_so_without_jitter():
+    plain = OFFICIAL | {"jitter_probability": 0, "gray_probability": 0}
+    pixels = np.array(Image.new("RGB", (80, 60), (10, 200, 30)))
+    crops = MultiCrop(**plain)(pixels, 0, 0, 0).crops[0]
+    assert torch.equal(crops, torch.tensor([10, 200, 30], dtype=torch.uint8).view(1, 3, 1, 1).expand_as(crops))

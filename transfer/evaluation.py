@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from pretrain import model
 from pretrain.config import load
-from pretrain.data import ImageSource, open_folder
+from pretrain.data import ImageSource, open_source
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
 from transfer import finetune, knn, linear, subsets
@@ -91,7 +91,7 @@ def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource
     Raises:
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
-    train, val = open_folder(train_root), open_folder(val_root)
+    train, val = open_source(train_root), open_source(val_root)
     for source in (train, val):
         if source.labels is None:
             raise UserError(
@@ -109,7 +109,7 @@ def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource
         raise UserError(f"{train.root} holds the single class '{train.classes[0]}': classification needs at least two.")
     index = {name: position for position, name in enumerate(train.classes)}
     labels = tuple(index[val.classes[label]] for label in val.labels)
-    return train, ImageSource(val.root, val.paths, labels, train.classes)
+    return train, replace(val, labels=labels, classes=train.classes)
 
 
 def ready(options: Frozen | finetune.FineTune) -> torch.device:

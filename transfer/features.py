@@ -15,7 +15,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 from tqdm import tqdm
 
-from pretrain.data import ImageSource, UnreadableImage, read_image
+from pretrain.data import ImageSource, read_image
+from pretrain.decode import UnreadableImage
 from pretrain.errors import UserError
 from pretrain.views import normalise
 
@@ -63,7 +64,7 @@ class Pictures(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, str | None]:
         epoch, index = key
         try:
-            image = read_image(self.source.paths[index])
+            image = read_image(self.source, index)
         except UnreadableImage as error:
             return None, index, str(error)
         with torch.random.fork_rng(devices=[]):

@@ -72,5 +72,4 @@ def thinned(source: ImageSource, most: int) -> ImageSource:
     """At most `most` images, evenly spaced in the sorted list, so that every class keeps its share of them."""
     assert source.labels is not None
     kept = range(len(source)) if len(source) <= most else [place * len(source) // most for place in range(most)]
-    paths, labels = (tuple(values[place] for place in kept) for values in (source.paths, source.labels))
-    return ImageSource(source.root, paths, labels, source.classes)
+    return source.chosen(kept)

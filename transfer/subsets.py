@@ -22,8 +22,7 @@ class Subset:
 
 def _restrict(source: ImageSource, indices: list[int]) -> ImageSource:
     assert source.labels is not None
-    paths = tuple(source.paths[index] for index in indices)
-    return ImageSource(source.root, paths, tuple(source.labels[index] for index in indices), source.classes)
+    return source.chosen(indices)
 
 
 def from_list(source: ImageSource, path: str | Path) -> Subset:
