@@ -187,7 +187,7 @@ def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
         if numbers[GRAY]:
             image = colours.luma(image)
         if numbers[SIGMA]:
-            image = colours.blur(image.unsqueeze(0), numbers[SIGMA])[0]
+            image = colours.blur(image, numbers[SIGMA])
         put((image.flip(-1) if numbers[FLIP] else image).expand(view.shape), view)
     return views
 
