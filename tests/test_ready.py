@@ -33,8 +33,9 @@ def configure(*words):
     ],
 )
 def test_an_impossible_option_is_named(word, told):
-    with pytest.raises(UserError, match=f"{word.split('=')[0]}.*{told}|{told}.*{word.split('=')[0]}"):
+    with pytest.raises(UserError, match=told) as caught:
         ready(configure(word))
+    assert word.partition("=")[0] in str(caught.value)
 
 
 def test_more_workers_than_cores_draw_one_sentence(capsys):
