@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch
-from torch.nn import functional
 
 Number = TypeVar("Number", float, torch.Tensor)
 MOST_SIGMA = 2.4  # pixels; wider blurs need boxes of more than 5 taps
@@ -108,28 +107,27 @@ def _without_tail(weights: list[float]) -> list[float]:
 
 
 def blur(images: torch.Tensor, sigma: Number) -> torch.Tensor:
-    """Pillow's Gaussian blur of σ pixels, edges repeated outwards; rounded once, where Pillow rounds six times.
+    """Pillow's Gaussian blur of σ pixels, rounded once, where Pillow rounds in each of its six passes.
 
-    Args: sigma, 0 (changes nothing) to MOST_SIGMA; a tensor is (..., 1, 1, 1).
+    Args: images, of sides of at least REACH; sigma, 0 (changes nothing) to MOST_SIGMA, a tensor is (..., 1, 1, 1).
     """
     weights = taps(sigma)
     if not isinstance(sigma, torch.Tensor):
         weights = _without_tail(weights)
-    reach = len(weights) - 1
-    if not reach:
-        return images
-    flat = functional.pad(images.flatten(0, -4), (reach,) * 4, mode="replicate")
-    padded = flat.unflatten(0, images.shape[:-3]) if images.dim() != 4 else flat
-    return _along(_along(padded, weights, -1), weights, -2).add_(0.5).floor_()
+    return _along(_along(images, weights, -1), weights, -2).add_(0.5).floor_()
 
 
-def _along(padded: torch.Tensor, weights: list[Number], dimension: int) -> torch.Tensor:
-    """A symmetric filter along one dimension, which loses its padding."""
-    reach = len(weights) - 1
-    length = padded.shape[dimension] - 2 * reach
-    total = padded.narrow(dimension, reach, length) * weights[0]
+def _along(images: torch.Tensor, weights: list[Number], dimension: int) -> torch.Tensor:
+    """A symmetric filter along one dimension of images that are mirrored at their border.
+
+    Pillow repeats the border's pixel before each pass; through passes of three taps that is this mirror.
+    """
+    reach, length = len(weights) - 1, images.shape[dimension]
+    before, after = (images.narrow(dimension, start, reach).flip(dimension) for start in (0, length - reach))
+    padded = torch.cat([before, images, after], dimension)
+    total = images * weights[0]
     for distance, weight in enumerate(weights[1:], 1):
-        sides = (padded.narrow(dimension, reach + side, length) for side in (-distance, distance))
-        for side in sides:
+        for start in (reach - distance, reach + distance):
+            side = padded.narrow(dimension, start, length)
             total = total + side * weight if isinstance(weight, torch.Tensor) else total.add_(side, alpha=weight)
     return total

@@ -60,9 +60,13 @@ def ready(cfg: config.Config) -> torch.device:
         raise UserError(f"optim.warmup_epochs={cfg.optim.warmup_epochs} must be at least 0 and below optim.epochs.")
     if cfg.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device=cuda, but torch sees no GPU: use run.device=cpu or install a CUDA build of torch.")
-    _warn_of_workers(cfg)
+    _warn_of_workers(cfg.data.workers)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
+    return _device(cfg)
+
+
+def _device(cfg: config.Config) -> torch.device:
     on_gpu = cfg.run.device == "cuda" or (cfg.run.device == "auto" and torch.cuda.is_available())
     return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
 
@@ -85,11 +89,11 @@ def _check_views(views: config.Views) -> None:
         raise UserError(f"views.hue={views.hue} is outside 0 to 0.5 turns.")
 
 
-def _warn_of_workers(cfg: config.Config) -> None:
+def _warn_of_workers(workers: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cfg.data.workers > cores and comm.rank() == 0:
+    if workers > cores and comm.rank() == 0:
         print(
-            f"warning: data.workers={cfg.data.workers} is more than the {cores} cores of this machine, which slows all "
+            f"warning: data.workers={workers} is more than the {cores} cores of this machine, which slows all "
             "of them down: lower it.",
             file=sys.stderr,
             flush=True,

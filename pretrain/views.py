@@ -93,6 +93,7 @@ class MultiCrop:
         self.blur_probability, self.flip_probability = blur_probability, flip_probability
         self.applies = photometry == "worker"
 
+    @torch.inference_mode()  # a fifth off the cost of small operations
     def __call__(self, pixels: np.ndarray, seed: int, epoch: int, index: int) -> Views:
         picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
         crops, draws, first = [], [], 0
@@ -133,9 +134,10 @@ def random_window(
     Area uniform in `scale` of the image's, aspect log-uniform in `ratio`; after ten windows that do not fit, the
     largest central one whose aspect does.
     """
+    logs = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(10):
         area = height * width * _between(*scale, stream)
-        aspect = math.exp(_between(math.log(ratio[0]), math.log(ratio[1]), stream))
+        aspect = math.exp(_between(*logs, stream))
         across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < across <= width and 0 < down <= height:
             top, left = (int(stream.random() * (room + 1)) for room in (height - down, width - across))
@@ -158,7 +160,6 @@ def put(view: torch.Tensor, place: torch.Tensor) -> None:
         plane[...] = channel
 
 
-@torch.inference_mode()  # a fifth off the cost of small operations
 def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
     """Photometry of the views of one size, uint8 (V, 3, S, S), changed in place; V rows of NUMBERS say how.
 
@@ -182,7 +183,7 @@ def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
         if numbers[GRAY]:
             image = colours.luma(image)
         if numbers[SIGMA]:
-            image = colours.blur(image.unsqueeze(0), numbers[SIGMA])[0]
+            image = colours.blur(image, numbers[SIGMA])
         put((image.flip(-1) if numbers[FLIP] else image).expand(view.shape), view)
     return views
 

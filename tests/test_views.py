@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 from textured import texture
 from torchvision import transforms as v1
 from torchvision.transforms import functional as official
@@ -18,6 +18,8 @@ from torchvision.transforms import functional as official
 from pretrain import photometry, views
 from pretrain.data import Batch
 from pretrain.views import MultiCrop, Stream
+from tools.official_views import kolmogorov_smirnov, pixel_agreement, window_agreement
+from tools.official_views import photometry as official_photometry
 
 OFFICIAL = dict(
     size=64,
@@ -36,32 +38,12 @@ PICTURE = texture(200, 150, 0)
 PIXELS = np.array(PICTURE)
 
 
-def kolmogorov_smirnov(first, second):
-    """p of two samples' largest distance between distribution functions (asymptotic; Numerical Recipes 14.3.18)."""
-    first, second = np.sort(first), np.sort(second)
-    both = np.concatenate([first, second])
-    shares = (np.searchsorted(sample, both, side="right") / len(sample) for sample in (first, second))
-    distance = np.abs(np.subtract(*shares)).max()
-    size = len(first) * len(second) / (len(first) + len(second))
-    rate = (math.sqrt(size) + 0.12 + 0.11 / math.sqrt(size)) * distance
-    return (
-        1.0
-        if rate < 0.2
-        else min(1.0, 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * rate) ** 2) for k in range(1, 101)))
-    )
-
-
 @pytest.mark.parametrize("scale", [(0.2, 1.0), (0.05, 0.4)], ids=["global", "local"])
 @pytest.mark.parametrize("shape", [(375, 500), (60, 400)], ids=["ordinary", "wide"])
 def test_windows_are_distributed_as_torchvisions(scale, shape):
     torch.manual_seed(0)
-    blank, draws = torch.empty(3, *shape), 3000
-    theirs = np.array([v1.RandomResizedCrop.get_params(blank, scale, (3 / 4, 4 / 3)) for _ in range(draws)])
-    ours = np.array([views.random_window(*shape, scale, Stream(0, 0, index, 0)) for index in range(draws)])
-    for name, columns in {"top": 0, "left": 1, "height": 2, "width": 3}.items():
-        assert kolmogorov_smirnov(ours[:, columns], theirs[:, columns]) > 0.01, name
-    for name, of in {"area": lambda w: w[:, 2] * w[:, 3], "aspect": lambda w: w[:, 3] / w[:, 2]}.items():
-        assert kolmogorov_smirnov(of(ours), of(theirs)) > 0.01, name
+    for name, p in window_agreement(shape, scale, 3000).items():
+        assert p > 0.01, name
 
 
 def test_photometry_is_distributed_as_torchvisions():
@@ -91,30 +73,10 @@ def test_a_crop_is_pillows_to_one_grey_level(size):
         assert np.abs(got - expected).max() <= 1 and np.abs(got - expected).mean() < 0.3, window
 
 
-def by_pillow(view, numbers):
-    """The official operations on one view, uint8 (3, S, S), with torchvision's functions on a picture."""
-    picture = official.to_pil_image(view)
-    steps = (official.adjust_brightness, official.adjust_contrast, official.adjust_saturation, official.adjust_hue)
-    for place in numbers[views.ORDER]:
-        if numbers[int(place)] != views.UNCHANGED[int(place)]:
-            picture = steps[int(place)](picture, numbers[int(place)])
-    picture = official.to_grayscale(picture, 3) if numbers[views.GRAY] else picture
-    if numbers[views.SIGMA]:
-        picture = picture.filter(ImageFilter.GaussianBlur(numbers[views.SIGMA]))
-    return official.pil_to_tensor(official.hflip(picture) if numbers[views.FLIP] else picture)
-
-
 def test_whole_views_are_the_official_pipelines_for_the_same_numbers():
     """Mean differences stay below a level; single pixels move further, where the hue of a near-gray turns."""
-    plain, finished = MultiCrop(**OFFICIAL, photometry="device"), MultiCrop(**OFFICIAL, photometry="worker")
-    means = []
-    for index in range(40):
-        given, got = plain(PIXELS, 0, 0, index), finished(PIXELS, 0, 0, index)
-        for view, numbers, ours in zip(given.crops[0], given.draws[0].tolist(), got.crops[0], strict=True):
-            apart = (ours.int() - by_pillow(view, numbers).int()).abs().float()
-            means.append(apart.mean().item())
-            assert apart.max() <= 24, numbers
-    assert max(means) < 1.0 and np.mean(means) < 0.35
+    found = np.array([view for index in range(40) for view in pixel_agreement(PIXELS, OFFICIAL, index)])
+    assert found[:, 1].max() <= 24 and found[:, 0].max() < 1.0 and found[:, 0].mean() < 0.35
 
 
 def test_flip_and_gray_alone_are_exact():
@@ -122,7 +84,7 @@ def test_flip_and_gray_alone_are_exact():
     plain, finished = MultiCrop(**always, photometry="device"), MultiCrop(**always, photometry="worker")
     given, got = plain(PIXELS, 0, 0, 0), finished(PIXELS, 0, 0, 0)
     for view, numbers, ours in zip(given.crops[0], given.draws[0].tolist(), got.crops[0], strict=True):
-        assert torch.equal(ours, by_pillow(view, numbers))
+        assert torch.equal(ours, official_photometry(view, numbers))
 
 
 def test_the_device_gives_the_workers_pixels_for_the_same_numbers():

@@ -1,6 +1,7 @@
-"""Measure this code beside the official code's formulation: python tools/benchmark.py loss [--json FILE].
+"""Measure this code beside the official code's formulation: python tools/benchmark.py {loss,data ROOT} [--json FILE].
 
 loss: the cost of a step of every row of Table 2, objective and backward to the rows.
+data: the cost of making an image's views, from the bytes of its file.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
     loss.add_argument("--threads", default="1", help="threads of the CPU (default: %(default)s)")
     loss.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     loss.add_argument("--json", type=Path, metavar="FILE", help="also write everything to this file")
+    data = tasks.add_parser("data", help="cost of the views of an image, 2x224 and 2x224 + 6x96")
+    data.set_defaults(run=run_data)
+    data.add_argument("root", type=Path, metavar="ROOT", help="folder of images, or a packed set")
+    data.add_argument("--images", default="100", help="how many of them (default: %(default)s)")
+    data.add_argument("--repeats", default="5", help="rounds (default: %(default)s)")
+    data.add_argument("--json", type=Path, metavar="FILE", help="also write everything to this file")
     return root
 
 
@@ -86,6 +93,30 @@ def run_loss(args: argparse.Namespace) -> None:
         timing.write(args.json, about, costs)
     if any(cost.refused for cost in costs):
         raise SystemExit("error: gradients differ from the official code's where no speed is shown.")
+
+
+def run_data(args: argparse.Namespace) -> None:
+    """Print costs, where the views agree with the official ones; one thread, as in a worker."""
+    images, repeats = count("--images", args.images), count("--repeats", args.repeats)
+
+    import torch
+
+    from pretrain.data import open_source
+    from tools import benchmark_data, timing
+
+    torch.set_num_threads(1)
+    source = open_source(args.root)
+    files = benchmark_data.bytes_of(source, images)
+    if refused := benchmark_data.disagreement(files):
+        raise SystemExit(f"error: no speed is shown, for {refused}.")
+    about = timing.environment(torch.device("cpu")) | {"images": len(files), "packed": source.packed is not None}
+    print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    print(f"windows and pixels agree with the official ones; median [quartiles] of {repeats} rounds\n")
+    print(benchmark_data.HEADER)
+    costs = benchmark_data.measure(files, repeats)
+    print("\n".join(map(benchmark_data.line, costs)))
+    if args.json is not None:
+        timing.write(args.json, about, costs)
 
 
 def _tell(sentence: str) -> None:

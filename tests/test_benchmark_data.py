@@ -1,0 +1,48 @@
+"""The data benchmark shows speeds of views that agree with the official ones, and refuses to where they do not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from textured import texture
+
+from pretrain import colours
+from pretrain.errors import UserError
+from tools.benchmark import main
+from tools.benchmark_data import disagreement
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "set").mkdir()
+    for seed in range(2):
+        texture(120, 90, seed).save(tmp_path / "set" / f"{seed}.jpg")
+    (tmp_path / "set" / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    return tmp_path / "set"
+
+
+def test_costs_of_files_and_of_a_packed_set_stand_beside_the_official_ones(folder, tmp_path, capsys):
+    from tools.prepare_data import main as prepare
+
+    prepare(["pack", str(folder), str(tmp_path / "packed"), "--workers", "1"])
+    for root in (folder, tmp_path / "packed"):
+        main(["data", str(root), "--repeats", "1", "--json", str(tmp_path / "out.json")])
+        told = json.loads((tmp_path / "out.json").read_text())
+        assert told["environment"]["images"] == 2
+        assert [row["ratio"] is None for row in told["results"]] == [True, False, False, False] * 2
+        assert "agree with the official ones" in capsys.readouterr().out
+
+
+def test_a_wrong_operation_withholds_the_speed(folder, monkeypatch):
+    """A blur that does nothing stands for a defect of ours."""
+    files = [path.read_bytes() for path in sorted(folder.glob("[01].jpg"))]
+    assert disagreement(files) == ""
+    monkeypatch.setattr(colours, "blur", lambda images, sigma: images)
+    assert "levels from Pillow's" in disagreement(files)
+
+
+def test_a_folder_without_a_readable_image_is_told(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="can be decoded"):
+        main(["data", str(tmp_path)])
