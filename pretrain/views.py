@@ -165,21 +165,21 @@ def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
 
     Views go through their operations one by one and meet at the hue, which is the dearest and cheaper for all at once.
     """
-    images, steps = views.float(), [colours.hue_steps(numbers[HUE]) for numbers in draws]
+    steps = [colours.hue_steps(numbers[HUE]) for numbers in draws]
     orders = [[int(operation) for operation in numbers[ORDER]] for numbers in draws]
-    for image, numbers, order in zip(images, draws, orders, strict=True):
+    images = [
         _blend(image, numbers, order[: order.index(HUE)])
+        for image, numbers, order in zip(views.float(), draws, orders, strict=True)
+    ]
     turned = [view for view, turn in enumerate(steps) if turn]
-    together = max(1, AT_ONCE // images[0].numel())
+    together = max(1, AT_ONCE // views[0].numel())
     for start in range(0, len(turned), together):
         some = turned[start : start + together]
-        if len(some) == 1:
-            images[some[0]].copy_(colours.hue(images[some[0]], steps[some[0]]))
-        else:
-            turns = torch.tensor([steps[view] for view in some]).view(-1, 1, 1)
-            images.index_copy_(0, torch.tensor(some), colours.hue(images[some], turns))
+        turns = torch.tensor([steps[view] for view in some]).view(-1, 1, 1)
+        for view, image in zip(some, colours.hue(torch.stack([images[view] for view in some]), turns), strict=True):
+            images[view] = image
     for image, view, numbers, order in zip(images, views, draws, orders, strict=True):
-        _blend(image, numbers, order[order.index(HUE) :])
+        image = _blend(image, numbers, order[order.index(HUE) :])
         if numbers[GRAY]:
             image = colours.luma(image)
         if numbers[SIGMA]:
@@ -188,11 +188,12 @@ def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
     return views
 
 
-def _blend(image: torch.Tensor, numbers: list[float], order: list[int]) -> None:
-    """Brightness, contrast and saturation of one view, float (3, S, S) changed in place, as far as `order` has them."""
+def _blend(image: torch.Tensor, numbers: list[float], order: list[int]) -> torch.Tensor:
+    """Brightness, contrast and saturation of one view, float (3, S, S), as far as `order` has them."""
     for operation in order:
         if operation != HUE and numbers[operation] != UNCHANGED[operation]:
-            image.copy_(BLENDS[operation](image, numbers[operation]))
+            image = BLENDS[operation](image, numbers[operation])
+    return image
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
