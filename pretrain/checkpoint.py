@@ -82,8 +82,8 @@ def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], tell
                     f"{path} was trained with {section}.{key}={old[section].get(key)}, but this run asks for {value}: "
                     "use another run_dir, or the configuration that the checkpoint was made with."
                 )
-    for section in ("data", "views", "optim", "run"):
-        changed = [f"{section}.{key}" for key, value in new[section].items() if old[section].get(key) != value]
+    for section in ("data", "views", "mixing", "optim", "run"):
+        changed = [f"{section}.{key}" for key, value in new[section].items() if old.get(section, {}).get(key) != value]
         if changed:
             tell(f"changed since {path.name} was written: {', '.join(changed)}")
 

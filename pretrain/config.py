@@ -35,8 +35,7 @@ class Views:
     photometry: where jitter, gray, blur and flip are applied: device, worker, or auto: device on a GPU, else worker.
     local_count: further crops of local_size pixels for multi-crop (Appendix B); 0 leaves the two global views alone.
     Of the local crops' numbers the paper's text gives none that could be read: size and scales are SwAV's and DINO's
-    (provenance: assumed). cutmix_alpha: of the Beta(α, α) of CutMix on the online branch's global views (Section 5.2);
-    0 leaves it out.
+    (provenance: assumed).
     """
 
     size: int = 224
@@ -55,6 +54,12 @@ class Views:
     local_size: int = 96
     local_min_scale: float = 0.05
     local_max_scale: float = 0.4
+
+
+@dataclass
+class Mixing:
+    """cutmix_alpha: of the Beta(α, α) of CutMix on the online branch's global views (Section 5.2); 0 leaves it out."""
+
     cutmix_alpha: float = 0.0
 
 
@@ -139,6 +144,7 @@ class Config:
     run_dir: str = ""
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Views)
+    mixing: Mixing = field(default_factory=Mixing)
     model: Model = field(default_factory=Model)
     method: Method = field(default_factory=Method)
     optim: Optim = field(default_factory=Optim)

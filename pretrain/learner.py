@@ -87,6 +87,6 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
         device=device,
         dtype=PRECISIONS[cfg.run.precision],
         seed=cfg.run.seed,
-        cutmix_alpha=cfg.views.cutmix_alpha,
+        cutmix_alpha=cfg.mixing.cutmix_alpha,
         accumulate=cfg.optim.accumulate,
     )

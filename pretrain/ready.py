@@ -41,7 +41,7 @@ def ready(cfg: config.Config) -> torch.device:
         "optim.batch_size": (cfg.optim.batch_size, 2),
         "optim.epochs": (cfg.optim.epochs, 1),
         "optim.accumulate": (cfg.optim.accumulate, 1),
-        "views.cutmix_alpha": (cfg.views.cutmix_alpha, 0),
+        "mixing.cutmix_alpha": (cfg.mixing.cutmix_alpha, 0),
         "data.workers": (cfg.data.workers, 0),
         "views.size": (cfg.views.size, 8),
         "views.local_count": (cfg.views.local_count, 0),

@@ -177,7 +177,6 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
 def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader:
     """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps."""
     views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
-    del views["cutmix_alpha"]  # of the step: a batch is mixed, not an image
     return DataLoader(
         ViewDataset(source, MultiCrop(**views), cfg.run.seed),
         batch_sampler=sampler,

@@ -22,10 +22,10 @@ def fixed_images():
 
 
 VARIANTS = {
-    "cutmix": ["views.cutmix_alpha=1"],
-    "cutmix on own rows": ["views.cutmix_alpha=1", "method.positive_target=stop_gradient"],
+    "cutmix": ["mixing.cutmix_alpha=1"],
+    "cutmix on own rows": ["mixing.cutmix_alpha=1", "method.positive_target=stop_gradient"],
     "local views": [],
-    "cutmix and local views": ["views.cutmix_alpha=1"],
+    "cutmix and local views": ["mixing.cutmix_alpha=1"],
 }
 
 

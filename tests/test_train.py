@@ -192,7 +192,7 @@ def test_a_corrupt_image_among_good_ones_is_counted_and_named_once(images, tmp_p
 
 
 def test_a_run_with_cutmix_lars_and_a_batch_in_parts_resumes_bit_for_bit(images, tmp_path):
-    words = ["views.cutmix_alpha=1", "optim.optimiser=lars", "optim.bias_base_lr=0.2", "optim.accumulate=2"]
+    words = ["mixing.cutmix_alpha=1", "optim.optimiser=lars", "optim.bias_base_lr=0.2", "optim.accumulate=2"]
     train(configure(images, tmp_path / "whole", *words))
     interrupted = tmp_path / "interrupted"
     train(configure(images, interrupted, *words))

@@ -21,8 +21,11 @@ optim: {epochs: 2, warmup_epochs: 0, batch_size: 8, target_momentum: 0.9}
 run: {device: cpu, precision: fp32, threads: 1}
 """
 ONE_FAILS = """
-import os, sys, time
+import os, pathlib, sys, time
 print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], os.environ["MASTER_ADDR"], flush=True)
+pathlib.Path("started-" + os.environ["RANK"]).touch()
+while len(list(pathlib.Path().glob("started-*"))) < 2:  # a task that is ended before it starts says nothing
+    time.sleep(0.05)
 if os.environ["RANK"] == "1":
     sys.exit("error: this one fails")
 time.sleep(600)
