@@ -17,7 +17,7 @@ from pretrain.decode import UnreadableImage, decode
 from pretrain.errors import UserError
 from pretrain.packed import Packed, is_packed, open_packed
 from pretrain.seeds import seed_of
-from pretrain.views import MultiCrop
+from pretrain.views import MultiCrop, Views
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
 
@@ -113,14 +113,6 @@ def read_image(source: ImageSource, index: int) -> Image.Image:
     return Image.fromarray(source.read(index))
 
 
-class Piece(NamedTuple):
-    """What one image gives to a Batch: its tensors lack the batch's dimension."""
-
-    crops: tuple[torch.Tensor, ...]
-    draws: tuple[torch.Tensor, ...] | None
-    unreadable: list[str]
-
-
 class Batch(NamedTuple):
     """The views of n images.
 
@@ -134,7 +126,7 @@ class Batch(NamedTuple):
 
 
 class ViewDataset(Dataset):
-    """`dataset[epoch, index] -> Piece`.
+    """`dataset[epoch, index] -> (views, files that were passed over)`.
 
     Randomness is keyed by (seed, epoch, index, view), so the views of a step do not depend on which worker makes them,
     on the number of workers, or on where a run was resumed. An unreadable file is replaced by the next readable one.
@@ -146,7 +138,7 @@ class ViewDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, place: tuple[int, int]) -> Piece:
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Views, list[str]]:
         epoch, index = place
         unreadable: list[str] = []
         for offset in range(len(self.source)):
@@ -155,17 +147,21 @@ class ViewDataset(Dataset):
             except UnreadableImage as error:
                 unreadable.append(str(error))
                 continue
-            return Piece(*self.views(pixels, self.seed, epoch, index), unreadable)
+            return self.views(pixels, self.seed, epoch, index), unreadable
         raise UserError(f"no file under {self.source.root} can be decoded, for example {unreadable[0]}.")
 
 
-def collate(pieces: Sequence[Piece]) -> Batch:
+def collate(images: Sequence[tuple[Views, list[str]]]) -> Batch:
     """The batch of n images' views."""
-    crops = tuple(torch.stack(size, dim=1) for size in zip(*(piece.crops for piece in pieces), strict=True))
-    draws = None
-    if pieces[0].draws is not None:
-        draws = tuple(torch.stack(size, dim=1) for size in zip(*(piece.draws for piece in pieces), strict=True))
-    return Batch(crops, draws, [name for piece in pieces for name in piece.unreadable])
+    views, unreadable = zip(*images, strict=True)
+    crops = _stacked([view.crops for view in views])
+    draws = None if views[0].draws is None else _stacked([view.draws for view in views])
+    return Batch(crops, draws, [name for names in unreadable for name in names])
+
+
+def _stacked(images: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+    """For each size of views (V_s, ...) of n images, one tensor (V_s, n, ...)."""
+    return tuple(torch.stack(size, dim=1) for size in zip(*images, strict=True))
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):

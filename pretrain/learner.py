@@ -40,15 +40,25 @@ class Learner:
         return {name: getattr(self, name) for name in names}
 
 
+def settled(cfg: config.Config) -> config.Config:
+    """`cfg` with λ, where it is left unset, as the paper's value carried over to the projector's width.
+
+    Raises:
+        UserError: no such row.
+    """
+    if cfg.method.balance is not None:
+        return cfg
+    balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
+    return dataclasses.replace(cfg, method=dataclasses.replace(cfg.method, balance=balance))
+
+
 def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
-    """The row of Table 2 that `cfg` names, with λ carried over to its width.
+    """The row of Table 2 that `cfg` names, settled, with as many channels as the projector.
 
     Raises:
         UserError: no such row, or an option that the row does not have or cannot take.
     """
-    options = {key: value for key, value in vars(cfg.method).items() if key not in _NOT_THE_FORM}
-    if options["balance"] is None:
-        options["balance"] = methods.balance_at(cfg.method.name, cfg.model.projector_width)
+    options = {key: value for key, value in vars(settled(cfg).method).items() if key not in _NOT_THE_FORM}
     if "width" in methods.keywords(cfg.method.name):
         options["width"] = cfg.model.projector_width
     return methods.build(cfg.method.name, **options)

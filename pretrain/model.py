@@ -65,6 +65,7 @@ class Branch(nn.Module):
         self.trunk, self.projector, self.normalisation = trunk, projector, normalisation
 
     def forward(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Rows of all K views of n images, the global ones first, in the order of `views`."""
         images = views[0].shape[1]
         batches = [*views[0].unbind(), *(smaller.flatten(0, 1) for smaller in views[1:])]
         rows = [self.projector(self.trunk(batch.contiguous(memory_format=torch.channels_last))) for batch in batches]

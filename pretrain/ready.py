@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -15,6 +17,30 @@ from pretrain.model import TRUNKS
 from pretrain.optim import OPTIMISERS
 from pretrain.views import PHOTOMETRY
 
+CHOICES = {  # None: may be left unset
+    "run.precision": tuple(PRECISIONS),
+    "model.arch": TRUNKS,
+    "method.positive_target": (None, *methods.TARGETS),
+    "method.negative_target": (None, *methods.TARGETS),
+    "optim.optimiser": OPTIMISERS,
+    "views.photometry": PHOTOMETRY,
+    "run.device": ("auto", "cpu", "cuda"),
+}
+AT_LEAST = {
+    "optim.batch_size": 2,
+    "optim.epochs": 1,
+    "optim.accumulate": 1,
+    "mixing.cutmix_alpha": 0,
+    "data.workers": 0,
+    "views.size": 8,
+    "views.local_count": 0,
+    "views.local_size": 8,
+    "model.projector_depth": 1,
+    "model.projector_width": 1,
+    "run.log_every": 1,
+    "run.keep_checkpoints": 1,
+}
+
 
 def ready(cfg: config.Config) -> torch.device:
     """Check everything that can be checked without reading an image; the device to run on.
@@ -22,48 +48,32 @@ def ready(cfg: config.Config) -> torch.device:
     Raises:
         UserError: a missing or impossible value.
     """
-    for name, value in {"run_dir": cfg.run_dir, "data.root": cfg.data.root}.items():
-        if not value:
+    for name in ("run_dir", "data.root"):
+        if not _value(cfg, name):
             raise UserError(f"{name} is not set: add {name}=FOLDER to the command or the configuration.")
-    choices = {
-        "run.precision": (cfg.run.precision, tuple(PRECISIONS)),
-        "model.arch": (cfg.model.arch, TRUNKS),
-        "method.positive_target": (cfg.method.positive_target or "momentum", methods.TARGETS),
-        "method.negative_target": (cfg.method.negative_target or "momentum", methods.TARGETS),
-        "optim.optimiser": (cfg.optim.optimiser, OPTIMISERS),
-        "views.photometry": (cfg.views.photometry, PHOTOMETRY),
-        "run.device": (cfg.run.device, ("auto", "cpu", "cuda")),
-    }
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise UserError(f"{name}={value} is not known: choose one of {', '.join(known)}.")
-    at_least = {
-        "optim.batch_size": (cfg.optim.batch_size, 2),
-        "optim.epochs": (cfg.optim.epochs, 1),
-        "optim.accumulate": (cfg.optim.accumulate, 1),
-        "mixing.cutmix_alpha": (cfg.mixing.cutmix_alpha, 0),
-        "data.workers": (cfg.data.workers, 0),
-        "views.size": (cfg.views.size, 8),
-        "views.local_count": (cfg.views.local_count, 0),
-        "views.local_size": (cfg.views.local_size, 8),
-        "model.projector_depth": (cfg.model.projector_depth, 1),
-        "model.projector_width": (cfg.model.projector_width, 1),
-        "run.log_every": (cfg.run.log_every, 1),
-        "run.keep_checkpoints": (cfg.run.keep_checkpoints, 1),
-    }
-    for name, (value, least) in at_least.items():
-        if value < least:
+    for name, known in CHOICES.items():
+        if (value := _value(cfg, name)) not in known:
+            raise UserError(f"{name}={value} is not known: choose one of {', '.join(filter(None, known))}.")
+    for name, least in AT_LEAST.items():
+        if (value := _value(cfg, name)) < least:
             raise UserError(f"{name}={value} is too small: it must be at least {least}.")
     _check_views(cfg.views)
     _check_method(cfg)
     if not 0 <= cfg.optim.warmup_epochs < cfg.optim.epochs:
         raise UserError(f"optim.warmup_epochs={cfg.optim.warmup_epochs} must be at least 0 and below optim.epochs.")
+    if cfg.optim.bias_base_lr is not None and cfg.optim.base_lr == 0:
+        raise UserError("optim.bias_base_lr is a share of optim.base_lr, which is 0: give a base_lr above 0.")
     if cfg.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device=cuda, but torch sees no GPU: use run.device=cpu or install a CUDA build of torch.")
     _warn_of_workers(cfg.data.workers)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
     return _device(cfg)
+
+
+def _value(cfg: config.Config, name: str) -> Any:
+    """Of the option that is written `section.key`."""
+    return operator.attrgetter(name)(cfg)
 
 
 def _device(cfg: config.Config) -> torch.device:

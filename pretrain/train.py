@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pretrain import accumulation, checkpoint, comm, config, diagnostics, methods, photometry, provenance, replay
+from pretrain import accumulation, checkpoint, comm, config, diagnostics, photometry, provenance, replay
 from pretrain.batchnorm import without_running_statistics
 from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, collate, open_source
 from pretrain.errors import UserError
 from pretrain.files import write_text
-from pretrain.learner import Learner, build
+from pretrain.learner import Learner, build, settled
 from pretrain.mixing import cutmix
 from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
@@ -48,8 +48,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         UserError: anything in `cfg`, the images or an existing run folder that cannot work, before the first step.
     """
     device = ready(cfg)
-    if cfg.method.balance is None:
-        cfg.method.balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
+    cfg = settled(cfg)
     source = open_source(cfg.data.root)
     comm.start(device)
     try:

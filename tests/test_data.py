@@ -8,23 +8,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from pretrain.config import Views
 from pretrain.data import StepSampler, ViewDataset, collate, open_source
 from pretrain.errors import UserError
 from pretrain.views import MultiCrop
 
-VIEWS = dict(
-    size=16,
-    min_scale=0.2,
-    max_scale=1.0,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    jitter_probability=0.8,
-    gray_probability=0.2,
-    blur_probability=0.5,
-    flip_probability=0.5,
-)
+VIEWS = {
+    name: value for name, value in vars(Views(size=16)).items() if name != "photometry" and not name.startswith("local")
+}
 
 
 @pytest.fixture
@@ -59,7 +50,7 @@ def test_a_missing_or_empty_folder_is_named(tmp_path, missing):
 def test_a_corrupt_image_is_replaced_and_named(folder):
     source = open_source(folder)
     source.paths[3].write_bytes(source.paths[3].read_bytes()[:60])
-    (views,), draws, unreadable = ViewDataset(source, MultiCrop(**VIEWS), 0)[0, 3]
+    ((views,), draws), unreadable = ViewDataset(source, MultiCrop(**VIEWS), 0)[0, 3]
     assert views.shape == (2, 3, 16, 16) and views.dtype == torch.uint8 and draws is None
     assert len(unreadable) == 1 and str(source.paths[3]) in unreadable[0]
 

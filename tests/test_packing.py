@@ -66,7 +66,7 @@ def test_names_classes_and_labels_are_kept_and_small_files_byte_for_byte(folder,
 def test_views_of_a_packed_set_are_those_of_its_folder(folder, tmp_path):
     files, packed = open_source(folder), pack(folder, tmp_path / "packed", "--short-side", "0")
     for index in range(len(files)):
-        first, second = (ViewDataset(source, MultiCrop(**OFFICIAL), 0)[0, index] for source in (files, packed))
+        first, second = (ViewDataset(source, MultiCrop(**OFFICIAL), 0)[0, index][0] for source in (files, packed))
         assert torch.equal(first.crops[0], second.crops[0])
 
 
@@ -106,8 +106,8 @@ def test_a_flipped_byte_is_skipped_counted_and_named(folder, tmp_path):
     packed = open_source(tmp_path / "packed")
     with pytest.raises(UnreadableImage, match=r"bee_0\.jpg .its bytes in images.blob have changed"):
         packed.read(3)
-    piece = ViewDataset(packed, MultiCrop(**OFFICIAL), 0)[0, 3]
-    assert len(piece.unreadable) == 1 and "bee_0.jpg" in piece.unreadable[0]
+    _, unreadable = ViewDataset(packed, MultiCrop(**OFFICIAL), 0)[0, 3]
+    assert len(unreadable) == 1 and "bee_0.jpg" in unreadable[0]
 
 
 @pytest.mark.parametrize("file", [BLOB, INDEX])

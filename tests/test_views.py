@@ -16,24 +16,15 @@ from torchvision import transforms as v1
 from torchvision.transforms import functional as official
 
 from pretrain import photometry, views
-from pretrain.data import Batch
+from pretrain.config import Views
+from pretrain.data import Batch, collate
 from pretrain.views import MultiCrop, Stream
 from tools.official_views import kolmogorov_smirnov, pixel_agreement, window_agreement
 from tools.official_views import photometry as official_photometry
 
-OFFICIAL = dict(
-    size=64,
-    min_scale=0.2,
-    max_scale=1.0,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-    jitter_probability=0.8,
-    gray_probability=0.2,
-    blur_probability=0.5,
-    flip_probability=0.5,
-)
+OFFICIAL = {
+    name: value for name, value in vars(Views(size=64)).items() if name != "photometry" and not name.startswith("local")
+}
 PICTURE = texture(200, 150, 0)
 PIXELS = np.array(PICTURE)
 
@@ -102,14 +93,7 @@ def test_finish_normalises_alike_wherever_photometry_was_applied():
     device = torch.device("cpu")
     for where in ("device", "worker"):
         crop = MultiCrop(**OFFICIAL, local_count=3, local_size=32, photometry=where)
-        given = [crop(PIXELS, 0, 0, index) for index in range(2)]
-        crops = tuple(torch.stack(size, 1) for size in zip(*(one.crops for one in given), strict=True))
-        draws = (
-            tuple(torch.stack(size, 1) for size in zip(*(one.draws for one in given), strict=True))
-            if given[0].draws
-            else None
-        )
-        batch = Batch(crops, draws, [])
+        batch = collate([(crop(PIXELS, 0, 0, index), []) for index in range(2)])
         finished = photometry.finish(batch, device)
         assert [tuple(size.shape) for size in finished] == [(2, 2, 3, 64, 64), (3, 2, 3, 32, 32)]
         for ours, pictures in zip(finished, photometry.pictures(batch), strict=True):

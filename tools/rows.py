@@ -12,9 +12,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pretrain import config, methods
+from pretrain import config
 from pretrain.errors import UserError
 from pretrain.files import load_torch
+from pretrain.learner import settled
 from pretrain.ready import ready
 
 OURS = {"run_dir": "--out", "data.root": "--data", "data.val": "--data", "run.seed": "--seeds"}
@@ -170,9 +171,7 @@ def _trial(path: Path, setting: Setting, given: Sequence[str], data: Path, out: 
         ready(dataclasses.replace(cfg, run=dataclasses.replace(cfg.run, device="cpu", threads=0)))
     except UserError as error:
         raise UserError(f"row {path.stem}: {error}") from error
-    if cfg.method.balance is None:  # as training resolves it
-        cfg.method.balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
-    return Trial(path.stem, seed, path, tuple(overrides), cfg)
+    return Trial(path.stem, seed, path, tuple(overrides), settled(cfg))
 
 
 def _recipe(tree: dict[str, Any]) -> dict[str, Any]:

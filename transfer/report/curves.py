@@ -116,6 +116,7 @@ class _Place:
     y: tuple[float, float]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a value lies in the drawing, in its pixels."""
         left, top, right, bottom = self.box
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
