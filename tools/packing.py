@@ -50,7 +50,8 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
     """Pack what lies under `source` as `out`, or go on where an earlier run with the same arguments stopped.
 
     Images whose short side is above `short_side` (0: none) are resized to it and written as JPEG of `quality`; all
-    others are copied byte for byte. With a quality of 0 all are written uncompressed. Images that cannot be decoded are left out, counted and named.
+    others are copied byte for byte. With a quality of 0 all are written uncompressed. Images that cannot be decoded are
+    left out, counted and named.
 
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.

@@ -67,7 +67,7 @@ def _add_pack(kinds: argparse._SubParsersAction) -> None:
         (
             "quality",
             90,
-            "of the JPEGs that resized images are written as, 1 to 95; 0 packs all uncompressed, for a small set",
+            "of the JPEGs that resized images are written as, 1 to 95; 0 packs all images uncompressed",
         ),
         ("workers", os.cpu_count() or 1, "processes"),
     ):
