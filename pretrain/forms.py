@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from pretrain import comm
+from pretrain.batchnorm import ViewBatchNorm
 from pretrain.errors import UserError
 from pretrain.gradients import (
     attract,
@@ -93,7 +94,7 @@ class Predicted(nn.Module):
         super().__init__()
         self.predictor = nn.Sequential(
             nn.Linear(width, hidden, bias=False),
-            nn.BatchNorm1d(hidden),
+            ViewBatchNorm(hidden),
             nn.ReLU(inplace=True),
             nn.Linear(hidden, width),
         )
