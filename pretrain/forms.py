@@ -141,6 +141,9 @@ class DirectPred(nn.Module):
     def set_extra_state(self, state: int) -> None:
         self.num_updates = state
 
+    def prepare(self, samples: torch.Tensor) -> None:
+        self.correlation.begin(samples.flatten(0, 1))
+
     def observe(self, samples: torch.Tensor) -> None:
         """Update F, and W where it is its turn."""
         self.correlation.update(samples.flatten(0, 1))
@@ -179,6 +182,9 @@ class UniGrad(nn.Module):
         super().__init__()
         self.balance = balance
         self.correlation = FeatureCorrelation(rho)
+
+    def prepare(self, samples: torch.Tensor) -> None:
+        self.correlation.begin(samples.flatten(0, 1))
 
     def observe(self, samples: torch.Tensor) -> None:
         self.correlation.update(samples.flatten(0, 1))

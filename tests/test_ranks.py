@@ -16,7 +16,9 @@ from pretrain.learner import build
 from pretrain.methods import ROWS
 from pretrain.train import step
 
-CASES = (*ROWS, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")
+OWN_SAMPLES = "unigrad method.negative_target=stop_gradient"
+CASES = (*ROWS, OWN_SAMPLES, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")
+LISTENED_TO = ("unigrad", "directpred", OWN_SAMPLES)
 
 
 def one_step(images, world_size, name):
@@ -39,15 +41,17 @@ def one_step(images, world_size, name):
     return gradients, memory, learner.model.state_dict()
 
 
-def told_to_others(images, world_size):
-    """What a step of UniGrad does, in its order: passes of a branch and all-reduces, named by what they carry."""
+def told_to_others(images, world_size, name):
+    """What a step does, in its order: passes of a branch and all-reduces, named by what they carry."""
     events, reduce = [], torch.distributed.all_reduce
 
     def recorded(value, *arguments, **keywords):
         events.append("F" if value.shape == (16, 16) else "norm")
+        assert keywords == {"async_op": True} or events[-1] == "norm"
         return reduce(value, *arguments, **keywords)
 
-    learner = build(load(Config, None, [*TINY, "run_dir=r", "data.root=d"]), torch.device("cpu"))
+    words = f"method.name={name}".split()
+    learner = build(load(Config, None, [*TINY, "run_dir=r", "data.root=d", *words]), torch.device("cpu"))
     learner.model.target.register_forward_pre_hook(lambda *_: events.append("target"))
     learner.model.online.register_forward_pre_hook(lambda *_: events.append("online"))
     learner.model.online.register_full_backward_pre_hook(lambda *_: events.append("backward"))
@@ -70,7 +74,8 @@ def join(rank, world_size, port, images, path):
     }
     comm.start(torch.device("cpu"))
     steps = {name: one_step(images, world_size, name) for name in CASES}
-    torch.save(steps | {"events": told_to_others(images, world_size)}, f"{path}/{rank}.pth")
+    steps["events"] = {name: told_to_others(images, world_size, name) for name in LISTENED_TO}
+    torch.save(steps, f"{path}/{rank}.pth")
     comm.stop()
 
 
@@ -100,9 +105,17 @@ def sorted_rows(rows):
 def test_one_collective_a_norm_serves_both_views(two_ranks):
     """20 norms in a ResNet-18, 1 in its projector: forward in each branch, backward in one of them."""
     for together in two_ranks:
-        events = together["events"]
+        events = together["events"]["unigrad"]
         target, online = events.index("target"), events.index("online")
         assert target < online
         after = events[online:]
         assert events[:online].count("norm") == 21
         assert after[: after.index("backward")].count("norm") == after[after.index("backward") :].count("norm") == 21
+
+
+@pytest.mark.parametrize("name", LISTENED_TO)
+def test_f_travels_while_the_online_branch_computes_where_its_samples_are_there(two_ranks, name):
+    for together in two_ranks:
+        events = together["events"][name]
+        early = events[events.index("target") : events.index("online")]
+        assert events.count("F") == 1 and ("F" in early) == (name != OWN_SAMPLES)
