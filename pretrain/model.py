@@ -80,7 +80,7 @@ class Branch(nn.Module):
         """Rows of all K views of n images, the global ones first, in the order of `views`."""
         images = views[0].shape[1]
         # Together, global views are larger products and half the collectives, but every normalised map is copied. On a
-        # CPU that took 2 to 7 % less time all in all; one GPU, bound by its memory, is likely to lose (not measured).
+        # CPU a step takes 5 to 7 % less so; one GPU, bound by its memory, is likely to lose (not measured).
         at_once = len(views[0]) if comm.world_size() > 1 or views[0].device.type == "cpu" else 1
         with statistics_of_each(self, at_once):
             rows = [self.project(self.trunk, self.projector, batch) for batch in views[0].split(at_once)]

@@ -104,6 +104,7 @@ def test_a_step_never_waits_for_the_gpu(fixed_images, words):
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        step(learner, batch, 2, 3)
+        stepped = step(learner, batch, 2, 3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert stepped.values["positive"].isfinite()
