@@ -63,6 +63,7 @@ class OverRanks(torch.autograd.Function):
         groups: int,
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Moments, then one fused pass a view into its part of the output; kept are the input and the moments."""
         input = _laid_out(input)
         means, variances = _statistics(input.chunk(groups))
         output = torch.empty_like(input)
@@ -78,6 +79,7 @@ class OverRanks(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor, *_: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of input, weight and bias; those of weight and bias are of this rank alone, for DDP to average."""
         input, weight, means, variances = ctx.saved_tensors
         inverses = torch.rsqrt(variances + ctx.eps)
         groups = len(means)

@@ -121,6 +121,8 @@ class Optim:
 class Run:
     """device: auto|cpu|cuda. precision: fp32|bf16|fp16. threads: per process on CPU, 0 leaves torch's choice.
 
+    compile: the network, by torch.compile, which takes minutes at the start; null is on CUDA only. Where compiling
+    fails, the run says why and goes on without.
     measure_every_epochs: how often what waits for the device is measured, effective rank and, where data.val is given,
     k-NN accuracy on at most knn_images of each set. stop_on_collapse: false only warns.
     """
@@ -129,6 +131,7 @@ class Run:
     precision: str = "bf16"
     seed: int = 0
     threads: int = 0
+    compile: bool | None = None
     log_every: int = 20
     checkpoint_every_epochs: float = 1.0
     keep_checkpoints: int = 2

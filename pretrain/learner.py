@@ -9,7 +9,8 @@ from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
 from pretrain import comm, config, diagnostics, methods, optim, schedule
-from pretrain.model import Siamese
+from pretrain.compiling import compiled
+from pretrain.model import Siamese, project
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -72,6 +73,8 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     form = build_form(cfg)
     model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
     model = model.to(device, memory_format=torch.channels_last)
+    if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
+        model.online.project = model.target.project = compiled(project, "the network")
     form = comm.average_gradients(form.to(device))
     asked = (cfg.method.positive_target, cfg.method.negative_target)
     own = methods.find(cfg.method.name).targets

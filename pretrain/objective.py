@@ -20,9 +20,12 @@ def surrogate(rows: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return torch.dot(rows.flatten(), gradient.detach().flatten()) / rows.shape[:-1].numel()
 
 
-def pairing(views: int, globals_: int) -> torch.Tensor:
-    """(K, G): each global view is drawn to the other global views, each local view to all of them (Section 5.2)."""
-    pairs = torch.ones(views, globals_)
+def pairing(views: int, globals_: int, device: torch.device | None = None) -> torch.Tensor:
+    """(K, G): each global view is drawn to the other global views, each local view to all of them (Section 5.2).
+
+    Made on `device`, for a GPU to take it over from the host the host would wait.
+    """
+    pairs = torch.ones(views, globals_, device=device)
     pairs.fill_diagonal_(0)
     return pairs / pairs.sum(1, keepdim=True)
 
@@ -58,7 +61,7 @@ def objective(
     if form not in _checked:
         _check_unit(form, {"online": online, "target": targets})
         _checked.add(form)
-    pairs = pairing(len(online), len(targets)) if views is None else views
+    pairs = pairing(len(online), len(targets), online.device) if views is None else views
     targets = targets.detach()
     samples = targets if negative_targets is None else negative_targets.detach()
     with torch.autocast(online.device.type, enabled=False):  # gradients of the rows keep the rows' precision

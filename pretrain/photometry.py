@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 
 from pretrain import colours
+from pretrain.compiling import compiled
 from pretrain.views import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, normalise
 
 if TYPE_CHECKING:
@@ -58,22 +57,9 @@ def _eager(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return normalise(photometry(crops.float(), draws))
 
 
-@cache
-def _compiled() -> object:
-    return torch.compile(_eager, dynamic=False)
-
-
-_refused: list[str] = []  # why the compiler could not be used, once it could not
+_compiled = compiled(_eager, "the photometry")
 
 
 def _finished(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Compiled on CUDA, where passes over memory are what it costs; as written on a CPU or where compiling fails."""
-    if crops.device.type != "cuda" or _refused:
-        return _eager(crops, draws)
-    try:
-        return _compiled()(crops, draws)
-    except Exception as error:  # the compiler's back ends raise anything; each means the same here
-        _refused.append(type(error).__name__)
-        reason = (str(error).strip().splitlines() or [""])[0]
-        print(f"photometry runs uncompiled, several times slower: {_refused[0]}: {reason}", file=sys.stderr, flush=True)
-        return _eager(crops, draws)
+    """Compiled on CUDA, where passes over memory are what it costs; as written on a CPU."""
+    return _compiled(crops, draws) if crops.device.type == "cuda" else _eager(crops, draws)

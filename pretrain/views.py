@@ -198,5 +198,8 @@ def _blend(image: torch.Tensor, numbers: list[float], order: list[int]) -> torch
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
     """uint8 (..., 3, H, W) to float32 with ImageNet's mean and standard deviation per channel, on images' device."""
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
+    # filled there, number by number: a list's numbers are copied there, for which the host waits
+    mean, std = (
+        torch.stack([torch.full((1, 1), value, device=images.device) for value in values]) for values in (MEAN, STD)
+    )
     return images.float().div_(255).sub_(mean).div_(std)

@@ -89,3 +89,22 @@ def test_mixed_and_local_views_learn_from_clean_global_targets(fixed_images, var
     theirs = dict(reference.model.online.named_parameters())
     for key, parameter in ours.model.online.named_parameters():
         torch.testing.assert_close(parameter.grad, theirs[key].grad, rtol=1e-9, atol=1e-12, msg=key)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CPU is never waited for")
+@pytest.mark.parametrize("words", ["", "mixing.cutmix_alpha=1", "optim.accumulate=2 optim.optimiser=lars"])
+def test_a_step_never_waits_for_the_gpu(fixed_images, words):
+    """The first one may, for it looks at the norms of its rows."""
+    device = torch.device("cuda")
+    learner = build(
+        load(Config, None, [*TINY, "run_dir=r", "data.root=d", "run.compile=false", *words.split()]), device
+    )
+    batch = Batch((fixed_images.pin_memory(),), None, [])
+    step(learner, batch, 1, 3)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        stepped = step(learner, batch, 2, 3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert stepped.values["positive"].isfinite()

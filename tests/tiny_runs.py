@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
+from pretrain.batchnorm import ViewBatchNorm
 from pretrain.config import Config, load
+from pretrain.model import Branch, UnitRows
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -45,6 +48,13 @@ def write_images(folder):
 def fixed_batch():
     """Two views of eight images, uint8 (2, 8, 3, 32, 32)."""
     return torch.randint(0, 255, (2, 8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def tiny_branch():
+    """A float64 branch of one convolution, one norm and one linear layer; the same at every call."""
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), ViewBatchNorm(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Branch(trunk, nn.Linear(4, 5), UnitRows()).double()
 
 
 def configure(images, run_dir, *overrides):
