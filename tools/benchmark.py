@@ -65,7 +65,7 @@ def run_loader(args: argparse.Namespace) -> None:
     size = _size(args)
     found = [*checks.windows(), *checks.pixels(benchmark_data.bytes_of(source, checks.IMAGES))]
     about = _held(torch.device("cpu"), found, args, clock=timing.WALL, images=args.images)
-    print(f"a core a worker, so many cores feed a GPU that takes {benchmark_loader.GPU_TAKES} images/s")
+    print(f"cores a GPU: that many feed one that takes {benchmark_loader.GPU_TAKES} images/s, by CPU time")
     print(benchmark_loader.HEADER)
     workers = args.worker_counts or benchmark_loader.worker_counts()
     costs = _shown(benchmark_loader.measure(source, size, args.images, workers, args.repeats), benchmark_loader.line)

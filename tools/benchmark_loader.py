@@ -1,7 +1,8 @@
 """Images a second of the whole loader, worker processes and collating included, beside the official loader.
 
-Several processes share the work, so the clock on the wall is the only honest one. Every timing is one pass over the
-same batches, from starting the workers to the last batch; workers of one contender never run beside another's.
+Several processes share the work, so only the clock on the wall says how fast a loader is, and other load slows it. What
+load does not touch is printed beside it: the CPU time of workers and main process together. Every timing is one pass
+over the same batches, from starting the workers to their end; workers of one contender never run beside another's.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ GPU_TAKES = 1300  # images/s that one GPU is to train with
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds an image with that many workers. ratio: of the official loader's time to this one's, in pairs."""
+    """Of a loader with that many workers: seconds an image on the wall, and of CPU time in all processes together.
+
+    ratio: of the official loader's time on the wall to this one's, in rounds in pairs.
+    """
 
     loader: str
     workers: int
     seconds: Spread
+    cpu: Spread
     ratio: Spread | None
 
     @property
     def cores(self) -> float:
-        """How many such workers, a core each, feed one GPU."""
-        return GPU_TAKES * self.seconds.median * self.workers
+        """How many cores feed one GPU."""
+        return GPU_TAKES * self.cpu.median
 
 
 class OfficialViews(Dataset):
@@ -74,31 +79,43 @@ def measure(source: ImageSource, size: Size, images: int, workers: list[int], re
         for where in ("device", "worker"):
             cfg = size.config(f"data.workers={count}", f"views.photometry={where}")
             loaders[f"ours, photometry: {where}"] = train.make_loader(cfg, source, sampler, torch.device("cpu"))
-        passes = {name: lambda loader=loader: _drain(loader) for name, loader in loaders.items()}
-        times = timing.take_turns(passes, repeats, torch.device("cpu"), timing.wall_seconds)
-        first = next(iter(times.values()))
-        for name, taken in times.items():
-            seconds = timing.spread([one / (steps * size.batch) for one in taken])
-            yield Cost(name, count, seconds, timing.faster(first, taken) if taken is not first else None)
+        yield from _costs(loaders, steps * size.batch, repeats)
+
+
+def _costs(loaders: dict[str, DataLoader], images: int, repeats: int) -> Iterator[Cost]:
+    """Of loaders with the same number of workers, which take turns at a pass over so many images."""
+    spent: dict[str, list[float]] = {name: [] for name in loaders}
+    passes = {name: lambda name=name: spent[name].append(_drain(loaders[name])) for name in loaders}
+    times = timing.take_turns(passes, repeats, torch.device("cpu"), timing.wall_seconds)
+    first = next(iter(times.values()))
+    for name, taken in times.items():
+        seconds, cpu = (timing.spread([one / images for one in each]) for each in (taken, spent[name]))
+        ratio = timing.faster(first, taken) if taken is not first else None
+        yield Cost(name, loaders[name].num_workers, seconds, cpu, ratio)
 
 
 def _official(source: ImageSource, size: Size, sampler: StepSampler, workers: int) -> DataLoader:
     return DataLoader(OfficialViews(source, size.config().views), batch_sampler=sampler, num_workers=workers)
 
 
-def _drain(loader: DataLoader) -> None:
+def _drain(loader: DataLoader) -> float:
+    """One pass; the CPU seconds of this process and of its workers, which are over with the pass."""
+    before = sum(os.times()[:4])
     for _ in loader:
         pass
+    return sum(os.times()[:4]) - before
 
 
-HEADER = f"workers | {'loader':33} | {'images/s':>8} | {'ms an image':22} | {'faster than official':20} | cores a GPU"
+HEADER = (
+    f"workers | {'loader':33} | images/s | {'ms an image':22} | {'faster than official':20} | {'CPU ms an image':22} | "
+    "cores a GPU"
+)
 
 
 def line(cost: Cost) -> str:
     """A row under HEADER; the last column is for GPU_TAKES images/s."""
     ratio = cost.ratio.text(1, 2) if cost.ratio else ""
-    rate = 1 / cost.seconds.median
     return (
-        f"{cost.workers:7} | {cost.loader:33} | {rate:8.1f} | {cost.seconds.text(1e3, 2):22} | {ratio:20} | "
-        f"{cost.cores:.1f}"
+        f"{cost.workers:7} | {cost.loader:33} | {1 / cost.seconds.median:8.1f} | {cost.seconds.text(1e3, 2):22} | "
+        f"{ratio:20} | {cost.cpu.text(1e3, 2):22} | {cost.cores:.1f}"
     )

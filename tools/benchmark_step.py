@@ -62,8 +62,10 @@ class Size:
         return settled(load(Config, None, [*own, *overrides]))
 
     def check(self, *overrides: str) -> None:
-        """Raises:
-        UserError: what no run could have.
+        """Refuse what no run could have.
+
+        Raises:
+            UserError: an option that is out of range or not known.
         """
         ready(self.config("data.root=noise", "run_dir=none", "data.workers=0", *overrides))
 
@@ -180,11 +182,11 @@ def _ours(size: Size, batch: Batch, overrides: list[str]) -> Callable[[], object
 
 
 def _warm(make: Callable[[], Callable[[], object]], device: torch.device) -> tuple[Callable[[], object], int | None]:
-    """A contender after three steps, which allocate and compile, and the memory it took at most."""
+    """A contender after two steps, which allocate and compile, and the memory it took at most."""
     on_gpu = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if on_gpu else 0
     call = make()
-    for left in reversed(range(3)):
+    for left in reversed(range(2)):
         if on_gpu and not left:
             torch.cuda.reset_peak_memory_stats(device)
         call()
