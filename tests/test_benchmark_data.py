@@ -35,7 +35,7 @@ def test_costs_of_files_and_of_a_packed_set_stand_beside_the_official_ones(folde
             assert (row["ratio"] is None) == row["part"].startswith("official")
         shown = capsys.readouterr().out
         assert all(name in shown for name in ("lightly", "albumentations"))  # a row each, or told to be absent
-        assert "FAIL" not in shown and shown.count("PASS") == len(told["environment"]["checks"]) == 5
+        assert "FAIL" not in shown and shown.count("PASS") == len(told["environment"]["checks"]) == 6
 
 
 @pytest.mark.parametrize("task", ["data", "loader"])

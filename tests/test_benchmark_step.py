@@ -60,22 +60,8 @@ def test_ratios_of_steps_are_to_the_official_one_in_pairs(tmp_path, capsys):
 
 
 def test_loaders_give_the_same_images_and_stand_beside_the_official_one(folder, tmp_path, capsys):
-    options = [
-        "--images",
-        "4",
-        "--size",
-        "32",
-        "--batch",
-        "2",
-        "--locals",
-        "1",
-        "--local-size",
-        "16",
-        "--worker-counts",
-        "1",
-        "--repeats",
-        "1",
-    ]
+    small = ["--images", "4", "--size", "32", "--batch", "2", "--locals", "1", "--local-size", "16"]
+    options = [*small, "--worker-counts", "1", "--repeats", "1"]
     main(["loader", str(folder), *options, "--json", str(tmp_path / "loader.json")])
     told = json.loads((tmp_path / "loader.json").read_text())
     assert [row["workers"] for row in told["results"]] == [1, 1, 1]

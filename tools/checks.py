@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pretrain import photometry
 from pretrain.config import Views
+from pretrain.data import Batch
 from pretrain.decode import decode
+from pretrain.views import MultiCrop
 from tools import benchmark_step, equivalence, official_views
 
 DRAWS = 3000  # windows a side of a Kolmogorov-Smirnov test
-IMAGES = 20  # whose pixels are compared
+IMAGES, FEW = 20, 4  # whose pixels are compared, and in the batched photometry, which is slow on a CPU
 LEAST_P, MOST_MEAN, MOST_APART = 0.001, 1.0, 24  # of windows; of a view's pixels, in grey levels
 ALIKE = equivalence.TOLERANCE["float64"]
 
@@ -55,16 +58,25 @@ def pixels(files: list[bytes]) -> Iterator[Check]:
     """Decoded pixels are Pillow's, and views for the same numbers are those of Pillow's operations."""
     options = asdict(Views(local_count=6))
     del options["photometry"]
-    unlike, means, most = 0, [0.0], [0.0]
+    unlike, means, most, batched = 0, [0.0], [0.0], [0]
     for index, data in enumerate(files[:IMAGES]):
         image = decode(data, index)
         unlike += not np.array_equal(image, np.asarray(official_views.decode(data)))
         for mean, apart in official_views.pixel_agreement(image, options, index):
             means.append(mean)
             most.append(apart)
+        if index < FEW:
+            batched.append(_batched_apart(image, options, index))
     yield Check(f"images that do not decode to Pillow's pixels, of {min(len(files), IMAGES)}", unlike, 0)
     yield Check("pixels of a view, mean difference in grey levels", max(means), MOST_MEAN)
     yield Check("pixels of a view, largest difference in grey levels", max(most), MOST_APART)
+    yield Check("photometry as on the device, largest difference to the workers' in grey levels", max(batched), 1)
+
+
+def _batched_apart(image: np.ndarray, options: dict, index: int) -> int:
+    drawn, finished = (MultiCrop(**options, photometry=where)(image, 0, 0, index) for where in ("device", "worker"))
+    pairs = zip(photometry.pictures(Batch(*drawn, [])), finished.crops, strict=True)
+    return max((one.int() - other.int()).abs().max().item() for one, other in pairs)
 
 
 def losses() -> Iterator[Check]:
