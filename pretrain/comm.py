@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch
@@ -68,9 +69,24 @@ def all_mean(value: torch.Tensor) -> torch.Tensor:
 
 def all_mean_(value: torch.Tensor) -> None:
     """The same in place."""
-    if world_size() > 1:
-        dist.all_reduce(value)
+    start_all_mean_(value)()
+
+
+def start_all_mean_(value: torch.Tensor) -> Callable[[], None]:
+    """The same in place and beside what is computed next: `value` is not to be touched before the returned call.
+
+    The collectives of all ranks run in the order in which they are started: on NCCL this hides behind computation up to
+    the next collective, not beyond.
+    """
+    if world_size() == 1:
+        return lambda: None
+    work = dist.all_reduce(value, async_op=True)
+
+    def finish() -> None:
+        work.wait()
         value.div_(world_size())
+
+    return finish
 
 
 def all_gather(value: torch.Tensor, axis: int = 0) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import simplejpeg
@@ -10,6 +11,7 @@ from PIL import Image
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # where Pillow refuses, 179 million
 JPEG = b"\xff\xd8\xff"
+PLAIN = re.compile(rb"P6\n(\d+) (\d+)\n255\n")  # a PPM as `plain` writes it
 
 
 class UnreadableImage(OSError):
@@ -31,6 +33,8 @@ def decode(data: bytes, name: object) -> np.ndarray:
     try:
         if data[:3] == JPEG and (pixels := _decode_jpeg(data)) is not None:
             return pixels
+        if data[:2] == b"P6" and (pixels := _read_plain(data)) is not None:
+            return pixels
         with Image.open(io.BytesIO(data)) as image:
             return np.array(_to_rgb(image))
     except Image.DecompressionBombError as error:
@@ -48,6 +52,23 @@ def _decode_jpeg(data: bytes) -> np.ndarray | None:
         return simplejpeg.decode_jpeg(data, "RGB")
     except ValueError:
         return None
+
+
+def plain(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) as an uncompressed PPM, which costs next to nothing to decode."""
+    height, width = pixels.shape[:2]
+    return b"P6\n%d %d\n255\n" % (width, height) + pixels.tobytes()
+
+
+def _read_plain(data: bytes) -> np.ndarray | None:
+    """What `plain` wrote, or None for any other PPM, which Pillow reads, and for one cut short, which it judges."""
+    found = PLAIN.match(data)
+    if found is None:
+        return None
+    width, height = map(int, found.groups())
+    if len(data) - found.end() != height * width * 3:
+        return None
+    return np.frombuffer(data, np.uint8, offset=found.end()).reshape(height, width, 3).copy()  # writable, as torch asks
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from pretrain import comm
+from pretrain.batchnorm import ViewBatchNorm
 from pretrain.errors import UserError
 from pretrain.gradients import (
     attract,
@@ -93,7 +94,7 @@ class Predicted(nn.Module):
         super().__init__()
         self.predictor = nn.Sequential(
             nn.Linear(width, hidden, bias=False),
-            nn.BatchNorm1d(hidden),
+            ViewBatchNorm(hidden),
             nn.ReLU(inplace=True),
             nn.Linear(hidden, width),
         )
@@ -140,6 +141,9 @@ class DirectPred(nn.Module):
     def set_extra_state(self, state: int) -> None:
         self.num_updates = state
 
+    def prepare(self, samples: torch.Tensor) -> None:
+        self.correlation.begin(samples.flatten(0, 1))
+
     def observe(self, samples: torch.Tensor) -> None:
         """Update F, and W where it is its turn."""
         self.correlation.update(samples.flatten(0, 1))
@@ -178,6 +182,9 @@ class UniGrad(nn.Module):
         super().__init__()
         self.balance = balance
         self.correlation = FeatureCorrelation(rho)
+
+    def prepare(self, samples: torch.Tensor) -> None:
+        self.correlation.begin(samples.flatten(0, 1))
 
     def observe(self, samples: torch.Tensor) -> None:
         self.correlation.update(samples.flatten(0, 1))

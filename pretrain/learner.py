@@ -9,7 +9,6 @@ from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
 from pretrain import comm, config, diagnostics, methods, optim, schedule
-from pretrain.batchnorm import synchronise
 from pretrain.model import Siamese
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -72,8 +71,8 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     torch.manual_seed(cfg.run.seed)
     form = build_form(cfg)
     model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
-    model = synchronise(model, device).to(device, memory_format=torch.channels_last)
-    form = comm.average_gradients(synchronise(form, device).to(device))
+    model = model.to(device, memory_format=torch.channels_last)
+    form = comm.average_gradients(form.to(device))
     asked = (cfg.method.positive_target, cfg.method.negative_target)
     own = methods.find(cfg.method.name).targets
     return Learner(

@@ -7,6 +7,7 @@ loaded with; until then they are empty.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ def adopt_shapes(module: nn.Module, state: dict[str, Any], prefix: str, *_: obje
 
 def _at_least_float32(rows: torch.Tensor) -> torch.Tensor:
     return rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+
+
+def _block(device: torch.device) -> int:
+    return BLOCK if device.type == "cpu" else BLOCK_ON_GPU
 
 
 def _mirror_(matrix: torch.Tensor, block: int) -> None:
@@ -61,6 +66,23 @@ class FeatureCorrelation(nn.Module):
         self.rho = rho
         self.register_buffer("corr", torch.empty(0, 0))
         self.register_load_state_dict_pre_hook(adopt_shapes)
+        self._begun: tuple[torch.Tensor, Callable[[], None]] | None = None
+
+    @torch.no_grad()
+    def begin(self, rows: torch.Tensor) -> None:
+        """Start what `update` with the same rows ends, so that ranks talk while others compute: F is not to be read."""
+        assert self._begun is None, "rows were begun and never taken in"
+        precise = _at_least_float32(rows)
+        kept, width = self.rho, rows.shape[1]
+        if self.corr.numel() == 0:
+            kept, self.corr = 0.0, precise.new_zeros(width, width)
+        block = _block(rows.device)
+        with torch.autocast(rows.device.type, enabled=False):
+            for i in range(0, width, block):
+                left = precise[:, i : i + block]
+                self.corr[i : i + block, i:].addmm_(left.T, precise[:, i:], beta=kept, alpha=(1 - kept) / len(rows))
+        # ranks hold the same F, so the mean touches the batch's part alone
+        self._begun = rows, comm.start_all_mean_(self.corr)
 
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
@@ -68,17 +90,12 @@ class FeatureCorrelation(nn.Module):
 
         F is symmetric, so only its blocks on and above the diagonal are computed; the others are their mirror image.
         """
-        rows = _at_least_float32(rows)
-        kept, width = self.rho, rows.shape[1]
-        if self.corr.numel() == 0:
-            kept, self.corr = 0.0, rows.new_zeros(width, width)
-        block = BLOCK if rows.device.type == "cpu" else BLOCK_ON_GPU
-        with torch.autocast(rows.device.type, enabled=False):
-            for i in range(0, width, block):
-                left = rows[:, i : i + block]
-                self.corr[i : i + block, i:].addmm_(left.T, rows[:, i:], beta=kept, alpha=(1 - kept) / len(rows))
-        comm.all_mean_(self.corr)  # ranks hold the same F, so the mean touches the batch's part alone
-        _mirror_(self.corr, block)
+        if self._begun is None:
+            self.begin(rows)
+        (begun, finish), self._begun = self._begun, None
+        assert begun.data_ptr() == rows.data_ptr(), "update got other rows than begin, or a copy of them"
+        finish()
+        _mirror_(self.corr, _block(rows.device))
 
     @torch.no_grad()
     def effective_rank(self) -> float:

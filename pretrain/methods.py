@@ -30,13 +30,24 @@ class GradientForm(Protocol):
     scale: float
 
     def observe(self, samples: torch.Tensor) -> None:
-        """Take in this step's samples (G, n, C) before gradients are asked for; nowhere else does memory change."""
+        """Take in this step's samples (G, n, C) before gradients are asked for; memory changes here or in prepare."""
 
     def positive(self, u1: torch.Tensor, u2: torch.Tensor) -> torch.Tensor:
         """(n, C) rows of a view and what they are drawn to, to (n, C)."""
 
     def negative(self, u1: torch.Tensor, u2: torch.Tensor, view: int) -> torch.Tensor:
         """(n, C) rows of online view number `view` and what they are drawn to, to (n, C), without the balance."""
+
+
+@runtime_checkable
+class EarlyForm(Protocol):
+    """A GradientForm that can start on its samples before the online rows are there, as those with F can.
+
+    F's all-reduce then runs beside the online forward.
+    """
+
+    def prepare(self, samples: torch.Tensor) -> None:
+        """Start what `observe` of the same samples (G, n, C) ends; nothing is asked of the form in between."""
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, collate,
 from pretrain.errors import UserError
 from pretrain.files import write_text
 from pretrain.learner import Learner, build, settled
+from pretrain.methods import EarlyForm
 from pretrain.mixing import cutmix
 from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
@@ -114,6 +115,8 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     seen, mixing = mixed(learner, clean, done)
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
         rows = _target_rows(learner, clean[:1], momentum)
+        if isinstance(learner.form, EarlyForm) and learner.targets[1] in rows:
+            learner.form.prepare(rows[learner.targets[1]])
         online = _online_rows(learner, seen)
     rows.setdefault("stop_gradient", online.detach()[: len(clean[0])])
     targets, negative_targets = (rows[branch] for branch in learner.targets)

@@ -42,6 +42,9 @@ FILES = {
     "palette png": encoded(PICTURE.quantize(16), "PNG"),
     "alpha png": encoded(Image.merge("RGBA", [*PICTURE.split(), PICTURE.convert("L")]), "PNG"),
     "webp": encoded(PICTURE, "WEBP", quality=85),
+    "ppm": encoded(PICTURE, "PPM"),
+    "grey ppm": encoded(PICTURE.convert("L"), "PPM"),
+    "ppm with a comment": encoded(PICTURE, "PPM").replace(b"P6\n", b"P6\n# drawn\n"),
     "1x1 png": encoded(PICTURE.crop((0, 0, 1, 1)), "PNG"),
     "1x1 jpeg": encoded(PICTURE.crop((0, 0, 1, 1)), "JPEG"),
 }
@@ -118,6 +121,7 @@ BROKEN = {
     "jpeg head": FILES["jpeg"][:30],
     "cut png": FILES["png"][: len(FILES["png"]) // 2],
     "cut webp": FILES["webp"][: len(FILES["webp"]) // 2],
+    "cut ppm": encoded(PICTURE, "PPM")[:-1],
     "float tiff": encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
 }
 

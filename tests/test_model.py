@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pretrain.batchnorm import ViewBatchNorm
 from pretrain.model import Siamese, build_projector, build_trunk
 
 
@@ -28,7 +29,7 @@ def test_rows_are_unit_and_each_view_has_its_own_statistics(siamese):
 
 def test_projector_layers_are_the_official_ones():
     kinds = [type(layer) for layer in build_projector(512, 2048, 3)]
-    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert kinds == [nn.Linear, ViewBatchNorm, nn.ReLU, nn.Linear, ViewBatchNorm, nn.ReLU, nn.Linear]
     first, middle, last = (layer for layer in build_projector(512, 2048, 3) if isinstance(layer, nn.Linear))
     assert first.bias is None and middle.bias is None and last.bias is not None
     assert (first.in_features, last.out_features) == (512, 2048)

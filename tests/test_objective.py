@@ -105,6 +105,30 @@ def test_correlation_is_exactly_symmetric_and_the_moving_average(width, dtype):
     torch.testing.assert_close(memory.corr, expected)
 
 
+@pytest.mark.parametrize("name", ["unigrad", "directpred"])
+def test_samples_prepared_before_give_the_very_same_step(name):
+    """Bit for bit, memory and gradients, over three steps."""
+    plain, early = build(name, rho=0.9), build(name, rho=0.9)
+    for seed in range(3):
+        online, targets = unit(2, 6, 5, seed=seed).requires_grad_(), unit(2, 6, 5, seed=seed + 9)
+        early.prepare(targets)
+        together = [
+            torch.autograd.grad(sum(objective(form, online, targets).values()), online) for form in (plain, early)
+        ]
+        assert torch.equal(*(gradient for (gradient,) in together))
+    for one, other in zip(plain.buffers(), early.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rows_that_were_begun_are_taken_in_once_and_no_others():
+    memory = FeatureCorrelation(0.9)
+    memory.begin(unit(4, 3))
+    with pytest.raises(AssertionError, match="never taken in"):
+        memory.begin(unit(4, 3))
+    with pytest.raises(AssertionError, match="other rows"):
+        memory.update(unit(4, 3, seed=1))
+
+
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_effective_rank_of_equal_orthogonal_directions_is_their_number(rank):
     memory = FeatureCorrelation(0.9)

@@ -70,6 +70,16 @@ def test_views_of_a_packed_set_are_those_of_its_folder(folder, tmp_path):
         assert torch.equal(first.crops[0], second.crops[0])
 
 
+def test_uncompressed_every_image_is_kept_pixel_for_pixel(folder, tmp_path):
+    files, packed = open_source(folder), pack(folder, tmp_path / "packed", "--quality", "0", "--short-side", "0")
+    for index in range(len(files)):
+        assert packed.packed.read(index).startswith(b"P6")
+        assert np.array_equal(packed.read(index), files.read(index))
+    resized = pack(folder, tmp_path / "resized", "--quality", "0")
+    near = Image.fromarray(files.read(0)).resize((53, 40), Image.Resampling.BICUBIC)
+    assert np.array_equal(resized.read(0), np.asarray(near))
+
+
 def test_a_flat_folder_packs_into_a_set_without_labels(folder, tmp_path):
     packed = pack(folder / "ant", tmp_path / "packed")
     assert (len(packed), packed.labels, packed.classes) == (3, None, ())
@@ -230,8 +240,8 @@ def test_other_options_other_files_and_nothing_to_pack_are_told(folder, tmp_path
         pack(folder, folder)
     with pytest.raises(UserError, match="packed set already"):
         pack(tmp_path / "packed", tmp_path / "again")
-    with pytest.raises(UserError, match="--quality 0 is outside"):
-        pack(folder, tmp_path / "x", "--quality", "0")
+    with pytest.raises(UserError, match="--quality 96 is outside"):
+        pack(folder, tmp_path / "x", "--quality", "96")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match="can be decoded"):

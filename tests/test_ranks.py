@@ -10,14 +10,15 @@ import torch.multiprocessing as multiprocessing
 from tiny_runs import TINY, fixed_batch, free_port
 
 from pretrain import comm
-from pretrain.batchnorm import CrossRankBatchNorm
 from pretrain.config import Config, load
 from pretrain.data import Batch
 from pretrain.learner import build
 from pretrain.methods import ROWS
 from pretrain.train import step
 
-CASES = (*ROWS, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")
+OWN_SAMPLES = "unigrad method.negative_target=stop_gradient"
+CASES = (*ROWS, OWN_SAMPLES, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")
+LISTENED_TO = ("unigrad", "directpred", OWN_SAMPLES)
 
 
 def one_step(images, world_size, name):
@@ -40,6 +41,28 @@ def one_step(images, world_size, name):
     return gradients, memory, learner.model.state_dict()
 
 
+def told_to_others(images, world_size, name):
+    """What a step does, in its order: passes of a branch and all-reduces, named by what they carry."""
+    events, reduce = [], torch.distributed.all_reduce
+
+    def recorded(value, *arguments, **keywords):
+        events.append("F" if value.shape == (16, 16) else "norm")
+        assert keywords == {"async_op": True} or events[-1] == "norm"
+        return reduce(value, *arguments, **keywords)
+
+    words = f"method.name={name}".split()
+    learner = build(load(Config, None, [*TINY, "run_dir=r", "data.root=d", *words]), torch.device("cpu"))
+    learner.model.target.register_forward_pre_hook(lambda *_: events.append("target"))
+    learner.model.online.register_forward_pre_hook(lambda *_: events.append("online"))
+    learner.model.online.register_full_backward_pre_hook(lambda *_: events.append("backward"))
+    torch.distributed.all_reduce = recorded
+    try:
+        step(learner, Batch((images[:, comm.rank() :: world_size],), None, []), 1, 2)
+    finally:
+        torch.distributed.all_reduce = reduce
+    return events
+
+
 def join(rank, world_size, port, images, path):
     torch.set_num_threads(1)
     os.environ |= {
@@ -50,7 +73,9 @@ def join(rank, world_size, port, images, path):
         "MASTER_PORT": str(port),
     }
     comm.start(torch.device("cpu"))
-    torch.save({name: one_step(images, world_size, name) for name in CASES}, f"{path}/{rank}.pth")
+    steps = {name: one_step(images, world_size, name) for name in CASES}
+    steps["events"] = {name: told_to_others(images, world_size, name) for name in LISTENED_TO}
+    torch.save(steps, f"{path}/{rank}.pth")
     comm.stop()
 
 
@@ -77,14 +102,20 @@ def sorted_rows(rows):
     return rows[rows[:, 0].argsort()]
 
 
-def test_cross_rank_batchnorm_in_one_process_is_batchnorm():
-    ours, theirs = CrossRankBatchNorm(3).double(), torch.nn.BatchNorm2d(3).double()
-    for maps in torch.randn(2, 5, 3, 4, 4, dtype=torch.float64):
-        one, other = maps.clone().requires_grad_(), maps.clone().requires_grad_()
-        torch.testing.assert_close(ours(one), theirs(other))
-        ours(one).square().sum().backward(), theirs(other).pow(3).sum().backward()
-    for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[name], value)
-    for module in (ours, theirs):
-        module.eval()
-    torch.testing.assert_close(ours(maps), theirs(maps))
+def test_one_collective_a_norm_serves_both_views(two_ranks):
+    """20 norms in a ResNet-18, 1 in its projector: forward in each branch, backward in one of them."""
+    for together in two_ranks:
+        events = together["events"]["unigrad"]
+        target, online = events.index("target"), events.index("online")
+        assert target < online
+        after = events[online:]
+        assert events[:online].count("norm") == 21
+        assert after[: after.index("backward")].count("norm") == after[after.index("backward") :].count("norm") == 21
+
+
+@pytest.mark.parametrize("name", LISTENED_TO)
+def test_f_travels_while_the_online_branch_computes_where_its_samples_are_there(two_ranks, name):
+    for together in two_ranks:
+        events = together["events"][name]
+        early = events[events.index("target") : events.index("online")]
+        assert events.count("F") == 1 and ("F" in early) == (name != OWN_SAMPLES)

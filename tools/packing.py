@@ -21,11 +21,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from pretrain.data import ImageSource, open_source
-from pretrain.decode import UnreadableImage, decode
+from pretrain.decode import UnreadableImage, decode, plain
 from pretrain.errors import UserError
 from pretrain.files import write_json
 from pretrain.packed import BLOB, is_packed, open_packed, write_index
@@ -49,7 +50,8 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
     """Pack what lies under `source` as `out`, or go on where an earlier run with the same arguments stopped.
 
     Images whose short side is above `short_side` (0: none) are resized to it and written as JPEG of `quality`; all
-    others are copied byte for byte. Images that cannot be decoded are left out, counted and named.
+    others are copied byte for byte. With a quality of 0 all are written uncompressed. Images that cannot be decoded are
+    left out, counted and named.
 
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
@@ -83,9 +85,11 @@ def shrunk(path: Path, short_side: int, quality: int) -> tuple[bytes, str]:
         return b"", f"{path} ({type(error).__name__})"
     height, width = pixels.shape[:2]
     if not 0 < short_side < min(height, width):
-        return data, ""
+        return data if quality else plain(pixels), ""
     ratio = short_side / min(height, width)
     image = Image.fromarray(pixels).resize((round(width * ratio), round(height * ratio)), Image.Resampling.BICUBIC)
+    if not quality:
+        return plain(np.asarray(image)), ""
     written = io.BytesIO()
     image.save(written, "JPEG", quality=quality)
     return written.getvalue(), ""

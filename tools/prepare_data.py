@@ -64,7 +64,11 @@ def _add_pack(kinds: argparse._SubParsersAction) -> None:
     packing.add_argument("out", type=Path, metavar="OUT", help="folder to write; run again to go on after a stop")
     for name, default, meaning in (
         ("short-side", 288, "resize images whose short side is longer to this many pixels; 0 resizes none"),
-        ("quality", 90, "of the JPEGs that resized images are written as, 1 to 95"),
+        (
+            "quality",
+            90,
+            "of the JPEGs that resized images are written as, 1 to 95; 0 packs all images uncompressed",
+        ),
         ("workers", os.cpu_count() or 1, "processes"),
     ):
         packing.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} (default {default})")
@@ -74,7 +78,7 @@ def write_packed(args: argparse.Namespace) -> None:
     """Check the numbers and pack."""
     from tools import packing
 
-    for name, least, most in (("short_side", 0, 100_000), ("quality", 1, 95), ("workers", 0, 1024)):
+    for name, least, most in (("short_side", 0, 100_000), ("quality", 0, 95), ("workers", 0, 1024)):
         if not least <= getattr(args, name) <= most:
             flag = name.replace("_", "-")
             raise UserError(f"--{flag} {getattr(args, name)} is outside {least} to {most}: choose a number between.")
