@@ -7,7 +7,7 @@ official one (tools/official_step.py) gets the same views normalised. Both start
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +17,7 @@ from pretrain.data import Batch
 from pretrain.learner import Learner, build, settled
 from pretrain.ready import ready
 from pretrain.views import GLOBAL_VIEWS, normalise
-from tools import timing
+from tools import official_step, timing
 from tools.official_step import OfficialTraining
 from tools.timing import Spread
 
@@ -91,15 +91,17 @@ class Cost:
     images: int
     seconds: Spread
     ratio: Spread | None
-    peak: int | None = field(default=None)
+    peak: int | None
 
 
 def official_of(learner: Learner, cfg: Config, precision: torch.dtype) -> OfficialTraining:
-    """The official step on a copy of the learner's network as it stands."""
-    network, optim = learner.model.online, cfg.optim
+    """The official step on a network with the weights of the learner's as it stands."""
+    optim, model = cfg.optim, cfg.model
+    network = official_step.network(model.arch, model.projector_width, model.projector_depth)
+    for theirs, ours in zip(network, (learner.model.online.trunk, learner.model.online.projector), strict=True):
+        theirs.load_state_dict(ours.state_dict())
     return OfficialTraining(
-        network.trunk,
-        network.projector,
+        network.to(learner.device),
         learner.form.balance,
         learner.form.correlation.rho,
         optim.momentum,

@@ -16,34 +16,46 @@ import copy
 from collections.abc import Sequence
 
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional
 
 from tools.official_losses import Pair, UniGrad
 
 
+def network(arch: str, width: int, depth: int) -> nn.Sequential:
+    """torchvision's trunk and the official projector of `depth` linear layers to `width` channels, with random weights.
+
+    Their state dicts have the names of `pretrain.model`'s trunk and projector.
+    """
+    trunk = torchvision.models.get_model(arch, weights=None)
+    features, trunk.fc = trunk.fc.in_features, nn.Identity()
+    layers: list[nn.Module] = []
+    for _ in range(depth - 1):
+        layers += [nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+        features = width
+    return nn.Sequential(trunk, nn.Sequential(*layers, nn.Linear(features, width)))
+
+
 class OfficialTraining:
     """Online and target network with their optimiser; `training(views, lr, momentum)` is one step.
 
     Args:
-        trunk, projector: the online branch at its start, copied; images (n, 3, S, S) to rows (n, C).
+        online: the branch that learns, at its start; images (n, 3, S, S) to rows (n, C), not yet unit.
         balance, rho: of UniGrad. momentum, weight_decay: of SGD.
         precision: of the autocast; a dtype of 4 bytes or more leaves it out, fp16 brings a loss scaler.
     """
 
     def __init__(
         self,
-        trunk: nn.Module,
-        projector: nn.Module,
+        online: nn.Module,
         balance: float,
         rho: float = 0.99,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        online = nn.Sequential(copy.deepcopy(trunk), copy.deepcopy(projector))
-        self.online = online.to(memory_format=torch.contiguous_format)
-        self.target = copy.deepcopy(self.online)
+        self.online, self.target = online, copy.deepcopy(online)
         self.loss = UniGrad(balance, rho)
         everything = [*self.online.parameters(), *self.target.parameters()]
         self.optimizer = torch.optim.SGD(everything, lr=0.0, momentum=momentum, weight_decay=weight_decay)
