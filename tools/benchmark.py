@@ -64,7 +64,7 @@ def run_loader(args: argparse.Namespace) -> None:
     source = benchmark_data.readable(open_source(args.root), args.images)
     size = _size(args)
     found = [*checks.windows(), *checks.pixels(benchmark_data.bytes_of(source, checks.IMAGES))]
-    about = _held(torch.device("cpu"), found, args, clock=timing.WALL, images=args.images)
+    about = _held(torch.device("cpu"), found, args, clock=timing.WALL)
     print(f"cores a GPU: that many feed one that takes {benchmark_loader.GPU_TAKES} images/s, by CPU time")
     print(benchmark_loader.HEADER)
     workers = args.worker_counts or benchmark_loader.worker_counts()
@@ -78,7 +78,7 @@ def run_step(args: argparse.Namespace) -> None:
 
     size, device = _size(args), timing.choose(args.device)
     about = _held(device, checks.step(min(size.locals, 2)), args)
-    print(f"{size}: ours normalises uint8 views inside the step, the official-style one is given normalised ones")
+    print("ours takes uint8 views and normalises them inside the step, the official-style one is given normalised ones")
     print(benchmark_step.HEADER)
     costs = _shown(benchmark_step.measure(size, args.repeats, device, _tell), benchmark_step.line)
     print(benchmark_step.target(size, device))
@@ -112,12 +112,12 @@ def run_train(args: argparse.Namespace) -> None:
 
     size, device = _size(args), timing.choose(args.device)
     workers = benchmark_loader.worker_counts()[-1] if args.workers is None else args.workers
-    overrides = [f"data.workers={workers}", f"run.precision={args.precision}", f"run.device={device.type}"]
+    overrides = [f"run.precision={args.precision}", f"run.device={device.type}"]
     size.check(*overrides)
     files = benchmark_data.bytes_of(open_source(args.root), checks.IMAGES)
     found = [*checks.windows(), *checks.pixels(files), *checks.step(min(size.locals, 2))]
     about = _held(device, found, args, clock=timing.WALL, workers=workers)
-    cost = benchmark_train.measure(args.root, size, args.steps, *overrides)
+    cost = benchmark_train.measure(args.root, size, args.steps, f"data.workers={workers}", *overrides)
     print(benchmark_train.text(cost))
     _write(args, about, [cost])
 
@@ -129,7 +129,7 @@ TASKS = {
         run_loader,
         "images a second of the whole loader",
         "1",
-        {"--images": "400", "--worker-counts": None, "--size": "224", "--batch": "32"} | LOCAL | ROUNDS,
+        {"--images": "256", "--worker-counts": None, "--size": "224", "--batch": "32"} | LOCAL | ROUNDS,
     ),
     "step": Task(run_step, "cost of a training step on images that are ready", "", NETWORK | ROUNDS | MACHINE),
     "loss": Task(
@@ -163,13 +163,15 @@ def _size(args: argparse.Namespace) -> Size:
 
 
 def _held(device: torch.device, found: Iterable[Check], args: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """Print the environment and the checks as they come; the environment, if all pass, and else the end."""
+    """Print the environment, what was asked, and the checks as they come; all of it, if they pass, and else the end."""
     import torch
 
     from tools import checks, timing
 
     torch.set_num_threads(getattr(args, "threads", 1))
-    about = timing.environment(device) | more
+    told_apart = ("run", "root", "json", "threads", "device")
+    asked = {name: value for name, value in vars(args).items() if name not in told_apart}
+    about = timing.environment(device) | asked | more
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     found = _shown(found, checks.line)
     if not all(check.passed for check in found):

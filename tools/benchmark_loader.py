@@ -67,14 +67,14 @@ def worker_counts() -> list[int]:
 def measure(source: ImageSource, size: Size, images: int, workers: list[int], repeats: int) -> Iterator[Cost]:
     """Costs of our loader, photometry left to the device or done in the workers, and of the official one.
 
-    Args: source, of readable images only; images, of one pass, some of them again where there are fewer.
+    Args: source, of readable images only; images, of one pass and worker, some of them again where there are fewer.
 
     Raises:
         UserError: fewer images than a batch.
     """
-    steps = max(1, images // size.batch)
-    sampler = StepSampler(len(source), size.batch, steps / max(1, len(source) // size.batch), seed=0)
     for count in workers:
+        steps = max(1, images * count // size.batch)
+        sampler = StepSampler(len(source), size.batch, steps / max(1, len(source) // size.batch), seed=0)
         loaders = {"official (normalised float views)": _official(source, size, sampler, count)}
         for where in ("device", "worker"):
             cfg = size.config(f"data.workers={count}", f"views.photometry={where}")

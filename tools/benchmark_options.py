@@ -16,7 +16,7 @@ HELP = {
     "--width": "C, channels of the rows",
     "--locals": "local views an image",
     "--local-size": "their side in pixels",
-    "--images": "images that take part",
+    "--images": "images that take part; in loader, for each worker",
     "--workers": "loader processes",
     "--worker-counts": "numbers of loader processes, such as 1,2,4",
     "--widths": "C of the rows, such as 2048,4096",
