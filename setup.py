@@ -32,5 +32,8 @@ setup(
         "termcolor",
         "packaging",
     ],
-    extras_require={"test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1"]},
+    extras_require={
+        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1"],
+        "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
+    },
 )

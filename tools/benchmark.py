@@ -1,120 +1,198 @@
-"""Measure this code beside the official code's formulation: python tools/benchmark.py {loss,data ROOT} [--json FILE].
+"""Measure this code beside the official code's formulation: python tools/benchmark.py TASK [--json FILE].
 
-loss: the cost of a step of every row of Table 2, objective and backward to the rows.
-data: the cost of making an image's views, from the bytes of its file.
+A speed is shown only where the checks that belong to it pass; where they fail, the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
+from pretrain.errors import run_tool
+from tools.benchmark_options import LOCAL, MACHINE, NETWORK, ROUNDS, Task, parser, read
+
+if TYPE_CHECKING:
+    import torch
+
+    from tools.benchmark_step import Size
+    from tools.checks import Check
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    root = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = root.add_subparsers(dest="task", required=True, metavar="TASK")
-    loss = tasks.add_parser("loss", help="cost of a step of every row of Table 2")
-    loss.set_defaults(run=run_loss)
-    loss.add_argument("--widths", default="2048,4096,8192", help="C of the rows (default: %(default)s)")
-    loss.add_argument("--rows-per-rank", default="256,1024", help="n, rows of a view (default: %(default)s)")
-    loss.add_argument("--only", metavar="ROWS", help="rows to measure, such as unigrad,simclr (default: all)")
-    loss.add_argument(
-        "--eigh-up-to", default="2048", metavar="C", help="run rows with an eigh up to this C (%(default)s)"
-    )
-    loss.add_argument("--repeats", default="5", help="rounds (default: %(default)s)")
-    loss.add_argument("--threads", default="1", help="threads of the CPU (default: %(default)s)")
-    loss.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    loss.add_argument("--json", type=Path, metavar="FILE", help="also write everything to this file")
-    data = tasks.add_parser("data", help="cost of the views of an image, 2x224 and 2x224 + 6x96")
-    data.set_defaults(run=run_data)
-    data.add_argument("root", type=Path, metavar="ROOT", help="folder of images, or a packed set")
-    data.add_argument("--images", default="100", help="how many of them (default: %(default)s)")
-    data.add_argument("--repeats", default="5", help="rounds (default: %(default)s)")
-    data.add_argument("--json", type=Path, metavar="FILE", help="also write everything to this file")
-    return root
+def run_equivalence(args: argparse.Namespace) -> None:
+    """All checks; ends with exit code 1 where one fails."""
+    import torch
+
+    from pretrain.data import open_source
+    from tools import benchmark_data, checks
+
+    files = benchmark_data.bytes_of(open_source(args.root), checks.IMAGES) if args.root else checks.generated()
+    found = (checks.windows(), checks.pixels(files), checks.losses(), checks.step(), checks.step(local=2))
+    about = _held(torch.device("cpu"), (check for group in found for check in group), args)
+    _write(args, about, [])
 
 
-def counts(option: str, text: str) -> list[int]:
-    """Whole numbers above 0, separated by commas."""
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        values = [0]
-    if min(values) < 1:
-        raise UserError(f"{option} {text} is not understood: give whole numbers above 0, such as 2 or 256,1024.")
-    return values
+def run_data(args: argparse.Namespace) -> None:
+    """Costs of making views; one thread, as in a worker."""
+    import torch
+
+    from pretrain.data import open_source
+    from tools import benchmark_data, benchmark_peers, checks
+
+    source = open_source(args.root)
+    files = benchmark_data.bytes_of(source, args.images)
+    found = [*checks.windows(), *checks.pixels(files)]
+    about = _held(torch.device("cpu"), found, args, images=len(files), packed=source.packed is not None)
+    print(benchmark_data.HEADER)
+    costs = benchmark_data.measure(files, args.repeats)
+    print("\n".join(filter(None, [*map(benchmark_data.line, costs), benchmark_peers.absent()])))
+    _write(args, about, costs)
 
 
-def count(option: str, text: str) -> int:
-    """One whole number above 0."""
-    first, *more = counts(option, text)
-    if more:
-        raise UserError(f"{option} {text} is more than one number: give one.")
-    return first
+def run_loader(args: argparse.Namespace) -> None:
+    """Images a second of whole loaders, on the wall."""
+    import torch
+
+    from pretrain.data import open_source
+    from tools import benchmark_data, benchmark_loader, checks, timing
+
+    source = benchmark_data.readable(open_source(args.root), args.images)
+    size = _size(args)
+    found = [*checks.windows(), *checks.pixels(benchmark_data.bytes_of(source, checks.IMAGES))]
+    about = _held(torch.device("cpu"), found, args, clock=timing.WALL)
+    print(f"cores a GPU: that many feed one that takes {benchmark_loader.GPU_TAKES} images/s, by CPU time")
+    print(benchmark_loader.HEADER)
+    workers = args.worker_counts or benchmark_loader.worker_counts()
+    costs = _shown(benchmark_loader.measure(source, size, args.images, workers, args.repeats), benchmark_loader.line)
+    _write(args, about, costs)
+
+
+def run_step(args: argparse.Namespace) -> None:
+    """Costs of a training step."""
+    from tools import benchmark_step, checks, timing
+
+    size, device = _size(args), timing.choose(args.device)
+    about = _held(device, checks.step(min(size.locals, 2)), args)
+    print("ours takes uint8 views and normalises them inside the step, the official-style one is given normalised ones")
+    print(benchmark_step.HEADER)
+    costs = _shown(benchmark_step.measure(size, args.repeats, device, _tell), benchmark_step.line)
+    print(benchmark_step.target(size, device))
+    _write(args, about, costs)
 
 
 def run_loss(args: argparse.Namespace) -> None:
-    """Print costs as they come; ends with exit code 1 where gradients did not agree and a speed was withheld."""
-    widths, heights = counts("--widths", args.widths), counts("--rows-per-rank", args.rows_per_rank)
-    repeats, threads = count("--repeats", args.repeats), count("--threads", args.threads)
-    eigh_up_to = count("--eigh-up-to", args.eigh_up_to)
-    if args.json is not None and args.json.is_dir():
-        raise UserError(f"--json {args.json} is a folder: give the name of a file in it.")
-
-    import torch
-
+    """Costs of the objective of each row; the gradients of a row at its size are checked and printed beside it."""
     from pretrain import methods
     from tools import benchmark_loss, timing
 
     names = args.only.split(",") if args.only else list(methods.ROWS)
     for name in names:
         methods.find(name)
-    torch.set_num_threads(threads)
     device = timing.choose(args.device)
-    about = timing.environment(device)
-    print("\n".join(f"{name}: {value}" for name, value in about.items()))
-    print(
-        f"median [quartiles] of {repeats} rounds in which all take turns; {about['clock']}\n\n{benchmark_loss.HEADER}"
-    )
-    sizes = [benchmark_loss.Size(width, n, device) for width in widths for n in heights]
+    about = _held(device, [], args)
+    print(benchmark_loss.HEADER)
     costs = []
-    for size in sizes:
-        for cost in benchmark_loss.measure(names, size, repeats, eigh_up_to, _tell):
-            print(benchmark_loss.line(cost), flush=True)
-            costs.append(cost)
-    if args.json is not None:
-        timing.write(args.json, about, costs)
+    for size in (benchmark_loss.Size(width, n, device) for width in args.widths for n in args.rows_per_rank):
+        found = benchmark_loss.measure(names, size, args.repeats, args.eigh_up_to, _tell)
+        costs += _shown(found, benchmark_loss.line)
+    _write(args, about, costs)
     if any(cost.refused for cost in costs):
         raise SystemExit("error: gradients differ from the official code's where no speed is shown.")
 
 
-def run_data(args: argparse.Namespace) -> None:
-    """Print costs, where the views agree with the official ones; one thread, as in a worker."""
-    images, repeats = count("--images", args.images), count("--repeats", args.repeats)
+def run_train(args: argparse.Namespace) -> None:
+    """Training end to end, on the wall."""
+    from pretrain.data import open_source
+    from tools import benchmark_data, benchmark_loader, benchmark_train, checks, timing
 
+    size, device = _size(args), timing.choose(args.device)
+    workers = benchmark_loader.worker_counts()[-1] if args.workers is None else args.workers
+    overrides = [f"run.precision={args.precision}", f"run.device={device.type}"]
+    size.check(*overrides)
+    files = benchmark_data.bytes_of(open_source(args.root), checks.IMAGES)
+    found = [*checks.windows(), *checks.pixels(files), *checks.step(min(size.locals, 2))]
+    about = _held(device, found, args, clock=timing.WALL, workers=workers)
+    cost = benchmark_train.measure(args.root, size, args.steps, f"data.workers={workers}", *overrides)
+    print(benchmark_train.text(cost))
+    _write(args, about, [cost])
+
+
+TASKS = {
+    "equivalence": Task(run_equivalence, "what holds this code to the official one, with numbers and bounds", "?", {}),
+    "data": Task(run_data, "cost of the views of an image, 2x224 and 2x224 + 6x96", "1", {"--images": "100"} | ROUNDS),
+    "loader": Task(
+        run_loader,
+        "images a second of the whole loader",
+        "1",
+        {"--images": "256", "--worker-counts": None, "--size": "224", "--batch": "32"} | LOCAL | ROUNDS,
+    ),
+    "step": Task(run_step, "cost of a training step on images that are ready", "", NETWORK | ROUNDS | MACHINE),
+    "loss": Task(
+        run_loss,
+        "cost of the objective of every row of Table 2",
+        "",
+        {"--widths": "2048,4096,8192", "--rows-per-rank": "256,1024", "--only": None, "--eigh-up-to": "2048"}
+        | ROUNDS
+        | MACHINE,
+    ),
+    "train": Task(
+        run_train,
+        "training end to end: images a second, waiting for data, hours of ImageNet",
+        "1",
+        NETWORK | {"--workers": None, "--precision": "bf16", "--steps": "50"} | MACHINE,
+    ),
+}
+
+
+def _size(args: argparse.Namespace) -> Size:
+    """What the command line says of the network and its views.
+
+    Raises:
+        UserError: it says what no run could have.
+    """
+    from tools.benchmark_step import Size
+
+    size = Size(**{name: value for name, value in vars(args).items() if name in Size.__annotations__})
+    size.check()
+    return size
+
+
+def _held(device: torch.device, found: Iterable[Check], args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """Print the environment, what was asked, and the checks as they come; all of it, if they pass, and else the end."""
     import torch
 
-    from pretrain.data import open_source
-    from tools import benchmark_data, timing
+    from tools import checks, timing
 
-    torch.set_num_threads(1)
-    source = open_source(args.root)
-    files = benchmark_data.bytes_of(source, images)
-    if refused := benchmark_data.disagreement(files):
-        raise SystemExit(f"error: no speed is shown, for {refused}.")
-    about = timing.environment(torch.device("cpu")) | {"images": len(files), "packed": source.packed is not None}
+    torch.set_num_threads(getattr(args, "threads", 1))
+    told_apart = ("run", "root", "json", "threads", "device")
+    asked = {name: value for name, value in vars(args).items() if name not in told_apart}
+    about = timing.environment(device) | asked | more
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
-    print(f"windows and pixels agree with the official ones; median [quartiles] of {repeats} rounds\n")
-    print(benchmark_data.HEADER)
-    costs = benchmark_data.measure(files, repeats)
-    print("\n".join(map(benchmark_data.line, costs)))
+    found = _shown(found, checks.line)
+    if not all(check.passed for check in found):
+        raise SystemExit("error: a check failed, so no speed is shown.")
+    if "repeats" in args:
+        print(f"median [quartiles] of {args.repeats} rounds in which all take turns")
+    return about | {"checks": [vars(check) for check in found]}
+
+
+def _shown(results: Iterable[Any], line: Any) -> list[Any]:
+    """Print each result's line as it comes."""
+    seen = []
+    for result in results:
+        print(line(result), flush=True)
+        seen.append(result)
+    return seen
+
+
+def _write(args: argparse.Namespace, about: dict[str, Any], costs: list[Any]) -> None:
+    from tools import timing
+
     if args.json is not None:
         timing.write(args.json, about, costs)
 
@@ -125,7 +203,7 @@ def _tell(sentence: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and measure."""
-    args = parser().parse_args(argv)
+    args = read(parser(__doc__, TASKS).parse_args(argv))
     args.run(args)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 
 from pretrain.config import Views
@@ -13,12 +13,11 @@ from pretrain.data import ImageSource
 from pretrain.decode import UnreadableImage, decode
 from pretrain.errors import UserError
 from pretrain.views import MultiCrop
-from tools import official_views, timing
+from tools import benchmark_peers, official_views, timing
 from tools.timing import Spread
 
 VIEWS = {"2x224": Views(), "2x224 + 6x96": Views(local_count=6)}
-HEADER = "views         | part                            | ms an image              | images/s | faster than official"
-LEAST_P, MOST_MEAN, MOST_APART = 0.001, 1.0, 24
+HEADER = f"{'views':13} | {'part':37} | {'ms an image':22} | images/s | faster than official"
 
 
 @dataclass(frozen=True)
@@ -31,44 +30,37 @@ class Cost:
     ratio: Spread | None
 
 
+def encoded(source: ImageSource, place: int) -> bytes:
+    """The bytes of one image's file, or of its part of a packed set."""
+    return source.packed.read(source.places[place]) if source.packed else source.paths[place].read_bytes()
+
+
+def readable(source: ImageSource, most: int) -> ImageSource:
+    """The first `most` images of `source` that can be decoded.
+
+    Raises:
+        UserError: none can.
+    """
+    found: list[int] = []
+    for place in range(len(source)):
+        if len(found) == most:
+            break
+        with contextlib.suppress(UnreadableImage):
+            source.read(place)
+            found.append(place)
+    if not found:
+        raise UserError(f"no file under {source.root} can be decoded: give a folder of images.")
+    return source.chosen(found)
+
+
 def bytes_of(source: ImageSource, most: int) -> list[bytes]:
     """The first `most` readable files, in memory, so that no disk is timed.
 
     Raises:
         UserError: none is readable.
     """
-    found: list[bytes] = []
-    for place in range(len(source)):
-        if len(found) == most:
-            break
-        try:
-            data = source.packed.read(source.places[place]) if source.packed else source.paths[place].read_bytes()
-            decode(data, source.paths[place])
-        except (UnreadableImage, OSError):
-            continue
-        found.append(data)
-    if not found:
-        raise UserError(f"no file under {source.root} can be decoded: give a folder of images.")
-    return found
-
-
-def disagreement(files: list[bytes]) -> str:
-    """Why no speed may be shown, or '': windows by Kolmogorov-Smirnov, pixels for the same numbers."""
-    torch.manual_seed(0)
-    for scale in ((0.2, 1.0), (0.05, 0.4)):
-        worst = min(official_views.window_agreement((375, 500), scale, 3000).items(), key=lambda item: item[1])
-        if worst[1] < LEAST_P:
-            return f"the {worst[0]} of windows is not distributed as torchvision's (p = {worst[1]:.1g})"
-    for index, data in enumerate(files[:20]):
-        pixels = decode(data, index)
-        if not np.array_equal(pixels, np.asarray(official_views.decode(data))):
-            return f"image {index} does not decode to Pillow's pixels"
-        options = asdict(VIEWS["2x224 + 6x96"])
-        del options["photometry"]
-        for mean, most in official_views.pixel_agreement(pixels, options, index):
-            if mean > MOST_MEAN or most > MOST_APART:
-                return f"a view of image {index} is {mean:.2f} levels from Pillow's in the mean, {most:.0f} at most"
-    return ""
+    found = readable(source, most)
+    return [encoded(found, place) for place in range(len(found))]
 
 
 def measure(files: list[bytes], repeats: int) -> list[Cost]:
@@ -81,12 +73,13 @@ def measure(files: list[bytes], repeats: int) -> list[Cost]:
             "decode, crop (photometry: device)": _ours(files, options, "device"),
             "all on the CPU (worker)": _ours(files, options, "worker"),
         }
+        for peer, make in benchmark_peers.installed(options).items():
+            contenders[peer] = lambda make=make: [make(data) for data in files]
         times = timing.take_turns(contenders, repeats, cpu)
         first = next(iter(times.values()))
         for part, taken in times.items():
-            ratios = [reference / own for reference, own in zip(first, taken, strict=True)]
             seconds = timing.spread([one / len(files) for one in taken])
-            costs.append(Cost(name, part, seconds, timing.spread(ratios) if taken is not first else None))
+            costs.append(Cost(name, part, seconds, timing.faster(first, taken) if taken is not first else None))
     return costs
 
 
@@ -117,4 +110,4 @@ def line(cost: Cost) -> str:
     """A row under HEADER."""
     rate = 1 / cost.seconds.median
     ratio = cost.ratio.text(1, 2) if cost.ratio else ""
-    return f"{cost.views:13} | {cost.part:33} | {cost.seconds.text(1e3, 2):22} | {rate:8.0f} | {ratio}"
+    return f"{cost.views:13} | {cost.part:37} | {cost.seconds.text(1e3, 2):22} | {rate:8.0f} | {ratio}"

@@ -38,6 +38,14 @@ def spread(values: list[float]) -> Spread:
     return Spread(median, low, high, len(values))
 
 
+WALL = "the clock on the wall: whatever else this machine does adds to it"
+
+
+def faster(reference: list[float], own: list[float]) -> Spread:
+    """How many times the reference takes what `own` does, the two of a round as a pair."""
+    return spread([one / other for one, other in zip(reference, own, strict=True)])
+
+
 def choose(name: str) -> torch.device:
     """The device called auto, cpu or cuda.
 
@@ -65,14 +73,24 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
     return first.elapsed_time(last) / 1e3
 
 
+def wall_seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Time of one call by the clock on the wall, for work that several processes share; all other load adds to it."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
 def take_turns(
-    contenders: dict[str, Callable[[], object]], repeats: int, device: torch.device
+    contenders: dict[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[Callable[[], object], torch.device], float] = seconds,
 ) -> dict[str, list[float]]:
     """Seconds of each call of each contender, in rounds that call every one once: values of one round are a pair."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, call in contenders.items():
-            times[name].append(seconds(call, device))
+            times[name].append(clock(call, device))
     return times
 
 
