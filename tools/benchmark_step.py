@@ -22,6 +22,7 @@ from tools.official_step import OfficialTraining
 from tools.timing import Spread
 
 OURS = {"ours fp32": ["run.precision=fp32"], "ours bf16": ["run.precision=bf16"]}  # what each contender sets
+NOT_COMPILED = {"ours bf16, not compiled": ["run.precision=bf16", "run.compile=false"]}  # on a GPU, which else compiles
 OFFICIAL = {"official-style fp32": torch.float32, "official-style bf16": torch.bfloat16}
 OFFICIAL_ON_GPU = {"official-style fp16": torch.float16, "official-style bf16": torch.bfloat16}
 AT_ONCE = {"cpu": 1, "cuda": 10}  # steps of one timing: a step of a GPU may begin before the last one is over
@@ -150,7 +151,8 @@ def measure(size: Size, repeats: int, device: torch.device, tell: Callable[[str]
     """
     batch, at_once = size.batch_of_noise(device), AT_ONCE[device.type]
     makers = {name: lambda kind=kind: _official(size, batch, kind) for name, kind in _official_on(device).items()}
-    makers |= {name: lambda own=own: _ours(size, batch, own) for name, own in OURS.items()}
+    ours = OURS | (NOT_COMPILED if device.type == "cuda" else {})
+    makers |= {name: lambda own=own: _ours(size, batch, own) for name, own in ours.items()}
     contenders, peaks = {}, {}
     for name, make in makers.items():
         contenders[name], peaks[name] = _warm(make, device)
