@@ -71,15 +71,22 @@ def objective(
             losses = [form.loss(u1, u2) for u1, u2 in zip(online, goals, strict=True)]
             return {"positive": torch.stack(losses).mean(), "negative": online.new_zeros(())}
         against = goals if negative_targets is None else _goals(pairs, mixing, samples)
-        rows = online.detach()
-        if form.row_by_row:  # then all views are as one: fewer and larger products
-            rows, goals, against = (each.flatten(0, 1).unsqueeze(0) for each in (rows, goals, against))
-        positive = _stack([form.positive(u1, u2) for u1, u2 in zip(rows, goals, strict=True)])
-        negative = _stack([form.negative(u1, u2, k) for k, (u1, u2) in enumerate(zip(rows, against, strict=True))])
+        positive, negative = _gradients(form, online.detach(), goals, against)
     return {
         "positive": form.scale * surrogate(online, positive),
         "negative": form.scale * form.balance * surrogate(online, negative),
     }
+
+
+def _gradients(
+    form: GradientForm, rows: torch.Tensor, goals: torch.Tensor, against: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positive and negative gradients of all views, (K, n, C), or as one (K·n, C) where the form takes rows singly."""
+    if form.row_by_row:  # then all views are as one: fewer and larger products
+        rows, goals, against = (each.flatten(0, 1).unsqueeze(0) for each in (rows, goals, against))
+    positive = _stack([form.positive(u1, u2) for u1, u2 in zip(rows, goals, strict=True)])
+    negative = _stack([form.negative(u1, u2, k) for k, (u1, u2) in enumerate(zip(rows, against, strict=True))])
+    return positive, negative
 
 
 def _stack(views: list[torch.Tensor]) -> torch.Tensor:
