@@ -12,6 +12,7 @@ import pytest
 from tools import cluster, prepare_data
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ROWS = ("b_simclr", "j_vicreg_l2")
 TINY = """
 data: {workers: 0}
 views: {size: 32}
@@ -54,6 +55,20 @@ def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
     promised = _launch(*arguments, "--dry-run", folder=tmp_path).stdout
     submitted = next((run / "jobs").glob("*_submission.sh")).read_text()
     assert submitted.strip() in promised
+
+
+def test_a_comparison_is_a_job_for_each_row_and_a_table_of_all(slurm: Path, tmp_path: Path) -> None:
+    prepare_data.main(["synthetic", str(tmp_path / "data"), "--train", "16", "--val", "8", "--scenes", "1"])
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("method: {balance: 1.6}\n", ""))
+    command = [sys.executable, str(REPOSITORY / "tools/compare.py"), "--cluster", "slurm", "--gpus", "0"]
+    command += ["--config", str(REPOSITORY / "configs/pretrain/table2"), "--rows", ",".join(ROWS)]
+    command += ["--with", "tiny.yaml", "--data", "data/classes", "--out", "out", "--tasks", "knn"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = {json.loads((tmp_path / "out" / f"{row}-0" / "job.json").read_text())["job_id"] for row in ROWS}
+    assert len(jobs) == len(ROWS)
+    table = (tmp_path / "out/table.md").read_text()
+    assert all(row in table for row in (*ROWS, "untrained"))
 
 
 def test_a_failing_rank_ends_the_job_and_is_named(slurm: Path, tmp_path: Path) -> None:
