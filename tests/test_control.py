@@ -1,0 +1,72 @@
+"""Looking after jobs of this machine, and run folders that hold none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import launched
+import pytest
+
+from pretrain.errors import UserError
+from pretrain.progress import last_line, seconds_left
+from tools import control, job_record, status
+
+WAITS = 'import time\nprint("hello", flush=True)\ntime.sleep(600)'
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "there is no"),
+        ("[]", "holds list"),
+        ("{", "is not what"),
+        ('{"cluster": "slurm"}', "lacks 'job_id'"),
+        ('{"cluster": "slurm", "job_id": "--all"}', "job_id '--all'"),
+    ],
+)
+def test_a_folder_of_no_job_is_told_in_one_sentence(tmp_path: Path, written: str | None, told: str) -> None:
+    if written is not None:
+        (tmp_path / "job.json").write_text(written)
+    for command in control.COMMANDS:
+        with pytest.raises(UserError, match=told):
+            control.main([command, str(tmp_path)])
+    done = launched.run("status", tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_running_then_failed_with_the_last_words_of_the_rank(tmp_path: Path) -> None:
+    code = 'import os, sys, time\nprint("hello")\nif os.environ["RANK"] == "1":\n    sys.exit("no more paper")'
+    with launched.here(code, tmp_path / "run", tasks=2) as record:
+        assert launched.state(record) == "running"
+        done = launched.run("logs", "-f", tmp_path / "run")
+    assert done.returncode == 1 and done.stdout == "hello\n"
+    assert "failed: rank 1 of 2" in done.stderr and done.stderr.endswith("last words: no more paper\n")
+    assert launched.run("logs", "--rank", "1", tmp_path / "run").stdout == "hello\nno more paper\n"
+    with pytest.raises(UserError, match="ranks 0 to 1"):
+        control.main(["logs", "--rank", "2", str(tmp_path / "run")])
+
+
+def test_a_job_whose_process_is_gone_has_vanished_and_another_process_is_not_it(tmp_path: Path) -> None:
+    with launched.here(WAITS, tmp_path / "run") as record:
+        stranger = dataclasses.replace(record, job_id=str(os.getpid()))
+        assert launched.state(record) == "running" and launched.state(stranger) == "vanished"
+        assert "its process is gone, and rank 0 of 1" in status.state_of(stranger).why
+        elsewhere = status.state_of(dataclasses.replace(record, host="elsewhere"))
+        assert elsewhere.word == "unknown" and "elsewhere" in elsewhere.why and not elsewhere.over
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    with launched.here("pass", tmp_path / "run") as record:
+        assert job_record.read(tmp_path / "run") == record
+
+
+def test_progress_is_the_last_whole_line(tmp_path: Path) -> None:
+    assert last_line(tmp_path) is None
+    lines = [{"step": step, "steps": 2000, "batch_size": 32, "images_per_second": 10.0} for step in range(1, 1501)]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / "metrics.jsonl").write_text(text + '\n{"step": 15')
+    assert last_line(tmp_path) == lines[-1]
+    assert seconds_left(lines[-1]) == 500 * 3.2  # 500 steps of 32 images at 10 a second
