@@ -12,7 +12,7 @@ import pytest
 
 from pretrain.errors import UserError
 from pretrain.progress import last_line, seconds_left
-from tools import control, job_record, status
+from tools import cluster, control, job_record, status
 
 WAITS = 'import time\nprint("hello", flush=True)\ntime.sleep(600)'
 
@@ -56,6 +56,20 @@ def test_a_job_whose_process_is_gone_has_vanished_and_another_process_is_not_it(
         assert "its process is gone, and rank 0 of 1" in status.state_of(stranger).why
         elsewhere = status.state_of(dataclasses.replace(record, host="elsewhere"))
         assert elsewhere.word == "unknown" and "elsewhere" in elsewhere.why and not elsewhere.over
+
+
+def test_cancelling_ends_every_rank_and_is_no_failure(tmp_path: Path) -> None:
+    with launched.here(WAITS, tmp_path / "run", tasks=2) as record:
+        launched.until(lambda: all(record.log(rank).is_file() and record.log(rank).read_text() for rank in (0, 1)))
+        elsewhere = dataclasses.replace(record, host="elsewhere")
+        elsewhere.write()
+        with pytest.raises(UserError, match="cannot be cancelled from here"):
+            control.main(["cancel", str(tmp_path / "run")])
+        record.write()
+        first, second = (launched.run("cancel", tmp_path / "run") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.endswith("is over: cancelled\n") and second.stdout.endswith("is over already: cancelled\n")
+    assert {ended.code for ended in cluster.read_exits(record.logs, record.job_id, 2).values()} == {128 + 15}
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""Look after the job of a run folder: python tools/launch.py status|logs|cancel|resume RUN_DIR."""
+"""Look after the job of a run folder: python tools/launch.py status|logs|cancel RUN_DIR."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +14,8 @@ from pretrain.errors import UserError
 from tools import cluster, job_record, status
 from tools.job_record import Record
 
-COMMANDS = ("status", "logs")
+COMMANDS = ("status", "logs", "cancel")
+LONGEST_END = 60.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "-f", "--follow", action="store_true", help="go on until the job is over; ends with its exit code"
     )
     logs.add_argument("--rank", type=int, default=0, metavar="R", help="default 0")
+    commands.add_parser("cancel", help="end the job, and wait until it is over")
     for command in commands.choices.values():
         command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder with the job.json of a launch")
     return root
@@ -63,9 +67,47 @@ def _follow(record: Record, log: Path) -> int:
     return state.code
 
 
+def _cancel(record: Record, args: argparse.Namespace) -> int:
+    """0 once the job is over, 1 where it takes longer than LONGEST_END."""
+    state = status.state_of(record)
+    if state.over:
+        print(f"{record.name} is over already: {state}")
+        return 0
+    if state.word == "unknown":
+        raise UserError(f"{record.name} cannot be cancelled from here: {state.why}.")
+    record = _end(record)
+    deadline = time.monotonic() + LONGEST_END
+    while not (state := status.state_of(record)).over:
+        if time.monotonic() > deadline:
+            late = f"{record.name} is still {state} {LONGEST_END:.0f} s after it was told to end"
+            print(f"error: {late}: look again with status.", file=sys.stderr)
+            return 1
+        time.sleep(0.5)
+    print(f"{record.name} is over: {state}")
+    return 0
+
+
+def _end(record: Record) -> Record:
+    """Ask the job to end, and note in job.json that this was wished for, which its exit codes do not tell."""
+    cancelled = dataclasses.replace(record, cancelled=True)
+    try:
+        cancelled.write()
+        if record.launch.cluster == "local":
+            # not to its process group, which is also that of the script or pipeline that launched it
+            cluster.end_here(int(record.job_id), lambda: not record.ask().alive)
+            return cancelled
+    except PermissionError as error:
+        raise UserError(f"{record.name} belongs to somebody else ({error}): ask its owner to cancel it.") from error
+    asked = subprocess.run(["scancel", record.job_id], capture_output=True, text=True)
+    if asked.returncode and not status.state_of(record).over:
+        record.write()
+        raise UserError(f"SLURM does not cancel {record.name} ({' '.join(asked.stderr.split())}).")
+    return cancelled
+
+
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
     record = job_record.read(args.run_dir)
-    if code := {"status": _status, "logs": _logs}[args.command](record, args):
+    if code := {"status": _status, "logs": _logs, "cancel": _cancel}[args.command](record, args):
         sys.exit(code)

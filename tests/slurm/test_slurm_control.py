@@ -68,3 +68,18 @@ def test_a_job_that_slurm_does_not_know_has_vanished_and_is_not_waited_for(slurm
     assert launched.run("logs", "-f", tmp_path / "run").returncode == 1
     subprocess.run(["scancel", record.job_id], check=True)
     assert launched.state(record) == "cancelled"
+
+
+def test_a_restart_is_counted_and_cancelling_ends_a_job_once(slurm: Path, tmp_path: Path) -> None:
+    record, _ = launched.start("slurm", WAITS, tmp_path / "run")
+    launched.until(lambda: record.log(0).is_file() and "hello" in record.log(0).read_text())
+    subprocess.run(["scontrol", "requeue", record.job_id], check=True)
+    launched.until(lambda: launched.state(record) == "pending")
+    assert launched.told(tmp_path / "run")["restarts"] == 1
+    launched.until(lambda: launched.state(record) == "running")
+    first, second = (launched.run("cancel", tmp_path / "run") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.endswith("is over: cancelled\n") and second.stdout.endswith("is over already: cancelled\n")
+    assert record.ask().state == "CANCELLED"
+    follows = launched.run("logs", "-f", tmp_path / "run")
+    assert follows.returncode == 1 and follows.stderr.endswith("cancelled\n")
