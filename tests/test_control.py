@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import launched
 import pytest
+import tiny_runs
 
 from pretrain.errors import UserError
 from pretrain.progress import last_line, seconds_left
 from tools import cluster, control, job_record, status
 
+DEMO = "configs/pretrain/demo.yaml"
 WAITS = 'import time\nprint("hello", flush=True)\ntime.sleep(600)'
 
 
@@ -70,6 +73,29 @@ def test_cancelling_ends_every_rank_and_is_no_failure(tmp_path: Path) -> None:
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.endswith("is over: cancelled\n") and second.stdout.endswith("is over already: cancelled\n")
     assert {ended.code for ended in cluster.read_exits(record.logs, record.job_id, 2).values()} == {128 + 15}
+
+
+def _cancelled_after(steps: int, words: list[str], folder: Path, run_dir: Path) -> str:
+    """Start the launcher in `folder`, cancel its job once `steps` are done; what rank 0 said."""
+    process = subprocess.Popen(launched.command(*words), cwd=folder, stdout=subprocess.PIPE, text=True)
+    launched.until(lambda: process.poll() is not None or (last_line(run_dir) or {"step": 0})["step"] >= steps, 120)
+    assert "is running" in launched.run("resume", run_dir).stderr
+    assert launched.run("cancel", run_dir).stdout.endswith("is over: cancelled\n")
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + 15
+    return said
+
+
+def test_resuming_a_pretraining_goes_on_from_its_newest_checkpoint_wherever_it_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    tiny_runs.write_images(tmp_path / "images")
+    words = ["--cluster", "local", "--gpus", "0", "--run-dir", "run", "--config", str(tiny_runs.ROOT / DEMO)]
+    words += [*tiny_runs.TINY, "optim.epochs=3000", "data.root=images"]  # both folders by relative paths
+    run_dir = tmp_path / "run"
+    assert "resumed" not in _cancelled_after(4, words, tmp_path, run_dir)
+    step = last_line(run_dir)["step"]
+    said = _cancelled_after(step + 3, ["resume", str(run_dir)], run_dir, run_dir)
+    assert f"resumed from {run_dir}/checkpoints" in said and "6000 steps" in said
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Look after the job of a run folder: python tools/launch.py status|logs|cancel RUN_DIR."""
+"""Look after the job of a run folder: python tools/launch.py status|logs|cancel|resume RUN_DIR."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from pretrain.errors import UserError
-from tools import cluster, job_record, status
+from tools import cluster, job_record, status, submission
 from tools.job_record import Record
 
-COMMANDS = ("status", "logs", "cancel")
+COMMANDS = ("status", "logs", "cancel", "resume")
 LONGEST_END = 60.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
 
 
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     logs.add_argument("--rank", type=int, default=0, metavar="R", help="default 0")
     commands.add_parser("cancel", help="end the job, and wait until it is over")
+    commands.add_parser("resume", help="submit the same again, which goes on from the newest checkpoint")
     for command in commands.choices.values():
         command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder with the job.json of a launch")
     return root
@@ -105,9 +106,19 @@ def _end(record: Record) -> Record:
     return cancelled
 
 
+def _resume(record: Record, args: argparse.Namespace) -> int:
+    """As submission.run; a job of this machine is waited for."""
+    launch, state = record.launch, status.state_of(record)
+    if not state.over:
+        raise UserError(f"{record.name} is {state}: it can be resumed once it is over (cancel ends it).")
+    if launch.run_dir.resolve() != record.run_dir:
+        raise UserError(f"{record.run_dir} was {launch.run_dir} when {record.name} was launched: move it back.")
+    return submission.run(launch, wait=launch.cluster == "local")
+
+
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
     record = job_record.read(args.run_dir)
-    if code := {"status": _status, "logs": _logs, "cancel": _cancel}[args.command](record, args):
+    if code := {"status": _status, "logs": _logs, "cancel": _cancel, "resume": _resume}[args.command](record, args):
         sys.exit(code)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import launched
 
+from tools import job_record
+
 LINE = {"step": 30, "steps": 90, "batch_size": 64, "epoch": 1.5, "images_per_second": 32.0}
 WAITS = """
 import os, pathlib, sys, time
@@ -83,3 +85,22 @@ def test_a_restart_is_counted_and_cancelling_ends_a_job_once(slurm: Path, tmp_pa
     assert record.ask().state == "CANCELLED"
     follows = launched.run("logs", "-f", tmp_path / "run")
     assert follows.returncode == 1 and follows.stderr.endswith("cancelled\n")
+
+
+def test_resuming_submits_the_same_again_once_the_job_is_over(slurm: Path, tmp_path: Path) -> None:
+    code = (
+        'import pathlib, sys\nfirst = not pathlib.Path("been").exists()\npathlib.Path("been").touch()\nsys.exit(first)'
+    )
+    record, _ = launched.start("slurm", code, tmp_path / "run", cpus=2, extra={"hold": True})
+    refused = launched.run("resume", tmp_path / "run")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "is pending: JobHeldUser" in refused.stderr
+    subprocess.run(["scontrol", "release", record.job_id], check=True)
+    assert launched.run("logs", "-f", tmp_path / "run").returncode == 1
+    assert launched.run("resume", tmp_path / "run").returncode == 0
+    again = job_record.read(tmp_path / "run")
+    assert again.launch == record.launch and int(again.job_id) > int(record.job_id)
+    assert launched.state(again) == "pending"  # held, as the first
+    subprocess.run(["scontrol", "release", again.job_id], check=True)
+    assert launched.run("logs", "-f", tmp_path / "run").returncode == 0
+    scripts = [(record.logs / f"{job.job_id}_submission.sh").read_text() for job in (record, again)]
+    assert scripts[0] == scripts[1] and "--cpus-per-task=2" in scripts[0]
