@@ -172,7 +172,7 @@ def sbatch_text(request: Request, logs: Path) -> str:
 
 def require_slurm() -> None:
     """Raises UserError where there is no SLURM to submit to."""
-    if missing := [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]:
+    if missing := [name for name in ("sbatch", "srun", "scontrol") if shutil.which(name) is None]:
         raise UserError(
             f"this machine has no SLURM ({', '.join(missing)} not in PATH): log in where jobs are submitted, or add "
             "`--cluster local` to run here."

@@ -58,8 +58,9 @@ def _logs(record: Record, args: argparse.Namespace) -> int:
 
 
 def _follow(record: Record, log: Path) -> int:
-    follow = cluster.follow_log(log)
-    while not (state := status.state_of(record, cluster.PATIENCE)).over:
+    follow, patience = cluster.follow_log(log), 0.0
+    while not (state := status.state_of(record, patience)).over:
+        patience = cluster.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
         next(follow)
         time.sleep(cluster.PAUSE[record.launch.cluster])
     next(follow)
@@ -76,9 +77,9 @@ def _cancel(record: Record, args: argparse.Namespace) -> int:
         return 0
     if state.word == "unknown":
         raise UserError(f"{record.name} cannot be cancelled from here: {state.why}.")
-    record = _end(record)
+    cancelled = _end(record)
     deadline = time.monotonic() + LONGEST_END
-    while not (state := status.state_of(record)).over:
+    while not (state := status.state_of(cancelled)).over:
         if time.monotonic() > deadline:
             late = f"{record.name} is still {state} {LONGEST_END:.0f} s after it was told to end"
             print(f"error: {late}: look again with status.", file=sys.stderr)
@@ -102,7 +103,7 @@ def _end(record: Record) -> Record:
     asked = subprocess.run(["scancel", record.job_id], capture_output=True, text=True)
     if asked.returncode and not status.state_of(record).over:
         record.write()
-        raise UserError(f"SLURM does not cancel {record.name} ({' '.join(asked.stderr.split())}).")
+        raise UserError(f"SLURM does not cancel {record.name} ({' '.join(asked.stderr.split())}): try again.")
     return cancelled
 
 

@@ -15,6 +15,8 @@ from tools import scheduler
 from tools.cluster import Request, log_file
 from tools.plan import Launch
 
+TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -68,7 +70,7 @@ class Record:
 
 def new(launch: Launch, job_id: str) -> Record:
     """Of a job that was submitted just now."""
-    return Record(launch, job_id, socket.gethostname(), time.strftime("%Y-%m-%dT%H:%M:%S%z"), False, launch.run_dir)
+    return Record(launch, job_id, socket.gethostname(), time.strftime(TIME), False, launch.run_dir)
 
 
 def read(run_dir: Path) -> Record:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pretrain import progress
-from tools import cluster, scheduler
-from tools.job_record import Record
+from tools import cluster, job_record, scheduler
 
 PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 
@@ -36,7 +35,7 @@ class State:
         return f"{self.word}: {self.why}" if self.why else self.word
 
 
-def state_of(record: Record, patience: float = 0) -> State:
+def state_of(record: job_record.Record, patience: float = 0) -> State:
     """Ask the scheduler, and where the job is over, its ranks' exit files.
 
     patience: seconds to wait at most for the exit files of a job that did not end well.
@@ -53,7 +52,7 @@ def state_of(record: Record, patience: float = 0) -> State:
     return State(word, why, seen.nodes, seen.restarts, code)
 
 
-def _end(record: Record, seen: str, patience: float) -> tuple[str, str, int]:
+def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, str, int]:
     """(word, why, code) of a job that is over."""
     if seen == "COMPLETED":
         return "completed", "", 0
@@ -74,11 +73,13 @@ def _end(record: Record, seen: str, patience: float) -> tuple[str, str, int]:
     return "failed", sentence if seen in (scheduler.GONE, "FAILED") else f"SLURM says {seen}; {sentence}", code
 
 
-def report(record: Record) -> dict[str, Any]:
-    """All that `status` tells. Times are in seconds; what is not known, or not written yet, is None."""
+def report(record: job_record.Record) -> dict[str, Any]:
+    """All that `status` tells. What is not known, or not written yet, is None."""
     state = state_of(record)
     line = progress.last_line(record.run_dir) or {}
-    left = progress.seconds_left(line) if state.word == "running" and {"steps", "batch_size"} <= line.keys() else None
+    written = line.get("time", 0)
+    ours = written >= datetime.strptime(record.submitted, job_record.TIME).timestamp()  # not of a job before this one
+    left = progress.seconds_left(line) if ours and state.word == "running" and "steps" in line else None
     request = record.launch.request
     return {
         "job_id": record.job_id,
@@ -94,9 +95,9 @@ def report(record: Record) -> dict[str, Any]:
         "step": line.get("step"),
         "steps": line.get("steps"),
         "epoch": line.get("epoch"),
-        "images_per_second": line.get("images_per_second"),
-        "eta": left,
-        "age_of_last_line": max(0.0, time.time() - line["time"]) if "time" in line else None,
+        "images_per_second": line.get("images_per_second") if ours else None,
+        "eta_seconds": left,
+        "seconds_since_last_line": max(0.0, time.time() - written) if line else None,
         "log_of_rank_0": str(record.log(0)),
         "run_dir": str(record.run_dir),
     }
@@ -113,8 +114,12 @@ def table(told: dict[str, Any]) -> str:
     if told["step"] is not None:
         of = f" of {told['steps']}" if told["steps"] else ""
         rows["step"] = f"{told['step']}{of}, epoch {told['epoch']:.2f}"
-        rows["images/s"] = f"{told['images_per_second']:.1f}"
-        rows["ETA"] = None if told["eta"] is None else timedelta(seconds=round(told["eta"]))
-        rows["last line"] = f"{timedelta(seconds=round(told['age_of_last_line']))} ago"
+        rows["images/s"] = told["images_per_second"]
+        rows["ETA"] = _clock(told["eta_seconds"])
+        rows["last line"] = f"{_clock(told['seconds_since_last_line'])} ago"
     rows |= {"log of rank 0": told["log_of_rank_0"], "run folder": told["run_dir"]}
     return "\n".join(f"{name:<15}{value}" for name, value in rows.items() if value is not None)
+
+
+def _clock(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=round(seconds))
