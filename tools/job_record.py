@@ -96,6 +96,7 @@ def _parsed(written: Any, run_dir: Path) -> Record:
         raise TypeError(f"it holds {type(written).__name__}")
     if written["cluster"] not in ("slurm", "local") or not str(written["job_id"]).isdecimal():
         raise ValueError(f"cluster {written['cluster']!r}, job_id {written['job_id']!r}")
+    time.strptime(written["submitted"], TIME)
     launch = Launch(
         cluster=written["cluster"],
         tool=written["tool"],
