@@ -24,6 +24,7 @@ from pretrain import comm
 from pretrain.config import Run
 from pretrain.errors import UserError
 from pretrain.files import write_atomically, write_text
+from pretrain.progress import seconds_left
 
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
 FEWEST_DIRECTIONS = 2.5  # effective rank below which nothing is left to tell images apart by
@@ -167,6 +168,8 @@ class Monitor:
         elapsed = time.perf_counter() - self.since
         line = {
             "step": step,
+            "steps": self.length.steps,
+            "batch_size": self.length.images_per_step,
             "epoch": round(step / self.length.steps_per_epoch, 4),
             **settings,
             **means,
@@ -206,15 +209,14 @@ class Monitor:
             self.lines.write(json.dumps(line) + "\n")
             self.lines.flush()
             for name, value in line.items():
-                if name not in ("step", "time"):
+                if name not in ("step", "steps", "batch_size", "time"):
                     self.board.add_scalar(name, value, line["step"])
 
     def _show(self, line: dict[str, float]) -> None:
-        remaining = (self.length.steps - line["step"]) * self.length.images_per_step / line["images_per_second"]
         text = (
             f"epoch {line['epoch']:.2f}  cosine of positive pairs {line['positive_cosine']:.3f}, of negative "
             f"{line['negative_cosine']:.3f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
-            f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(remaining))}"
+            f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(seconds_left(line)))}"
         )
         if self.bar.disable:
             self.tell(f"step {line['step']}/{self.length.steps}  {text}")

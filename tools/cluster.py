@@ -14,21 +14,23 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrain.errors import UserError
 from pretrain.files import write_json
+from tools import scheduler
 
 if TYPE_CHECKING:
     import submitit
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIGNAL_DELAY = 120  # seconds between SLURM's warning and the end of the time limit
+PAUSE = {"slurm": 2.0, "local": 0.2}  # seconds between two looks at a job
+PATIENCE = 10.0  # seconds after the end of a job until a shared folder shows its last files
 PORTS = range(15_000, 30_000)  # below Linux's ephemeral ports, so that no outgoing connection holds one
-ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def sbatch_text(request: Request, logs: Path) -> str:
 
 def require_slurm() -> None:
     """Raises UserError where there is no SLURM to submit to."""
-    if missing := [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]:
+    if missing := [name for name in ("sbatch", "srun", "scontrol") if shutil.which(name) is None]:
         raise UserError(
             f"this machine has no SLURM ({', '.join(missing)} not in PATH): log in where jobs are submitted, or add "
             "`--cluster local` to run here."
@@ -239,58 +241,57 @@ def wait(job: submitit.Job, cluster: str, ranks: int, logs: Path) -> dict[int, E
     On this machine a rank that fails ends the others, as srun's --kill-on-bad-exit does; leaving this function by an
     exception (Ctrl-C, SIGTERM) ends them too. A job of SLURM goes on without us.
     """
-    alive = _alive_here if cluster == "local" else _alive_in_queue
-    follow = _follow(log_file(logs, job.job_id, 0))
+    follow = follow_log(log_file(logs, job.job_id, 0))
     exits: dict[int, Exit] = {}
     try:
-        while alive(job):
+        while not job.done() if cluster == "local" else scheduler.ask_slurm(job.job_id, logs).alive:
             next(follow)
-            exits |= _read_exits(logs, job.job_id, ranks)
+            exits |= read_exits(logs, job.job_id, ranks)
             if cluster == "local" and any(ended.code for ended in exits.values()):
-                end_here(job)
-            time.sleep(0.2 if cluster == "local" else 2)
+                end_here(int(job.job_id), job.done)
+            time.sleep(PAUSE[cluster])
     finally:
         if cluster == "local":
-            end_here(job)
-    patience = time.monotonic() + (0 if cluster == "local" else 10)  # a shared folder shows new files late
-    while len(exits := _read_exits(logs, job.job_id, ranks)) < ranks and time.monotonic() < patience:
-        time.sleep(1)
+            end_here(int(job.job_id), job.done)
+    exits = settled_exits(logs, job.job_id, ranks, 0 if cluster == "local" else PATIENCE)
     next(follow)
     return exits
 
 
-def _alive_here(job: submitit.Job) -> bool:
-    return not job.done()
+def settled_exits(logs: Path, job_id: str, ranks: int, patience: float) -> dict[int, Exit]:
+    """How the ranks of a job that is over ended; waits `patience` seconds at most for those that have not told yet."""
+    deadline = time.monotonic() + patience
+    while len(exits := read_exits(logs, job_id, ranks)) < ranks and time.monotonic() < deadline:
+        time.sleep(1)
+    return exits
 
 
-def _alive_in_queue(job: submitit.Job) -> bool:
-    """Whether SLURM still has the job, asked of squeue (sacct needs accounting); no answer means yes."""
-    asked = subprocess.run(["squeue", "-h", "-t", "all", "-j", job.job_id, "-o", "%T"], capture_output=True, text=True)
-    if asked.returncode:
-        return "Invalid job id" not in asked.stderr
-    return asked.stdout.strip() not in ("", *ENDED)
-
-
-def end_here(job: submitit.Job) -> None:
-    """End a job of this machine: ask every rank by SIGTERM, and after ten seconds kill them."""
+def end_here(pid: int, over: Callable[[], bool]) -> None:
+    """End a job of this machine by its controlling process: ask every rank by SIGTERM, after ten seconds kill them."""
     for _ in range(10):
-        if job.done():
+        if over():
             return
-        os.kill(int(job.job_id), signal.SIGTERM)  # submitit's controller hands it on to those it has started by now
+        _send(pid, signal.SIGTERM)  # submitit's controller hands it on to those it has started by now
         for _ in range(10):
             time.sleep(0.1)
-            if job.done():
+            if over():
                 return
-    job.cancel()
+    _send(pid, signal.SIGINT)  # on which submitit's controller kills them
 
 
-def _read_exits(logs: Path, job_id: str, ranks: int) -> dict[int, Exit]:
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended in between
+        os.kill(pid, number)
+
+
+def read_exits(logs: Path, job_id: str, ranks: int) -> dict[int, Exit]:
+    """How each rank that told it ended."""
     paths = [_exit_file(logs, job_id, rank) for rank in range(ranks)]
     return {rank: Exit(**json.loads(path.read_text())) for rank, path in enumerate(paths) if path.is_file()}
 
 
-def _follow(path: Path) -> Iterator[None]:
-    """Each `next` prints what was written to `path` since the last, without submitit's own remarks."""
+def follow_log(path: Path) -> Iterator[None]:
+    """Each `next` prints the lines that were written to `path` since the last; it need not be there yet."""
     position = 0
     while True:
         if path.is_file():
@@ -300,10 +301,14 @@ def _follow(path: Path) -> Iterator[None]:
             whole = new.rpartition(b"\n")[0]
             if whole:
                 position += len(whole) + 1
-                lines = whole.decode(errors="replace").split("\n")
-                said = [line for line in lines if not line.startswith("submitit ")]
-                print(*said, sep="\n", end="\n" if said else "", flush=True)
+                show_log(whole)
         yield
+
+
+def show_log(text: bytes) -> None:
+    """Print a part of a log without submitit's own remarks."""
+    said = [line for line in text.decode(errors="replace").split("\n") if not line.startswith("submitit ")]
+    print(*said, sep="\n", end="\n" if said else "", flush=True)
 
 
 def failure(exits: dict[int, Exit], job_id: str, ranks: int, logs: Path) -> tuple[int, str] | None:

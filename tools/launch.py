@@ -2,7 +2,8 @@
 
 Without a subcommand it pretrains: `python tools/launch.py --nodes 8 data.root=IMAGENET/train` submits to SLURM, and the
 same with `--cluster local` runs here. Options below are the launcher's; everything else goes to the tool as it stands
-(after `--` even what looks like an option of the launcher). `launch.py pipeline --help` explains pipelines.
+(after `--` even what looks like an option of the launcher). `launch.py pipeline --help` explains pipelines, and
+`launch.py status --help` looking after a job that was started.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ import difflib
 import re
 import shlex
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.errors import UserError, run_tool
-from pretrain.files import write_json
-from tools import cluster
+from tools import cluster, control, submission
 from tools.plan import OPTIONS, TOOLS, Launch, plan
 from tools.stages import end_with_us
 
@@ -33,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         usage="%(prog)s [TOOL] [options] [--] [arguments of the tool]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"TOOL: {', '.join(TOOLS)}, pipeline",
+        epilog=f"TOOL: {', '.join(TOOLS)}, pipeline; or, for the job of a run folder: {', '.join(control.COMMANDS)}",
         allow_abbrev=False,
     )
     add = root.add_argument
@@ -70,7 +68,7 @@ def split(argv: list[str]) -> tuple[str, argparse.Namespace, list[str]]:
         UserError: a misspelt subcommand or option of the launcher.
     """
     tool, rest = ("pretrain", argv) if not argv or argv[0].startswith("-") or "=" in argv[0] else (argv[0], argv[1:])
-    known = [*TOOLS, "pipeline"]
+    known = [*TOOLS, "pipeline", *control.COMMANDS]
     if tool not in known:
         near = difflib.get_close_matches(tool, known, 1, 0)[0]
         raise UserError(f"there is no subcommand '{tool}'; did you mean '{near}'? They are: {', '.join(known)}.")
@@ -85,71 +83,17 @@ def split(argv: list[str]) -> tuple[str, argparse.Namespace, list[str]]:
     return tool, args, arguments + rest[cut + 1 :]
 
 
-def _open_run_dir(launch: Launch) -> None:
-    """Make the run folder and write into it once."""
-    try:
-        launch.logs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=launch.run_dir):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"run folder {launch.run_dir} cannot be written ({error.strerror}): choose --run-dir."
-        ) from error
-    if launch.cluster == "slurm" and launch.run_dir.is_relative_to("/tmp"):
-        print(f"note: {launch.run_dir} is below /tmp, which nodes seldom share: choose --run-dir.", file=sys.stderr)
-
-
 def _describe(launch: Launch) -> str:
     request = launch.request
     variables = dict(launch.environment)
     variables |= {name: "..." for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     spelled = " ".join(f"{name}={value or repr('')}" for name, value in variables.items())
-    parts = [f"# {request.ranks} task(s), each runs in {Path.cwd()}:", f"{spelled} {shlex.join(launch.command)}"]
+    parts = [f"# {request.ranks} task(s), each runs in {launch.folder}:", f"{spelled} {shlex.join(launch.command)}"]
     if launch.cluster == "slurm":
         parts = ["# sbatch would get:", cluster.sbatch_text(request, launch.logs), *parts]
     if launch.shown:
         parts += ["# resolved configuration:", launch.shown.rstrip()]
     return "\n".join(parts)
-
-
-def _record(launch: Launch, job_id: str) -> None:
-    request = launch.request
-    record = {
-        "cluster": launch.cluster,
-        "job_id": job_id,
-        "name": request.name,
-        "command": list(launch.command),
-        "folder": str(Path.cwd()),
-        "nodes": request.nodes,
-        "tasks_per_node": request.tasks,
-        "gpus_per_node": request.gpus,
-        "logs": str(launch.logs),
-        "log_of_rank_0": str(cluster.log_file(launch.logs, job_id, 0)),
-        "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    write_json(launch.run_dir / "job.json", record)
-
-
-def run(launch: Launch, wait: bool) -> int:
-    """Submit; where `wait`, follow rank 0 to the end and return the exit code of the rank that failed first, or 0."""
-    if launch.cluster == "slurm":
-        cluster.require_slurm()
-    _open_run_dir(launch)
-    task = cluster.Task(launch.command, str(Path.cwd()), launch.environment)
-    job = cluster.submit(launch.cluster, launch.request, task, launch.logs)
-    _record(launch, job.job_id)
-    log = cluster.log_file(launch.logs, job.job_id, 0)
-    where = f"{launch.request.nodes} node(s) x {launch.request.tasks} task(s), {launch.request.gpus} GPU(s) a node"
-    print(f"job {job.job_id} ({launch.cluster}): {where}; run folder {launch.run_dir}, log {log}", flush=True)
-    if not wait:
-        print(f"look: squeue -j {job.job_id}; end: scancel {job.job_id}")
-        return 0
-    exits = cluster.wait(job, launch.cluster, launch.request.ranks, launch.logs)
-    failed = cluster.failure(exits, job.job_id, launch.request.ranks, launch.logs)
-    if failed is None:
-        return 0
-    print(f"error: {launch.tool}: {failed[1]}", file=sys.stderr)
-    return failed[0]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -159,11 +103,13 @@ def main(argv: list[str] | None = None) -> None:
         from tools import pipeline
 
         return pipeline.main(argv[1:])
+    if argv and argv[0] in control.COMMANDS:
+        return control.main(argv)
     tool, args, arguments = split(argv)
     launch = plan(tool, args, arguments)
     if args.dry_run:
         print(_describe(launch))
-    elif code := run(launch, wait=args.wait or args.cluster == "local"):
+    elif code := submission.run(launch, wait=args.wait or args.cluster == "local"):
         sys.exit(code)
 
 

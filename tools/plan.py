@@ -39,11 +39,15 @@ TOOLS = {  # by subcommand
 
 @dataclass(frozen=True)
 class Launch:
-    """One job, decided: what runs, with what, and where it is written. shown: the tool's resolved configuration."""
+    """One job, decided: what runs, in which folder, with what, and where it is written.
+
+    shown: the tool's resolved configuration.
+    """
 
     cluster: str
     tool: str
     command: tuple[str, ...]
+    folder: str
     request: Request
     run_dir: Path
     environment: dict[str, str]
@@ -100,7 +104,7 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
         extra=({"mem": args.mem} if args.mem else {}) | dict(_key_value(pair) for pair in args.slurm),
     )
     command = (sys.executable, str(REPOSITORY / "tools" / f"{file}.py"), *arguments)
-    return Launch(args.cluster, tool, command, request, run_dir, _environment(args, request), shown)
+    return Launch(args.cluster, tool, command, os.getcwd(), request, run_dir, _environment(args, request), shown)
 
 
 def _unique_folder(tool: str, name: str) -> str:

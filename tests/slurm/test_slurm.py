@@ -52,6 +52,8 @@ def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
     exits = [json.loads(path.read_text()) for path in sorted((run / "jobs").glob("*_exit.json"))]
     assert [(ended["rank"], ended["code"]) for ended in exits] == [(0, 0), (1, 0)]
     assert (run / "export/trunk.pth").is_file()
+    told = json.loads(_launch("status", "run", "--json", folder=tmp_path).stdout)
+    assert (told["state"], told["step"], told["steps"], told["epoch"]) == ("completed", 4, 4, 2)
     promised = _launch(*arguments, "--dry-run", folder=tmp_path).stdout
     submitted = next((run / "jobs").glob("*_submission.sh")).read_text()
     assert submitted.strip() in promised

@@ -1,0 +1,125 @@
+"""Look after the job of a run folder: python tools/launch.py status|logs|cancel|resume RUN_DIR."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pretrain.errors import UserError
+from tools import cluster, job_record, status, submission
+from tools.job_record import Record
+
+COMMANDS = ("status", "logs", "cancel", "resume")
+LONGEST_END = 60.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
+
+
+def parser() -> argparse.ArgumentParser:
+    """One subcommand for each of COMMANDS."""
+    root = argparse.ArgumentParser(prog="launch.py", description=__doc__, allow_abbrev=False)
+    commands = root.add_subparsers(dest="command", required=True)
+    told = commands.add_parser("status", help="state, nodes, restarts, last step, images/s, ETA")
+    told.add_argument("--json", action="store_true", help="the same as JSON")
+    logs = commands.add_parser("logs", help="what a rank printed")
+    logs.add_argument(
+        "-f", "--follow", action="store_true", help="go on until the job is over; ends with its exit code"
+    )
+    logs.add_argument("--rank", type=int, default=0, metavar="R", help="default 0")
+    commands.add_parser("cancel", help="end the job, and wait until it is over")
+    commands.add_parser("resume", help="submit the same again, which goes on from the newest checkpoint")
+    for command in commands.choices.values():
+        command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder with the job.json of a launch")
+    return root
+
+
+def _status(record: Record, args: argparse.Namespace) -> int:
+    told = status.report(record)
+    print(json.dumps(told, indent=2) if args.json else status.table(told))
+    return 0
+
+
+def _logs(record: Record, args: argparse.Namespace) -> int:
+    """With --follow the exit code of the rank that failed first, 1 for a job that was cancelled or vanished."""
+    ranks = record.launch.request.ranks
+    if not 0 <= args.rank < ranks:
+        raise UserError(f"there is no rank {args.rank}: {record.name} has ranks 0 to {ranks - 1}.")
+    log = record.log(args.rank)
+    if not log.is_file():
+        print(f"{record.name} is {status.state_of(record)}; {log} is not there (yet)", file=sys.stderr, flush=True)
+    if args.follow:
+        return _follow(record, log)
+    if log.is_file():
+        cluster.show_log(log.read_bytes().removesuffix(b"\n"))
+    return 0
+
+
+def _follow(record: Record, log: Path) -> int:
+    follow, patience = cluster.follow_log(log), 0.0
+    while not (state := status.state_of(record, patience)).over:
+        patience = cluster.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
+        next(follow)
+        time.sleep(cluster.PAUSE[record.launch.cluster])
+    next(follow)
+    if state.word != "completed":
+        print(f"error: {record.name} {state}", file=sys.stderr)
+    return state.code
+
+
+def _cancel(record: Record, args: argparse.Namespace) -> int:
+    """0 once the job is over, 1 where it takes longer than LONGEST_END."""
+    state = status.state_of(record)
+    if state.over:
+        print(f"{record.name} is over already: {state}")
+        return 0
+    if state.word == "unknown":
+        raise UserError(f"{record.name} cannot be cancelled from here: {state.why}.")
+    cancelled = _end(record)
+    deadline = time.monotonic() + LONGEST_END
+    while not (state := status.state_of(cancelled)).over:
+        if time.monotonic() > deadline:
+            late = f"{record.name} is still {state} {LONGEST_END:.0f} s after it was told to end"
+            print(f"error: {late}: look again with status.", file=sys.stderr)
+            return 1
+        time.sleep(0.5)
+    print(f"{record.name} is over: {state}")
+    return 0
+
+
+def _end(record: Record) -> Record:
+    """Ask the job to end, and note in job.json that this was wished for, which its exit codes do not tell."""
+    cancelled = dataclasses.replace(record, cancelled=True)
+    try:
+        cancelled.write()
+        if record.launch.cluster == "local":
+            # not to its process group, which is also that of the script or pipeline that launched it
+            cluster.end_here(int(record.job_id), lambda: not record.ask().alive)
+            return cancelled
+    except PermissionError as error:
+        raise UserError(f"{record.name} belongs to somebody else ({error}): ask its owner to cancel it.") from error
+    asked = subprocess.run(["scancel", record.job_id], capture_output=True, text=True)
+    if asked.returncode and not status.state_of(record).over:
+        record.write()
+        raise UserError(f"SLURM does not cancel {record.name} ({' '.join(asked.stderr.split())}): try again.")
+    return cancelled
+
+
+def _resume(record: Record, args: argparse.Namespace) -> int:
+    """As submission.run; a job of this machine is waited for."""
+    launch, state = record.launch, status.state_of(record)
+    if not state.over:
+        raise UserError(f"{record.name} is {state}: it can be resumed once it is over (cancel ends it).")
+    if launch.run_dir.resolve() != record.run_dir:
+        raise UserError(f"{record.run_dir} was {launch.run_dir} when {record.name} was launched: move it back.")
+    return submission.run(launch, wait=launch.cluster == "local")
+
+
+def main(argv: list[str]) -> None:
+    """Parse, read job.json, do."""
+    args = parser().parse_args(argv)
+    record = job_record.read(args.run_dir)
+    if code := {"status": _status, "logs": _logs, "cancel": _cancel, "resume": _resume}[args.command](record, args):
+        sys.exit(code)

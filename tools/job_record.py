@@ -1,0 +1,110 @@
+"""RUN/job.json: what the launcher knows of the job that it started for a run folder, written and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from pretrain.errors import UserError
+from pretrain.files import write_json
+from tools import scheduler
+from tools.cluster import Request, log_file
+from tools.plan import Launch
+
+TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One job. launch: as it was submitted. host: where from. run_dir: the folder where job.json lies now."""
+
+    launch: Launch
+    job_id: str
+    host: str
+    submitted: str
+    cancelled: bool
+    run_dir: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.run_dir / self.launch.logs.name
+
+    @property
+    def name(self) -> str:
+        """For a sentence."""
+        return f"job {self.job_id} ({self.launch.cluster})"
+
+    def log(self, rank: int) -> Path:
+        """Where the output of one rank lies."""
+        return log_file(self.logs, self.job_id, rank)
+
+    def ask(self) -> scheduler.Seen:
+        """What its scheduler says of it now."""
+        if self.launch.cluster == "slurm":
+            return scheduler.ask_slurm(self.job_id, self.launch.logs)
+        return scheduler.ask_here(self.job_id, self.launch.logs, self.host)
+
+    def write(self) -> None:
+        """Write job.json, atomically."""
+        launch, request = self.launch, self.launch.request
+        record = {
+            "cluster": launch.cluster,
+            "job_id": self.job_id,
+            "tool": launch.tool,
+            "command": list(launch.command),
+            "folder": launch.folder,
+            **dataclasses.asdict(request),
+            "environment": launch.environment,
+            "run_dir": str(launch.run_dir),
+            "log_of_rank_0": str(self.log(0)),
+            "host": self.host,
+            "submitted": self.submitted,
+            "cancelled": self.cancelled,
+        }
+        write_json(self.run_dir / "job.json", record)
+
+
+def new(launch: Launch, job_id: str) -> Record:
+    """Of a job that was submitted just now."""
+    return Record(launch, job_id, socket.gethostname(), time.strftime(TIME), False, launch.run_dir)
+
+
+def read(run_dir: Path) -> Record:
+    """The record in `run_dir`.
+
+    Raises:
+        UserError: there is none, or job.json holds something else.
+    """
+    path = run_dir.expanduser().resolve() / "job.json"
+    if not path.is_file():
+        raise UserError(f"there is no {path}: name the run folder of a job that tools/launch.py started.")
+    try:
+        return _parsed(json.loads(path.read_text(encoding="utf-8")), path.parent)
+    except (ValueError, KeyError, TypeError) as error:
+        lacks = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"{path} is not what this tools/launch.py writes ({lacks}): name the run folder of a job that it started."
+        ) from error
+
+
+def _parsed(written: Any, run_dir: Path) -> Record:
+    if not isinstance(written, dict):
+        raise TypeError(f"it holds {type(written).__name__}")
+    if written["cluster"] not in ("slurm", "local") or not str(written["job_id"]).isdecimal():
+        raise ValueError(f"cluster {written['cluster']!r}, job_id {written['job_id']!r}")
+    time.strptime(written["submitted"], TIME)
+    launch = Launch(
+        cluster=written["cluster"],
+        tool=written["tool"],
+        command=tuple(written["command"]),
+        folder=written["folder"],
+        request=Request(**{field.name: written[field.name] for field in dataclasses.fields(Request)}),
+        run_dir=Path(written["run_dir"]),
+        environment=written["environment"],
+        shown="",
+    )
+    return Record(launch, written["job_id"], written["host"], written["submitted"], written["cancelled"], run_dir)

@@ -1,0 +1,125 @@
+"""The state of a run folder's job in plain words, with how far the run is, as a table or as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from pretrain import progress
+from tools import cluster, job_record, scheduler
+
+PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """word: pending, running, unknown (none of them over), completed, failed, cancelled or vanished.
+
+    why: SLURM's reason or the sentence about the failed rank. restarts: None where the scheduler does not tell.
+    code: exit code of the rank that failed first, 1 for another bad end, 0 otherwise.
+    """
+
+    word: str
+    why: str = ""
+    node_list: str = ""
+    restarts: int | None = None
+    code: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.word not in ("pending", "running", "unknown")
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.why}" if self.why else self.word
+
+
+def state_of(record: job_record.Record, patience: float = 0) -> State:
+    """Ask the scheduler, and where the job is over, its ranks' exit files.
+
+    patience: seconds to wait at most for the exit files of a job that did not end well.
+    """
+    seen = record.ask()
+    if seen.state == scheduler.SILENT:
+        word, why, code = "unknown", seen.reason, 0
+    elif seen.alive:
+        word = "pending" if seen.state in PENDING else "running"
+        told = seen.reason if word == "pending" else seen.state
+        why, code = "" if told == "RUNNING" else told, 0
+    else:
+        word, why, code = _end(record, seen.state, patience)
+    return State(word, why, seen.nodes, seen.restarts, code)
+
+
+def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, str, int]:
+    """(word, why, code) of a job that is over."""
+    if seen == "COMPLETED":
+        return "completed", "", 0
+    ranks = record.launch.request.ranks
+    if seen == "CANCELLED" or record.cancelled:
+        patience = 0
+    exits = cluster.settled_exits(record.logs, record.job_id, ranks, patience)
+    failed = cluster.failure(exits, record.job_id, ranks, record.logs)
+    if seen == "CANCELLED" or (record.cancelled and failed):
+        return "cancelled", "", 1
+    if seen == scheduler.GONE:
+        if failed is None:
+            return "completed", "", 0
+        if not any(ended.code for ended in exits.values()):
+            who = "SLURM no longer knows the job" if record.launch.cluster == "slurm" else "its process is gone"
+            return "vanished", f"{who}, and {failed[1]}", 1
+    code, sentence = failed or (1, "every rank ended well")
+    return "failed", sentence if seen in (scheduler.GONE, "FAILED") else f"SLURM says {seen}; {sentence}", code
+
+
+def report(record: job_record.Record) -> dict[str, Any]:
+    """All that `status` tells. What is not known, or not written yet, is None."""
+    state = state_of(record)
+    line = progress.last_line(record.run_dir) or {}
+    written = line.get("time", 0)
+    ours = written >= datetime.strptime(record.submitted, job_record.TIME).timestamp()  # not of a job before this one
+    left = progress.seconds_left(line) if ours and state.word == "running" and "steps" in line else None
+    request = record.launch.request
+    return {
+        "job_id": record.job_id,
+        "cluster": record.launch.cluster,
+        "name": request.name,
+        "state": state.word,
+        "why": state.why or None,
+        "submitted": record.submitted,
+        "nodes": request.nodes,
+        "tasks_per_node": request.tasks,
+        "node_list": state.node_list or None,
+        "restarts": state.restarts,
+        "step": line.get("step"),
+        "steps": line.get("steps"),
+        "epoch": line.get("epoch"),
+        "images_per_second": line.get("images_per_second") if ours else None,
+        "eta_seconds": left,
+        "seconds_since_last_line": max(0.0, time.time() - written) if line else None,
+        "log_of_rank_0": str(record.log(0)),
+        "run_dir": str(record.run_dir),
+    }
+
+
+def table(told: dict[str, Any]) -> str:
+    """`report` as lines of a name and a value; without those that are not known."""
+    rows = {
+        "job": f"{told['job_id']} ({told['cluster']}), {told['name']}, submitted {told['submitted']}",
+        "state": told["state"] + (f": {told['why']}" if told["why"] else ""),
+        "nodes": f"{told['node_list'] or 'none yet'}; {told['nodes']} node(s) x {told['tasks_per_node']} task(s)",
+        "restarts": told["restarts"],
+    }
+    if told["step"] is not None:
+        of = f" of {told['steps']}" if told["steps"] else ""
+        rows["step"] = f"{told['step']}{of}, epoch {told['epoch']:.2f}"
+        rows["images/s"] = told["images_per_second"]
+        rows["ETA"] = _clock(told["eta_seconds"])
+        rows["last line"] = f"{_clock(told['seconds_since_last_line'])} ago"
+    rows |= {"log of rank 0": told["log_of_rank_0"], "run folder": told["run_dir"]}
+    return "\n".join(f"{name:<15}{value}" for name, value in rows.items() if value is not None)
+
+
+def _clock(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=round(seconds))
