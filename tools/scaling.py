@@ -2,8 +2,8 @@
 
 python tools/scaling.py --config configs/pretrain/unigrad_r50_100ep.yaml [section.key=value ...]
 
-Bytes, numbers of collectives and memory are exact (tests/test_scaling.py holds them to what gloo ranks send). Milliseconds
-follow from the four assumptions that are options, and are no measurement. docs/scaling.md reads the tables.
+Bytes, numbers of collectives and memory are exact (tests/test_scaling.py holds them to what gloo ranks send and hold).
+Milliseconds follow from four assumptions, which are options, and are no measurement. docs/scaling.md reads the tables.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MEMORY = {"parameters": "parameters, buffers", "gradients": "gradients", "optimi
 
 
 class Sent(NamedTuple):
-    """What one rank hands to collectives in a step: kind, of what; op, all_reduce or all_gather; bytes, of all calls."""
+    """What one rank hands to collectives in a step: kind, of what; op, all_reduce or all_gather; bytes of all calls."""
 
     kind: str
     op: str
@@ -65,7 +65,7 @@ class Assumed:
 
 
 class Plan:
-    """A configuration's networks and method, without storage (device "meta")."""
+    """A configuration's networks and method, without storage (device "meta"); the method's memory is still empty."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = settled(cfg)
@@ -93,6 +93,10 @@ class Plan:
         ]
         return [each for each in found if each.calls]
 
+    def splits(self, ranks: int) -> bool:
+        """Whether each of `ranks` ranks gets the same part of the batch, as a run asks."""
+        return self.cfg.optim.batch_size % (ranks * self.cfg.optim.accumulate) == 0
+
     def images(self, ranks: int) -> int:
         """Of a rank's share of the batch.
 
@@ -100,7 +104,7 @@ class Plan:
             UserError: the batch does not split.
         """
         batch, parts = self.cfg.optim.batch_size, self.cfg.optim.accumulate
-        if batch % (ranks * parts):
+        if not self.splits(ranks):
             raise UserError(
                 f"optim.batch_size={batch} does not split into optim.accumulate={parts} equal parts on each of {ranks} "
                 "processes: choose a multiple of their product."
@@ -113,7 +117,7 @@ class Plan:
         momentum = self.cfg.optim.optimiser == "lars" or self.cfg.optim.momentum > 0
         branches = ("momentum" in self.targets) + self.extra
         return {
-            "parameters": _bytes([*self.model.parameters(), *self.model.buffers(), *self.form.parameters()]),
+            "parameters": sum(_bytes([*part.parameters(), *part.buffers()]) for part in (self.model, self.form)),
             "gradients": learning,
             "optimiser": learning if momentum else 0,
             "memory": _remembered(self.form, self.cfg.optim.batch_size, self.width),
@@ -204,36 +208,36 @@ def total(sent: Iterable[Sent]) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def tables(plan: Plan, per_node: int, assumed: Assumed) -> str:
-    """What is sent, what is held, and both for each number of nodes, as Markdown."""
-    first = next((nodes for nodes in NODES if _splits(plan, nodes * per_node) and nodes * per_node > 1), None)
-    if first is None:
+    """What is sent and what is held by the fewest ranks that the batch splits over, then each number of nodes.
+
+    Raises:
+        UserError: the batch splits over none of them, or there is one process only.
+    """
+    few = [ranks for nodes in NODES if (ranks := nodes * per_node) > 1 and plan.splits(ranks)]
+    if not few:
         plan.images(per_node)
         raise UserError("one process sends nothing: choose --per-node above 1, or a batch that more can share.")
-    ranks = first * per_node
-    lines = [f"Handed to collectives by a rank of {ranks} in a step:", "", "| kind | op | MB | calls |"]
-    lines += ["|---|---|---|---|"]
-    lines += [f"| {kind} | {op} | {size / 1e6:.2f} | {calls} |" for (kind, op), (size, calls) in total(plan.sent(ranks)).items()]
-    held = plan.held(ranks)
+    sent, held = total(plan.sent(few[0])), plan.held(few[0])
+    rows = [f"| {kind} | {op} | {size / 1e6:.2f} | {calls} |" for (kind, op), (size, calls) in sent.items()]
     named = ", ".join(f"{title} {held[name] / 1e6:.0f}" for name, title in MEMORY.items())
-    lines += ["", f"Held by every rank, in MB, without activations: {named}; and rows as below.", ""]
-    lines += ["| nodes | ranks | images a rank | rows MB | wire MB | calls | wire ms | latency ms | compute ms |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
-    lines += [_line(plan, nodes, per_node, assumed) for nodes in NODES]
-    lines += [
-        "",
-        f"Assumed, not measured: {assumed.inside:g} GB/s in a node, {assumed.between:g} GB/s between nodes, "
-        f"{assumed.latency:g} µs a call, {assumed.rate:g} images/s a rank.",
-    ]
-    return "\n".join(lines)
-
-
-def _splits(plan: Plan, ranks: int) -> bool:
-    return plan.cfg.optim.batch_size % (ranks * plan.cfg.optim.accumulate) == 0
+    return "\n".join(
+        [
+            f"Handed to collectives by a rank of {few[0]} in a step:\n",
+            "| kind | op | MB | calls |\n|---|---|---|---|",
+            *rows,
+            f"\nHeld by every rank, in MB, without activations: {named}; and rows as below.\n",
+            "| nodes | ranks | images a rank | rows MB | wire MB | calls | wire ms | latency ms | compute ms |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(plan, nodes, per_node, assumed) for nodes in NODES),
+            f"\nAssumed, not measured: {assumed.inside:g} GB/s in a node, {assumed.between:g} GB/s between nodes, "
+            f"{assumed.latency:g} µs a call, {assumed.rate:g} images/s a rank.",
+        ]
+    )
 
 
 def _line(plan: Plan, nodes: int, per_node: int, assumed: Assumed) -> str:
     ranks = nodes * per_node
-    if not _splits(plan, ranks):
+    if not plan.splits(ranks):
         return f"| {nodes} | {ranks} | does not split |" + " |" * 6
     sent = plan.sent(ranks) if ranks > 1 else []
     wire, calls = sum(each.wire(ranks) for each in sent), sum(each.calls for each in sent)
@@ -271,17 +275,17 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", help="YAML as tools/pretrain.py takes it")
-    parser.add_argument("--per-node", type=positive, default=8, help="ranks of a node (8)")
+    parser.add_argument("--per-node", type=int, default=8, help="ranks of a node (8)")
     parser.add_argument("--inside", type=positive, default=400.0, help="assumed GB/s in a node (400)")
     parser.add_argument("--between", type=positive, default=12.5, help="assumed GB/s of a node's link (12.5: 100 Gb/s)")
     parser.add_argument("--latency", type=positive, default=20.0, help="assumed µs a collective (20)")
     parser.add_argument("--rate", type=positive, default=1300.0, help="assumed images/s of a rank alone (1300)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option of pretrain/config.py")
     args = parser.parse_args(argv)
-    if args.per_node != int(args.per_node):
-        raise UserError(f"--per-node={args.per_node} is no whole number of ranks.")
+    if args.per_node < 1:
+        raise UserError(f"--per-node={args.per_node} is too small: it must be at least 1.")
     assumed = Assumed(args.inside, args.between, args.latency, args.rate)
-    print(tables(read(args.config, args.overrides), int(args.per_node), assumed))
+    print(tables(read(args.config, args.overrides), args.per_node, assumed))
 
 
 if __name__ == "__main__":
