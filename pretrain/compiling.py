@@ -27,6 +27,7 @@ def compiled(function: Callable[..., Any], what: str, backend: str | Callable[..
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
+        """The compiled graph's result, or the function's own once compiling has failed."""
         nonlocal refused
         if not refused:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from textured import texture
+from textured import write_folder
 
 from pretrain import colours
 from pretrain.errors import UserError
@@ -15,11 +15,7 @@ from tools.benchmark import main
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "set").mkdir()
-    for seed in range(2):
-        texture(120, 90, seed).save(tmp_path / "set" / f"{seed}.jpg")
-    (tmp_path / "set" / "bad.jpg").write_bytes(b"\xff\xd8\xff")
-    return tmp_path / "set"
+    return write_folder(tmp_path / "set", 2, (120, 90))
 
 
 @pytest.mark.filterwarnings("ignore")  # other libraries warn while they are imported

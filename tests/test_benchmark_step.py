@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from textured import texture
+from textured import write_folder
 
 from pretrain.errors import run_tool
 from tools import benchmark_train, equivalence, official_losses
@@ -18,11 +18,7 @@ TINY = ["step", "--device", "cpu", "--size", "32", "--batch", "2", "--width", "1
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "set").mkdir()
-    for seed in range(3):
-        texture(60, 48, seed).save(tmp_path / "set" / f"{seed}.jpg")
-    (tmp_path / "set" / "bad.jpg").write_bytes(b"\xff\xd8\xff")
-    return tmp_path / "set"
+    return write_folder(tmp_path / "set", 3, (60, 48))
 
 
 def test_a_broken_formulation_fails_by_name_and_whole_steps_still_agree(monkeypatch, capsys):
