@@ -1,4 +1,4 @@
-"""Stopping a run where it can go on: a signal becomes a wish, and all ranks agree on the step after which they leave."""
+"""Stopping a run where it can go on: a signal becomes a wish, and all ranks agree on the step to leave after."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ class Wish:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Wish]:
-        """Within, the first signal is noted; a second Ctrl-C interrupts at once, as anybody at a keyboard expects."""
+        """Within, a signal is noted; a second Ctrl-C interrupts at once, as anybody at a keyboard expects.
+
+        Once one was noted the process is about to leave, and those that come after `listening` are not to disturb that.
+        """
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if self.signal else handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == signal.SIGINT:

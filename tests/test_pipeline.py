@@ -127,7 +127,7 @@ def test_several_tasks_and_slurm_go_through_the_launcher(tmp_path: Path) -> None
     entry = {"name": "p", "tool": "train_detection", "args": ["--out x"], "tasks": 2}
     words = pipeline.read_stage(entry, {"out": "o"}, "here", "local").commands[0].words
     assert Path(words[1]).name == "launch.py" and words[2] == "detection" and words[-3:] == ("--", "--out", "x")
-    assert "--tasks=2" in words and "--cluster=local" in words and "--wait" in words
+    assert "--tasks=2" in words and "--cluster=local" in words and "--follow" in words
     del entry["tasks"]
     assert "--cluster=slurm" in pipeline.read_stage(entry, {"out": "o"}, "here", "slurm").commands[0].words
 

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.errors import UserError, run_tool
-from tools import cluster, control, submission
+from tools import attempts, cluster, control, snapshot, submission
 from tools.plan import OPTIONS, TOOLS, Launch, plan
 from tools.stages import end_with_us
 
@@ -47,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
     add("--slurm", action="append", default=[], metavar="KEY[=VALUE]", help="any other option of sbatch, repeatable")
     add("--run-dir", type=Path, metavar="DIR", help="gets job.json and jobs/ (logs); for pretrain it is the run_dir")
     add("--name", help="name of the job in the queue (default: of the tool or configuration)")
-    add("--wait", action="store_true", help="on SLURM too, wait for the end and return the exit code")
+    add("--trials", type=int, metavar="N", help="N jobs (on SLURM an array), in which {trial} is 0 to N-1")
+    add("--retries", type=int, default=3, metavar="R", help="starts after a crash, from the checkpoint (default 3)")
+    add("--signal-delay", type=int, default=120, metavar="S", help="seconds before the time limit to stop in (120)")
+    add("--follow", action="store_true", help="on SLURM too, show rank 0's log to the end and return the exit code")
     add("--dry-run", action="store_true", help="print what would be submitted, and do nothing")
     return root
 
@@ -84,15 +87,25 @@ def split(argv: list[str]) -> tuple[str, argparse.Namespace, list[str]]:
 
 
 def _describe(launch: Launch) -> str:
-    request = launch.request
+    request, jobs = launch.request, len(launch.commands)
     variables = dict(launch.environment)
     variables |= {name: "..." for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     spelled = " ".join(f"{name}={value or repr('')}" for name, value in variables.items())
-    parts = [f"# {request.ranks} task(s), each runs in {launch.folder}:", f"{spelled} {shlex.join(launch.command)}"]
+    of = f" of each of {jobs} jobs" if jobs > 1 else ""
+    parts = [f"# {request.ranks} task(s){of}, each runs in {launch.folder}:"]
+    parts += [f"{spelled} {shlex.join(command)}" for command in launch.commands]
     if launch.cluster == "slurm":
-        parts = ["# sbatch would get:", cluster.sbatch_text(request, launch.logs), *parts]
-    if launch.shown:
-        parts += ["# resolved configuration:", launch.shown.rstrip()]
+        text = cluster.sbatch_text(request, launch.logs, launch.code, jobs if jobs > 1 else None)
+        started = shlex.join(attempts.srun(launch.logs, "JOB", request.cpus))
+        parts = [
+            "# sbatch would get:",
+            text,
+            f"# which starts, and up to {request.retries} times again:",
+            started,
+            *parts,
+        ]
+    for shown in launch.shown:
+        parts += ["# resolved configuration:", shown.rstrip()]
     return "\n".join(parts)
 
 
@@ -106,10 +119,10 @@ def main(argv: list[str] | None = None) -> None:
     if argv and argv[0] in control.COMMANDS:
         return control.main(argv)
     tool, args, arguments = split(argv)
-    launch = plan(tool, args, arguments)
+    launch = snapshot.planned(plan(tool, args, arguments))
     if args.dry_run:
         print(_describe(launch))
-    elif code := submission.run(launch, wait=args.wait or args.cluster == "local"):
+    elif code := submission.run(launch, follow=args.follow or args.cluster == "local"):
         sys.exit(code)
 
 

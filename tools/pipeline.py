@@ -170,7 +170,7 @@ def _command(tool: str, arguments: list[str], counts: dict[str, int], cluster: s
     if cluster == "local" and counts.get("tasks", 1) == 1 and "gpus" not in counts:
         return (python, os.path.relpath(FOLDER / f"{tool}.py"), *arguments)
     subcommand = next(name for name, entry in TOOLS.items() if entry.file == tool)
-    options = [f"--cluster={cluster}", "--wait", *(f"--{key}={value}" for key, value in counts.items())]
+    options = [f"--cluster={cluster}", "--follow", *(f"--{key}={value}" for key, value in counts.items())]
     if tool != "pretrain":  # whose run_dir is among its arguments
         options.append(f"--run-dir={run_dir}")
     return (python, os.path.relpath(FOLDER / "launch.py"), subcommand, *options, "--", *arguments)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import launched
 import pytest
 
-from tools import cluster, prepare_data
+from tools import exits, prepare_data, submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = ("b_simclr", "j_vicreg_l2")
@@ -42,7 +43,7 @@ def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
     prepare_data.main(["synthetic", str(tmp_path / "data"), "--train", "16", "--val", "8", "--scenes", "1"])
     (tmp_path / "tiny.yaml").write_text(TINY)
     arguments = ["pretrain", "--nodes", "2", "--tasks", "1", "--gpus", "0", "--time", "10m", "--run-dir", "run"]
-    arguments += ["--wait", "--config", "tiny.yaml", f"data.root={tmp_path / 'data/classes/train'}"]
+    arguments += ["--follow", "--config", "tiny.yaml", f"data.root={tmp_path / 'data/classes/train'}"]
     done = _launch(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 x cpu" in done.stdout
@@ -75,22 +76,19 @@ def test_a_comparison_is_a_job_for_each_row_and_a_table_of_all(slurm: Path, tmp_
 
 def test_a_failing_rank_ends_the_job_and_is_named(slurm: Path, tmp_path: Path) -> None:
     """Without accounting, and while rank 0 would have slept for ten minutes."""
-    request = cluster.Request("fails", nodes=2, minutes=10)
-    task = cluster.Task((sys.executable, "-c", ONE_FAILS), str(tmp_path), {})
-    job = cluster.submit("slurm", request, task, tmp_path / "jobs")
-    exits = cluster.wait(job, "slurm", 2, tmp_path / "jobs")
-    assert 0 not in exits or exits[0].code != 0  # it was ended, and did not sleep to its end
-    code, sentence = cluster.failure(exits, job.job_id, 2, tmp_path / "jobs")
-    assert code == 1 and sentence.startswith("rank 1 of 2") and "this one fails" in sentence
-    assert "rank 0 of 2 127.0.0.1" in cluster.log_file(tmp_path / "jobs", job.job_id, 0).read_text()
+    record, _ = launched.start("slurm", ONE_FAILS, tmp_path / "run", nodes=2, retries=0)
+    assert submission.wait(record) == 1
+    ended = exits.read(record.logs, record.job_id, 2)
+    assert 0 not in ended or ended[0].code != 0  # it was ended, and did not sleep to its end
+    told = exits.failure(ended, record.job_id, 2, record.logs)
+    assert told and told[1].startswith("rank 1 of 2") and "this one fails" in told[1]
+    assert "rank 0 of 2 127.0.0.1" in record.log(0).read_text()
 
 
 def test_a_cancelled_job_is_a_failure_and_not_a_wait_for_ever(slurm: Path, tmp_path: Path) -> None:
-    task = cluster.Task((sys.executable, "-c", "import time; time.sleep(600)"), str(tmp_path), {})
-    job = cluster.submit("slurm", cluster.Request("cancelled", minutes=10), task, tmp_path / "jobs")
-    subprocess.run(["scancel", job.job_id], check=True)
-    exits = cluster.wait(job, "slurm", 1, tmp_path / "jobs")
-    assert cluster.failure(exits, job.job_id, 1, tmp_path / "jobs") is not None
+    record, _ = launched.start("slurm", "import time; time.sleep(600)", tmp_path / "run")
+    subprocess.run(["scancel", record.job_id], check=True)
+    assert submission.wait(record) == 1
 
 
 @pytest.mark.parametrize("option", ["--partition=nowhere", "--slurm=nosuchoption=1"])
