@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pretrain.errors import UserError
-from tools import cluster, exits, joblogs, launch, plan, ranks, waiting
+from tools import cluster, command_line, exits, joblogs, launch, plan, ranks, waiting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TELL = """
@@ -68,7 +68,7 @@ def test_dry_run_needs_no_slurm_writes_nothing_and_shows_everything(tmp_path: Pa
 
 
 def test_default_is_pretraining_the_paper(tmp_path: Path) -> None:
-    tool, args, arguments = launch.split(["--nodes", "8", "data.root=images"])
+    tool, args, arguments = command_line.split(["--nodes", "8", "data.root=images"])
     decided = plan.plan(tool, args, arguments)
     assert (decided.cluster, decided.tool, decided.request.nodes, decided.request.gpus) == ("slurm", "pretrain", 8, 8)
     ((_, _, option, named, *_),) = decided.commands
@@ -108,8 +108,8 @@ def test_time_without_a_unit_is_refused(tmp_path: Path) -> None:
 
 def test_no_option_of_a_tool_looks_like_a_misspelt_one_of_the_launcher() -> None:
     for option in ("--config", "--show", "--checkpoint", "--data", "--out", "--resume", "--draw", "--to", "--branch"):
-        assert launch.split(["evaluate", option, "x"])[2] == [option, "x"]
-    assert launch.split(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
+        assert command_line.split(["evaluate", option, "x"])[2] == [option, "x"]
+    assert command_line.split(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
 
 
 def test_a_run_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

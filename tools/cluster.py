@@ -37,7 +37,7 @@ class Request:
     minutes: int = 60
     retries: int = 3
     signal_delay: int = 120
-    options: dict[str, str] = field(default_factory=dict)  # partition, account, qos, constraint, exclude, dependency
+    options: dict[str, str | int] = field(default_factory=dict)  # partition and the like, in submitit's names
     extra: dict[str, str | bool] = field(default_factory=dict)
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from pretrain.errors import UserError
-from tools import exits, job_record, joblogs, status, submission, waiting
+from tools import chain, exits, job_record, joblogs, run_pipeline, status, submission, waiting
 from tools.job_record import Record
 
 COMMANDS = ("status", "logs", "cancel", "resume")
@@ -33,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("cancel", help="end the job, and wait until it is over")
     commands.add_parser("resume", help="submit the same again, which goes on from the newest checkpoint")
     for command in commands.choices.values():
-        command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder with the job.json of a launch")
+        command.add_argument(
+            "run_dir", type=Path, metavar="RUN_DIR", help="folder of a launch, or the out of a pipeline"
+        )
     return root
 
 
@@ -125,9 +128,34 @@ def _resume(record: Record, args: argparse.Namespace) -> int:
     return submission.run(launch, follow=launch.cluster == "local")
 
 
+def _resume_pipeline(out: Path) -> None:
+    """Submit again what did not end well, with the command and from the folder of the first time."""
+    written = json.loads((out / chain.FILE).read_text(encoding="utf-8"))
+    os.chdir(written["folder"])
+    run_pipeline.main([word for word in written["command"] if word != "--again"])
+
+
+def _pipeline(args: argparse.Namespace, found: list[tuple[str, Record]]) -> None:
+    """The same for all stages of a pipeline."""
+    if args.command == "logs":
+        folders = ", ".join(str(record.run_dir) for _, record in found)
+        raise UserError(f"{args.run_dir} is a pipeline: name the folder of one of its stages ({folders}).")
+    if args.command == "resume":
+        return _resume_pipeline(args.run_dir)
+    if args.command == "status":
+        told = {name: status.report(record) for name, record in found}
+        print(json.dumps(told, indent=2) if args.json else status.lines(told))
+        return None
+    for name, record in reversed(found):  # those that wait before those they wait for
+        print(f"{name}: ", end="", flush=True)
+        _cancel(record, args)
+
+
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
+    if stages := chain.read(args.run_dir):
+        return _pipeline(args, stages)
     record = job_record.read(args.run_dir)
     if code := {"status": _status, "logs": _logs, "cancel": _cancel, "resume": _resume}[args.command](record, args):
         sys.exit(code)

@@ -30,7 +30,8 @@ BASE = "_BASE_:"  # in a configuration of detectron2, the one that it extends
 
 def planned(launch: Launch) -> Launch:
     """`launch` as it will run: from RUN/code/HASH, with every --config that of the snapshot. Writes nothing."""
-    outside = {path: path.read_text(encoding="utf-8") for path in _extended(launch, inside=False)}
+    from_outside = _extended(launch.commands, launch.folder, inside=False)
+    outside = {path: path.read_text(encoding="utf-8") for path in from_outside}
     shown = {f"config{index or ''}.yaml": text for index, text in enumerate(launch.shown)}
     code = launch.run_dir / "code" / _fingerprint([*map(str, outside), *outside.values(), *shown.values()])
     given = shown | {f"given/{_label(path)}": _copied(path, code) for path in outside}
@@ -43,14 +44,14 @@ def planned(launch: Launch) -> Launch:
         if name:  # resolved: no default and no override can change it any more
             arguments = ["--config", str(code / name)]
         commands.append((command[0], tool, *arguments))
-    settings = settings_of(launch)
+    settings = settings_of(launch.commands, launch.folder, launch.shown)
     return dataclasses.replace(launch, commands=tuple(commands), code=code, given=given, settings=settings)
 
 
-def settings_of(launch: Launch) -> str:
+def settings_of(commands: Sequence[Sequence[str]], folder: str, shown: Sequence[str] = ()) -> str:
     """A hash of what was asked for: the arguments, and the text of every configuration among them."""
-    texts = [path.read_text(encoding="utf-8") for path in _extended(launch)]
-    asked = [[command[2:] for command in launch.commands], launch.shown, texts]
+    texts = [path.read_text(encoding="utf-8") for path in _extended(commands, folder)]
+    asked = [[command[2:] for command in commands], shown, texts]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
@@ -100,10 +101,10 @@ def _configs(command: Sequence[str], folder: str) -> Iterator[tuple[int, str, Pa
             yield place, prefix, path
 
 
-def _extended(launch: Launch, inside: bool = True) -> list[Path]:
+def _extended(commands: Sequence[Sequence[str]], folder: str, inside: bool = True) -> list[Path]:
     """Every --config and those that they extend; without `inside`, only those from outside of the repository."""
     found: list[Path] = []
-    waiting = [path for command in launch.commands for _, _, path in _configs(command, launch.folder)]
+    waiting = [path for command in commands for _, _, path in _configs(command, folder)]
     while waiting:
         path = waiting.pop()
         if path in found or (path.is_relative_to(REPOSITORY) and not inside):

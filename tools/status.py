@@ -145,5 +145,15 @@ def table(told: dict[str, Any]) -> str:
     return "\n".join(f"{name:<15}{value}" for name, value in rows.items() if value is not None)
 
 
+def lines(stages: dict[str, dict[str, Any]]) -> str:
+    """`report` of every stage of a pipeline, a line each."""
+    rows = [("stage", "job", "state", "step")]
+    for name, told in stages.items():
+        step = f"{told['step']} of {told['steps']}" if told["steps"] else ""
+        rows.append((name, str(told["job_id"]), told["state"] + (f": {told['why']}" if told["why"] else ""), step))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}  {row[3]}".rstrip() for row in rows)
+
+
 def _clock(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=round(seconds))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import launched
 import pytest
+import tiny_runs
+import torch
 
 from tools import exits, prepare_data, submission
 
@@ -96,3 +98,35 @@ def test_what_slurm_refuses_is_told_in_one_sentence(slurm: Path, tmp_path: Path,
     (tmp_path / "images").mkdir()
     done = _launch(option, "--gpus", "0", "data.root=images", "--time", "10m", folder=tmp_path)
     assert done.returncode == 2 and "error: SLURM refused the job" in done.stderr and "--cluster local" in done.stderr
+
+
+def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp_path: Path) -> None:
+    """Two epochs in float32: only the order of sums over ranks differs."""
+    (tmp_path / "images").mkdir()
+    tiny_runs.write_images(tmp_path / "images")
+    words = [*tiny_runs.TINY, "optim.batch_size=16", "optim.epochs=2", "run.threads=1", f"data.root={tmp_path}/images"]
+    config = ["--config", str(REPOSITORY / "configs/pretrain/demo.yaml")]
+    done = _launch(
+        "--nodes",
+        "8",
+        "--gpus",
+        "0",
+        "--time",
+        "20m",
+        "--run-dir",
+        "eight",
+        "--follow",
+        *config,
+        *words,
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 x cpu" in done.stdout
+    alone = [sys.executable, str(REPOSITORY / "tools/pretrain.py"), *config, *words, "run_dir=one"]
+    subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
+    one, eight = (tiny_runs.last_checkpoint(tmp_path / name) for name in ("one", "eight"))
+    assert one["step"] == eight["step"] == 2
+    for name, value in one["model"].items():
+        torch.testing.assert_close(eight["model"][name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    for lines in zip(tiny_runs.curves(tmp_path / "one"), tiny_runs.curves(tmp_path / "eight"), strict=True):
+        assert lines[0]["positive"] == pytest.approx(lines[1]["positive"], rel=1e-4)
