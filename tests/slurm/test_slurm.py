@@ -106,20 +106,8 @@ def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp
     tiny_runs.write_images(tmp_path / "images")
     words = [*tiny_runs.TINY, "optim.batch_size=16", "optim.epochs=2", "run.threads=1", f"data.root={tmp_path}/images"]
     config = ["--config", str(REPOSITORY / "configs/pretrain/demo.yaml")]
-    done = _launch(
-        "--nodes",
-        "8",
-        "--gpus",
-        "0",
-        "--time",
-        "20m",
-        "--run-dir",
-        "eight",
-        "--follow",
-        *config,
-        *words,
-        folder=tmp_path,
-    )
+    options = ["--nodes", "8", "--gpus", "0", "--time", "20m", "--run-dir", "eight", "--follow"]
+    done = _launch(*options, *config, *words, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 x cpu" in done.stdout
     alone = [sys.executable, str(REPOSITORY / "tools/pretrain.py"), *config, *words, "run_dir=one"]

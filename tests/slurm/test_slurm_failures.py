@@ -218,31 +218,33 @@ def test_a_second_launch_into_the_folder_of_a_live_job_is_refused(slurm: Path, i
     assert launched.run("cancel", run_dir).returncode == 0
 
 
-@pytest.mark.parametrize("when", ["before", "during"])
-def test_a_shared_folder_that_turns_read_only_is_told_and_loses_nothing(
-    when: str, slurm: Path, images: Path, whole: Path, tmp_path: Path
+def test_a_shared_folder_that_cannot_be_written_is_told_and_loses_nothing(
+    slurm: Path, images: Path, whole: Path, tmp_path: Path
 ) -> None:
+    """Before a launch, and under a run."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    if subprocess.run(["mount", "--bind", run_dir, run_dir], capture_output=True).returncode:
+    with _read_only(run_dir):
+        refused = launched.run("--run-dir", run_dir, "--gpus", "0", f"data.root={images}")
+    assert refused.returncode == 2 and "cannot be written (Read-only file system)" in refused.stderr
+    record = _launch(images, run_dir)
+    launched.until(lambda: bool(list((run_dir / "checkpoints").glob("step_*.pth"))), 120)
+    with _read_only(run_dir / "checkpoints"):
+        launched.until(lambda: launched.status.state_of(record).over, 120)
+    failed = launched.told(run_dir)
+    assert failed["state"] == "failed" and failed["retries"] == 0
+    assert "could not be written" in failed["why"] and "the newest is" in failed["why"]
+    assert launched.run("resume", run_dir).returncode == 0
+    _complete(job_record.read(run_dir))
+    tiny_runs.assert_same_run(whole, run_dir)
+
+
+@contextlib.contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    if subprocess.run(["mount", "--bind", folder, folder], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a folder")
     try:
-        if when == "before":
-            _read_only(run_dir, True)
-            refused = launched.run("--run-dir", run_dir, "--gpus", "0", f"data.root={images}")
-            assert refused.returncode == 2 and "cannot be written (Read-only file system)" in refused.stderr
-            return
-        record = _launch(images, run_dir)
-        launched.until(lambda: _step(run_dir) >= 3, 120)
-        _read_only(run_dir, True)
-        launched.until(lambda: launched.status.state_of(record).over, 240)
-        _read_only(run_dir, False)
-        assert launched.run("resume", run_dir).returncode == 0
-        _complete(job_record.read(run_dir))
-        tiny_runs.assert_same_run(whole, run_dir)
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        yield
     finally:
-        subprocess.run(["umount", run_dir], check=True)
-
-
-def _read_only(folder: Path, wished: bool) -> None:
-    subprocess.run(["mount", "-o", f"remount,bind,{'ro' if wished else 'rw'}", folder], check=True)
+        subprocess.run(["umount", folder], check=True)
