@@ -7,6 +7,7 @@ import torch
 import torchvision
 from checkpoint_files import (
     LAYOUTS,
+    assert_same_tensors,
     torchvision_network,
     training_checkpoint,
     without_fc,
@@ -23,12 +24,6 @@ from tools import convert as tool
 from transfer import convert
 
 STAGES = ("res2", "res3", "res4", "res5")
-
-
-def assert_same_tensors(actual, expected):
-    assert list(actual) == list(expected)
-    for name, tensor in expected.items():
-        assert actual[name].dtype == tensor.dtype and torch.equal(actual[name], tensor), name
 
 
 EVERY_LAYOUT = [(layout, arch) for layout in LAYOUTS for arch in ("resnet18", "resnet50")]

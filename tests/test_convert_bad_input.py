@@ -53,7 +53,10 @@ BAD = {
         lambda path: torch.save({"blob": {"vit.cls": torch.zeros(3)}}, path),
         r"no known layout; seen were keys blob; blob: vit\.cls",
     ),
-    "two layouts": (write_two_layouts, r"more than one layout: official-unigrad, torchvision"),
+    "two layouts": (
+        write_two_layouts,
+        r"more than one layout: official-unigrad \(in model encoder and .*, torchvision \(in state_dict\)",
+    ),
     "missing": (damaged(lambda state: state.pop("layer3.1.bn2.bias")), r"it lacks layer3\.1\.bn2\.bias\."),
     "one counter missing": (
         damaged(lambda state: state.pop("bn1.num_batches_tracked")),
@@ -107,8 +110,9 @@ def test_the_tool_ends_with_code_2_and_touches_nothing(tmp_path, kind):
 @pytest.mark.parametrize(
     ("out", "to", "message"),
     [
-        ("out.pth", "detectron2", "use .pkl"),
-        ("out.pkl", "torchvision", "use .pkl"),
+        ("out.safetensors", "detectron2", r"a file for detectron2 ends in \.pkl or \.pth"),
+        ("out.pkl", "torchvision", r"a file for torchvision ends in \.pth or \.pt"),
+        ("out.pth", "safetensors", r"a file for safetensors ends in \.safetensors"),
         ("in.pth", "torchvision", "the input itself"),
         ("folder", "torchvision", "a folder"),
     ],
