@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import pickletools
 import zipfile
@@ -19,6 +20,7 @@ from pretrain.files import sha256_of
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch.save before torch 1.6
 LEGACY_PICKLES = 4  # magic number, protocol, system and only then the content
+PLAIN_TYPES = ("dict", "list", "tuple", "set", "frozenset", "str", "bytes", "int", "long", "float", "bool", "slice")
 # Classes that training scripts save beside their tensors. None is imported or run: an inert object takes its place.
 HARMLESS = {
     "argparse.Namespace",
@@ -41,8 +43,7 @@ HARMLESS = {
     "lightning_fabric.utilities.data.AttributeDict",
     "lightning.fabric.utilities.data.AttributeDict",
     "_codecs.encode",
-    "builtins.dict",
-    "__builtin__.dict",
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in PLAIN_TYPES),
 }
 # what NumPy needs to build the arrays of a plain pickle
 ARRAYS = {
@@ -100,11 +101,16 @@ def read_content(path: Path, allow_pickle: str | None = None) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
+    """The tensors, with what our own files tell of themselves in the metadata."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+            told = opened.metadata() or {}
+            origin = (
+                {"arch": told["arch"], "provenance": json.loads(told["provenance"])} if "provenance" in told else {}
+            )
+            return {name: opened.get_tensor(name) for name in opened.keys()} | origin  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ValueError(f"safetensors: {error}") from error
 
