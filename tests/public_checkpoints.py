@@ -8,69 +8,10 @@ the project hands to torch.save.
 import argparse
 import copy
 
+import public_frameworks as frameworks
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
-
-NARROW = 8
-
-
-def mlp(*widths, bias=True, last_norm=False):
-    """Linear, BN, ReLU, ..., Linear, and possibly a BN without affine part."""
-    layers = []
-    for before, after in zip(widths[:-2], widths[1:-1], strict=True):
-        layers += [nn.Linear(before, after, bias=bias), nn.BatchNorm1d(after), nn.ReLU()]
-    layers.append(nn.Linear(widths[-2], widths[-1], bias=bias))
-    return nn.Sequential(*layers, *([nn.BatchNorm1d(widths[-1], affine=False)] if last_norm else []))
-
-
-def holder(**parts):
-    """A module with these parts, and buffers where a part is a tensor."""
-    module = nn.Module()
-    for name, part in parts.items():
-        if isinstance(part, torch.Tensor):
-            module.register_buffer(name, part)
-        else:
-            setattr(module, name, part)
-    return module
-
-
-def headed(network, head=None):
-    """A copy of a torchvision ResNet whose `fc` is `head`, or the identity."""
-    network = copy.deepcopy(network)
-    network.fc = head or nn.Identity()
-    return network
-
-
-def children(network):
-    return nn.Sequential(*list(copy.deepcopy(network).children())[:-1])
-
-
-def width(network):
-    return network.fc.in_features
-
-
-def distributed(module):
-    return {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-
-
-def optimizer(module):
-    """What SGD saves after a step: momentum of the last parameters, which are small."""
-    sgd = torch.optim.SGD(list(module.parameters())[-2:], lr=0.1, momentum=0.9)
-    for parameter in sgd.param_groups[0]["params"]:
-        parameter.grad = torch.ones_like(parameter)
-    frozen = [parameter.detach().clone() for parameter in sgd.param_groups[0]["params"]]
-    sgd.step()
-    for parameter, before in zip(sgd.param_groups[0]["params"], frozen, strict=True):
-        parameter.data.copy_(before)
-        parameter.grad = None
-    return sgd.state_dict()
-
-
-def fc_head(network, mlp_head):
-    first = [nn.Linear(width(network), width(network)), nn.ReLU()] if mlp_head else []
-    last = nn.Linear(width(network), NARROW)
-    return nn.Sequential(*first, last) if mlp_head else last
+from wrapped_networks import NARROW, children, dino_head, distributed, fc_head, headed, holder, mlp, optimizer, width
 
 
 def moco(online, target, mlp_head=False):
@@ -159,10 +100,6 @@ def deepcluster(online, target):
     return swav(online, target, clusters)["state_dict"]
 
 
-def dino_head():
-    return holder(mlp=mlp(NARROW, NARROW, NARROW), last_layer=nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)))
-
-
 def dino(online, target):
     student, teacher = (holder(backbone=headed(network), head=dino_head()) for network in (online, target))
     return {
@@ -205,186 +142,6 @@ def twist(online, target):
     }
 
 
-def lightning(module, **more):
-    """What Lightning's trainer saves round a module."""
-    return {
-        "epoch": 99,
-        "global_step": 500,
-        "pytorch-lightning_version": "2.1.2",
-        "state_dict": module.state_dict(),
-        "loops": {"fit_loop": {"state_dict": {}}},
-        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": None, "dirpath": "x"}},
-        "optimizer_states": [optimizer(module)],
-        "lr_schedulers": [{"last_epoch": 99}],
-        **more,
-    }
-
-
-def solo_learn(online, target):
-    return lightning(
-        holder(
-            backbone=headed(online),
-            classifier=nn.Linear(width(online), 10),
-            projector=mlp(width(online), NARROW, NARROW),
-            predictor=mlp(NARROW, NARROW, NARROW),
-            momentum_backbone=headed(target),
-            momentum_projector=mlp(width(online), NARROW, NARROW),
-        )
-    )
-
-
-def solo_learn_old(online, target):
-    """Releases that call it `encoder`; DINO's head there is called `head`."""
-    return lightning(
-        holder(
-            encoder=headed(online),
-            classifier=nn.Linear(width(online), 10),
-            head=dino_head(),
-            momentum_encoder=headed(target),
-            momentum_head=dino_head(),
-        )
-    )
-
-
-def lightly_head(network, before=None):
-    return holder(layers=mlp(before or width(network), NARROW, NARROW, bias=False))
-
-
-def lightly(online, target):
-    return lightning(
-        holder(
-            backbone=children(online),
-            projection_head=lightly_head(online),
-            prediction_head=lightly_head(online, NARROW),
-            backbone_momentum=children(target),
-            projection_head_momentum=lightly_head(online),
-        )
-    )
-
-
-def lightly_dino(online, target):
-    return lightning(
-        holder(
-            student_backbone=children(online),
-            student_head=lightly_head(online),
-            teacher_backbone=children(target),
-            teacher_head=lightly_head(online),
-            criterion=holder(center=torch.zeros(1, 1, NARROW)),
-        )
-    )
-
-
-def lightly_benchmark(online, target):
-    return lightning(
-        holder(
-            backbone=headed(online),
-            projection_head=lightly_head(online),
-            key_backbone=headed(target),
-            key_projection_head=lightly_head(online),
-            criterion=holder(memory_bank=holder(bank=torch.zeros(16, NARROW))),
-            online_classifier=holder(linear=nn.Linear(width(online), 10)),
-        )
-    )
-
-
-def lightly_benchmark_dino(online, target):
-    return lightning(
-        holder(
-            backbone=headed(target),
-            projection_head=lightly_head(online),
-            student_backbone=headed(online),
-            student_projection_head=lightly_head(online),
-            online_classifier=holder(linear=nn.Linear(width(online), 10)),
-        )
-    )
-
-
-def vissl_trunk(network):
-    parts = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
-    network = copy.deepcopy(network)
-    return holder(_feature_blocks=nn.ModuleDict({part: getattr(network, part) for part in parts}))
-
-
-def vissl(online, target):
-    heads = nn.ModuleList([holder(clf=mlp(width(online), NARROW, NARROW))])
-    teacher = holder(module=holder(trunk=vissl_trunk(target), heads=heads))
-    model = {"trunk": vissl_trunk(online).state_dict(), "heads": heads.state_dict()}
-    base = {"model": model, "meta": {"trunk": {}, "heads": []}}
-    return {
-        "phase_idx": 99,
-        "iteration": 5000,
-        "loss": {"center": torch.zeros(1, 8), **holder(momentum_teacher=teacher).state_dict()},
-        "iteration_num": 49,
-        "train_phase_idx": 99,
-        "classy_state_dict": {"base_model": base, "optimizer": {"optim": optimizer(heads)}, "phase_idx": 99},
-    }
-
-
-def vissl_old(online, target):
-    return {"model_state_dict": vissl_trunk(online).state_dict(), "type": "consolidated"}
-
-
-def mm_parts(online):
-    neck = holder(fc0=nn.Linear(width(online), 8), bn0=nn.BatchNorm1d(8), fc1=nn.Linear(8, 8))
-    head = holder(predictor=holder(fc0=nn.Linear(8, 8), bn0=nn.BatchNorm1d(8), fc1=nn.Linear(8, 8)))
-    return {"neck": neck, "head": head}
-
-
-def mmselfsup(online, target):
-    """Release 1.x: ExponentialMovingAverage keeps a module and the number of its steps."""
-    parts = mm_parts(online)
-    target_net = holder(module=nn.Sequential(headed(target), copy.deepcopy(parts["neck"])), steps=torch.tensor(7))
-    model = holder(backbone=headed(online), **parts, target_net=target_net)
-    meta = {"epoch": 200, "iter": 1000, "mmengine_version": "0.3.1", "seed": 0, "experiment_name": "byol"}
-    return {"meta": meta, "state_dict": model.state_dict(), "optimizer": optimizer(model), "message_hub": {}}
-
-
-def mmselfsup_old(online, target):
-    """Release 0.x: the backbone is also the first part of `encoder_q`."""
-    parts = mm_parts(online)
-    backbone = headed(online)
-    model = holder(
-        encoder_q=nn.Sequential(backbone, parts["neck"]),
-        encoder_k=nn.Sequential(headed(target), copy.deepcopy(parts["neck"])),
-        backbone=backbone,
-        **parts,
-        queue=torch.randn(NARROW, 16),
-    )
-    meta = {"epoch": 200, "mmselfsup_version": "0.11.0", "config": "model = dict(type='MoCo')\n" * 40}
-    return {"meta": meta, "state_dict": model.state_dict(), "optimizer": optimizer(model)}
-
-
-def simclr_sthalles(online, target):
-    model = holder(backbone=headed(online, fc_head(online, True)))
-    return {"epoch": 100, "arch": "resnet18", "state_dict": model.state_dict(), "optimizer": optimizer(model)}
-
-
-def timm(online, target):
-    return {
-        "epoch": 5,
-        "arch": "resnet18",
-        "state_dict": online.state_dict(),
-        "optimizer": optimizer(online),
-        "version": 2,
-        "args": argparse.Namespace(model="resnet18", opt="sgd"),
-        "state_dict_ema": target.state_dict(),
-        "metric": 71.0,
-    }
-
-
-def torchvision_references(online, target):
-    averaged = AveragedModel(target)
-    args = argparse.Namespace(model="resnet18", lr=0.5)
-    content = {"model": online.state_dict(), "optimizer": optimizer(online), "lr_scheduler": {"last_epoch": 3}}
-    return {**content, "epoch": 2, "args": args, "model_ema": averaged.state_dict()}
-
-
-def pytorch_examples(online, target):
-    best = torch.tensor(70.0)
-    content = {"epoch": 90, "arch": "resnet18", "state_dict": distributed(online), "best_acc1": best}
-    return {**content, "optimizer": optimizer(online), "scheduler": {"last_epoch": 90}}
-
-
 # what a file is called here: (recipe, name of its layout, branch that the project evaluates, whether it has both)
 RECIPES = {
     "moco v1": (moco, "moco-v1", "online", True),
@@ -402,18 +159,18 @@ RECIPES = {
     "barlow twins": (barlow_twins, "barlow-twins", "online", False),
     "vicreg": (vicreg, "vicreg", "online", False),
     "twist": (twist, "twist", "online", True),
-    "solo-learn": (solo_learn, "solo-learn", "online", True),
-    "solo-learn, old": (solo_learn_old, "solo-learn", "online", True),
-    "lightly": (lightly, "lightly", "online", True),
-    "lightly, dino": (lightly_dino, "lightly-dino", "target", True),
-    "lightly, benchmark": (lightly_benchmark, "lightly-benchmark", "online", True),
-    "lightly, benchmark of dino": (lightly_benchmark_dino, "lightly-benchmark-dino", "target", True),
-    "vissl": (vissl, "vissl", "online", True),
-    "vissl, old": (vissl_old, "vissl", "online", False),
-    "mmselfsup 1.x": (mmselfsup, "mmselfsup", "online", True),
-    "mmselfsup 0.x": (mmselfsup_old, "mmselfsup", "online", True),
-    "simclr, sthalles": (simclr_sthalles, "simclr-sthalles", "online", False),
-    "timm": (timm, "timm", "online", True),
-    "torchvision references": (torchvision_references, "torchvision-references", "online", True),
-    "pytorch examples": (pytorch_examples, "torchvision", "online", False),
+    "solo-learn": (frameworks.solo_learn, "solo-learn", "online", True),
+    "solo-learn, old": (frameworks.solo_learn_old, "solo-learn", "online", True),
+    "lightly": (frameworks.lightly, "lightly", "online", True),
+    "lightly, dino": (frameworks.lightly_dino, "lightly-dino", "target", True),
+    "lightly, benchmark": (frameworks.lightly_benchmark, "lightly-benchmark", "online", True),
+    "lightly, benchmark of dino": (frameworks.lightly_benchmark_dino, "lightly-benchmark-dino", "target", True),
+    "vissl": (frameworks.vissl, "vissl", "online", True),
+    "vissl, old": (frameworks.vissl_old, "vissl", "online", False),
+    "mmselfsup 1.x": (frameworks.mmselfsup, "mmselfsup", "online", True),
+    "mmselfsup 0.x": (frameworks.mmselfsup_old, "mmselfsup", "online", True),
+    "simclr, sthalles": (frameworks.simclr_sthalles, "simclr-sthalles", "online", False),
+    "timm": (frameworks.timm, "timm", "online", True),
+    "torchvision references": (frameworks.torchvision_references, "torchvision-references", "online", True),
+    "pytorch examples": (frameworks.pytorch_examples, "torchvision", "online", False),
 }

@@ -42,35 +42,54 @@ def file(request, tmp_path_factory):
     path.unlink()
 
 
+@lru_cache
+def network_of(library):
+    """Each library's own network, built once."""
+    if library == "detectron2":
+        from transfer.detection.verify import build_resnet
+
+        return build_resnet("resnet18")
+    if library == "timm":
+        return pytest.importorskip("timm").create_model("resnet18", num_classes=0).eval()
+    network = torchvision.models.resnet18(weights=None)
+    network.fc = nn.Identity()
+    return network.eval()
+
+
+def spoilt(library):
+    """The network with nothing usable in it, so that a tensor that is not loaded shows."""
+    network = network_of(library)
+    for tensor in network.state_dict().values():
+        tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
+    return network
+
+
 def in_detectron2(path):
     from detectron2.checkpoint import DetectionCheckpointer
 
-    from transfer.detection.verify import build_resnet
-
-    network = build_resnet("resnet18")
+    network = spoilt("detectron2")
     DetectionCheckpointer(network, save_to_disk=False).load(str(path))
     return lambda image: network(image)["res5"].mean((2, 3))
 
 
 def in_torchvision(path):
-    network = torchvision.models.resnet18(weights=None)
-    network.fc = nn.Identity()
+    network = spoilt("torchvision")
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"], strict=True)
-    return network.eval()
+    return network
 
 
 def in_timm(path):
-    timm = pytest.importorskip("timm")
-    return timm.create_model("resnet18", num_classes=0, checkpoint_path=str(path)).eval()
+    network = spoilt("timm")
+    pytest.importorskip("timm").models.load_checkpoint(network, str(path))
+    return network
 
 
 def in_safetensors(path):
     from safetensors.torch import load_file
 
-    network = torchvision.models.resnet18(weights=None)
-    network.fc = nn.Identity()
+    network = spoilt("torchvision")
     network.load_state_dict(load_file(path), strict=True)
-    return network.eval()
+    return network
 
 
 DESTINATIONS = {
@@ -95,15 +114,16 @@ def test_the_destination_computes_what_the_source_did(tmp_path, file, out):
 
 
 def test_either_branch_is_taken_bit_for_bit_and_named(file):
-    kind, path, *_ = file
+    kind, path, trunk, _ = file
     if not RECIPES[kind][3]:
         with pytest.raises(UserError, match="single trunk|no tensor of the target branch: choose --branch online"):
             convert.read_trunk(path, "target")
         return
-    for branch, network in networks().items():
-        found = convert.read_trunk(path, branch)
-        assert_same_tensors(found.state, without_fc(network.state_dict()))
-        assert found.branch == branch and found.called != found.other and found.other
+    other = "online" if trunk.branch == "target" else "target"
+    for found in (trunk, convert.read_trunk(path, other)):
+        assert_same_tensors(found.state, without_fc(networks()[found.branch].state_dict()))
+        assert found.called != found.other and found.other
+    assert (trunk.branch, found.branch) == (RECIPES[kind][2], other)
 
 
 def test_bottlenecks_map_as_well(tmp_path):
