@@ -73,8 +73,7 @@ def read_trunk(
         UserError: unreadable file, no known layout or more than one, an architecture other than the expected one, or a
             tensor that is missing, left over, of the wrong shape or not finite.
     """
-    path = Path(path)
-    content = read_content(path, allow_pickle)
+    content = read_content(path := Path(path), allow_pickle)
     found = recognise(path, content, prefix)
     taken = _choose(path, found, branch)
     tensors, mapping = _trunk_tensors(found, taken)
