@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -169,16 +170,17 @@ def test_a_name_with_and_without_wrapper_hides_nothing(tmp_path):
         convert.read_trunk(tmp_path / "in.pth")
 
 
-def test_an_unknown_layout_is_read_only_where_the_user_says_it_lies(tmp_path):
+@pytest.mark.parametrize(("key", "prefix"), [("state_dict", "net.body."), ("weights", ""), ("ema", "0.")])
+def test_an_unknown_layout_is_read_only_where_the_user_says_it_lies(tmp_path, key, prefix):
     state = torchvision_network("resnet18").state_dict()
-    torch.save({"state_dict": {f"net.body.{name}": tensor for name, tensor in state.items()}}, tmp_path / "in.pth")
-    with pytest.raises(
-        UserError, match=r"no known layout; .*if its trunk is below net\.body\., add --prefix net\.body\."
-    ):
+    torch.save({key: {f"{prefix}{name}": tensor for name, tensor in state.items()}}, tmp_path / "in.pth")
+    told = re.escape(prefix or '""')
+    with pytest.raises(UserError, match=rf"no known layout; .*its trunk is below {told}, add --prefix {told}"):
         convert.read_trunk(tmp_path / "in.pth")
-    found = convert.read_trunk(tmp_path / "in.pth", prefix="net.body.")
-    assert found.layout == "below net.body." and torch.equal(found.state["conv1.weight"], state["conv1.weight"])
-    with pytest.raises(UserError, match=r"no known layout; .*add --prefix net\.body\."):
+    found = convert.read_trunk(tmp_path / "in.pth", prefix=prefix)
+    assert found.layout == f"below {prefix or 'no prefix'}"
+    assert torch.equal(found.state["conv1.weight"], state["conv1.weight"])
+    with pytest.raises(UserError, match=rf"no known layout; .*add --prefix {told}"):
         convert.read_trunk(tmp_path / "in.pth", prefix="body.")
 
 

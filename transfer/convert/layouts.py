@@ -266,11 +266,16 @@ LAYOUTS = (
 )
 
 
-def below(prefix: str) -> tuple[Layout, ...]:
-    """Layouts of a trunk that someone says lies below `prefix`, under torchvision's names or those of nn.Sequential."""
-    where = Place("|state_dict|model", re.escape(prefix))
-    kinds = ("torchvision", "children")
-    return tuple(Layout(f"below {prefix}", "the command line", where, names=names, anyones=True) for names in kinds)
+def below(prefix: str, within: str) -> tuple[Layout, ...]:
+    """Layouts of a trunk that someone says lies below `prefix`, under torchvision's names or those of nn.Sequential.
+
+    Args:
+        within: every place of the file that may hold it, as in `Place`.
+    """
+    told, where = f"below {prefix or 'no prefix'}", Place(within, re.escape(prefix))
+    return tuple(
+        Layout(told, "the command line", where, names=names, anyones=True) for names in ("torchvision", "children")
+    )
 
 
 # networks that are no torchvision ResNet, by names that only they have, so that a refusal can say what a file is

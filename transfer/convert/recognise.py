@@ -20,7 +20,6 @@ from transfer.convert.names import FIRST, TO_TORCHVISION
 from transfer.convert.trunk import TrunkFile, check_trunk, infer_arch, some, with_counters
 
 WRAPPERS = re.compile(r"((module|_orig_mod)\.)*")
-STEMS = ("conv1.weight", "0.weight")  # how names of a first convolution end
 NESTED = 5  # dictionaries within dictionaries that are looked at to tell what a file is
 
 
@@ -103,29 +102,29 @@ def recognise(path: Path, content: Mapping[str, Any], prefix: str | None = None)
     Raises:
         UserError: none or several fit; what was seen is listed, and a network that is no ResNet is named.
     """
-    layouts = LAYOUTS if prefix is None else below(prefix)
+    held = list(tensors_in(content))
+    layouts = LAYOUTS if prefix is None else below(prefix, "|".join(dict.fromkeys(at for at, *_ in held)))
     candidates = [found for layout in layouts for found in _candidates(layout, content)]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         fitting = ", ".join(_told(found) for found in candidates)
         raise UserError(f"{path} has more than one layout: {fitting}; seen were {_seen(content)}; save one alone.")
-    names = [(name, tensor) for _, name, tensor in tensors_in(content)]
     for kind, expression in FOREIGN.items():
-        if hits := [name for name, _ in names if re.match(expression, name)]:
+        if hits := [name for _, name, _ in held if re.match(expression, name)]:
             raise UserError(f"{path} is {kind}: {hits[0]}; conversion is for torchvision's ResNets.")
     if not content:
         raise UserError(f"{path} is an empty dictionary: give a checkpoint.")
-    stems = {bare(name)[: -len(end)] for name, one in names for end in STEMS if name.endswith(end) and _is_stem(one)}
-    hint = "".join(
-        f"; if its trunk is below {stem}, add --prefix {stem}" for stem in sorted(stems - {prefix or ""})[:3]
-    )
     known = ", ".join(layout.name for layout in layouts)
-    raise UserError(f"{path} has no known layout; seen were {_seen(content)}; known are {known}{hint}.")
+    raise UserError(f"{path} has no known layout; seen were {_seen(content)}; known are {known}{_hint(held)}.")
 
 
-def _is_stem(tensor: Tensor) -> bool:
-    return tensor.ndim == 4 and tuple(tensor.shape[1:]) == (3, 7, 7)
+def _hint(held: list[tuple[str, str, Tensor]]) -> str:
+    """Where a ResNet seems to begin; only a person may say that it does."""
+    firsts = [bare(name) for _, name, tensor in held if tensor.ndim == 4 and tuple(tensor.shape[1:]) == (3, 7, 7)]
+    stems = {hit[1] for hit in (re.fullmatch(r"(|.*\.)(conv1|0)\.weight", name) for name in firsts) if hit}
+    told = [stem or '""' for stem in sorted(stems)][:3]
+    return "".join(f"; if its trunk is below {stem}, add --prefix {stem}" for stem in told)
 
 
 def tensors_in(content: Mapping[str, Any], at: str = "", depth: int = NESTED) -> Iterator[tuple[str, str, Tensor]]:
