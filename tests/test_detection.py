@@ -16,7 +16,7 @@ from PIL import Image
 from pretrain.errors import UserError
 from pretrain.views import normalise
 from transfer import convert, results
-from transfer.detection import datasets, draw, evaluate, heads, settings, train, weights
+from transfer.detection import datasets, draw, evaluate, heads, machine, settings, train, weights
 
 pytestmark = [  # of detectron2 and of pycocotools under newer torch and numpy; nothing here can change them
     pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
@@ -42,7 +42,7 @@ def export(tmp_path_factory, trunk):
 
 def configured(config, sets, file, *more):
     cfg = settings.load(config, tiny(config, sets, file, *more))
-    settings.fit_to_machine(cfg, 1)
+    machine.fit_to_machine(cfg, 1)
     return cfg
 
 
@@ -191,7 +191,7 @@ def test_perfect_predictions_have_ap_100_and_none_have_0(sets, tmp_path, config)
     records = data.readings[data.test].records
     kinds = {"bbox", "segm"} if config == FPN else {"bbox"}
     for silent, expected in ((False, 100), (True, 0)):
-        metrics = evaluate.average_precision(cfg, Oracle(records, silent), data.test, tmp_path / str(silent))
+        metrics = evaluate.measure(cfg, Oracle(records, silent), data.test, tmp_path / str(silent)).metrics
         assert set(metrics) == {f"{kind}_{metric}" for kind in kinds for metric in ("AP", "AP50", "AP75")}
         assert all(value == pytest.approx(expected) for value in metrics.values()), metrics
 
@@ -200,7 +200,7 @@ def test_the_voc_evaluator_agrees_on_perfect_predictions(sets, tmp_path):
     cfg = configured(C4, sets, "random", "DATASETS.EVALUATOR=voc")
     data = datasets.open_all(cfg, tmp_path)
     oracle = Oracle(data.readings[data.test].records)
-    metrics = evaluate.average_precision(cfg, oracle, data.test, tmp_path)
+    metrics = evaluate.measure(cfg, oracle, data.test, tmp_path).metrics
     assert metrics == pytest.approx({"bbox_AP": 100, "bbox_AP50": 100, "bbox_AP75": 100})
 
 
@@ -304,7 +304,7 @@ def test_a_loss_that_explodes_is_told_in_one_sentence(sets, tmp_path):
 def test_two_ranks_train_one_detector(sets, export, tmp_path):
     out = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    tool = [str(ROOT / "tools" / "train_detection.py"), "--config", str(C4), "--out", str(out), "--draw", "0"]
+    tool = [str(ROOT / "tools" / "train_detection.py"), "--config", str(C4), "--out", str(out), "--visualise", "0"]
     done = subprocess.run([*launcher, *tool, *tiny(C4, sets, export)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     result = results.load(out / "result.json")

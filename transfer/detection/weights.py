@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from pretrain import comm
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
 from transfer import convert
-from transfer.detection.settings import RANDOM, architecture
+from transfer.detection.checks import RANDOM, architecture, check_input
 
 HOMES = ("backbone.bottom_up.", "backbone.", "roi_heads.")  # where detectors keep the trunk: FPN, C4, and C4's res5
 EXTRA_NORM = "res5.norm."  # ours, not the trunk's
@@ -49,10 +50,12 @@ def read(cfg: CfgNode, out: Path) -> Trunk:
     """Read MODEL.WEIGHTS, converting it to OUT/trunk.pkl unless it is a converted .pkl already.
 
     Raises:
-        UserError: unreadable or incomplete file, or a depth other than MODEL.RESNETS.DEPTH.
+        UserError: unreadable or incomplete file, a depth other than MODEL.RESNETS.DEPTH, or another input than the
+            trunk was trained on: what the file's meta says under "input", else torchvision's.
     """
     arch = architecture(cfg)
     if cfg.MODEL.WEIGHTS == RANDOM:
+        check_input(cfg)
         return Trunk(arch, "random")
     path = Path(cfg.MODEL.WEIGHTS)
     found = _read_converted(path, arch) if path.suffix == ".pkl" else convert.read_trunk(path)
@@ -62,6 +65,7 @@ def read(cfg: CfgNode, out: Path) -> Trunk:
             f"{found.arch.removeprefix('resnet')} (and RES2_OUT_CHANNELS to 64 for 18 and 34, else 256), or give "
             "another file."
         )
+    check_input(cfg, found.meta.get("input"))
     converted = path if path.suffix == ".pkl" else out / "trunk.pkl"
     if converted != path and comm.rank() == 0:
         convert.save_detectron2(converted, found, convert.provenance_of(path, found))
@@ -75,7 +79,7 @@ def _read_converted(path: Path, arch: str) -> convert.TrunkFile:
     if not path.is_file():
         raise UserError(f"{path} is not a file: give MODEL.WEIGHTS a trunk, or 'random'.")
     try:
-        content = pickle.loads(path.read_bytes())  # detectron2's own loader unpickles such a file just so
+        content = _ArraysOnly(io.BytesIO(path.read_bytes())).load()  # before detectron2's loader, which runs any code
         origin = content.get("provenance", {})
         arch = origin.get("arch", arch)
         return convert.TrunkFile(
@@ -89,6 +93,15 @@ def _read_converted(path: Path, arch: str) -> convert.TrunkFile:
             f"{path} is not a trunk converted for detectron2 ({reason}): make one with "
             f"`python tools/convert.py IN {path.name} --to detectron2`."
         ) from error
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles plain containers and numpy arrays; anything else that a pickle can name is code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] != "numpy" or name not in ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar"):
+            raise pickle.UnpicklingError(f"it names {module}.{name}, and loading that would run code")
+        return super().find_class(module, name)
 
 
 def fill(model: nn.Module, trunk: Trunk) -> None:

@@ -40,6 +40,7 @@ TASK_NAMES = {
     "semi": "Few labels",
     "detection": "Detection",
     "segmentation": "Instance segmentation",
+    "semantic": "Semantic segmentation",
 }
 MOST_VIEWS = 6
 HOW_TO_READ = (
