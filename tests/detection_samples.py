@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 import torchvision
 
@@ -14,6 +15,11 @@ CONFIGS = ROOT / "configs" / "detection"
 C4, FPN = CONFIGS / "c4" / "demo_r18_c4.yaml", CONFIGS / "fpn" / "demo_mask_r18_fpn.yaml"
 NAMES = class_names(2)
 SIZE = 64
+QUIET = [  # of detectron2 and of pycocotools under newer torch and numpy; nothing here can change them
+    pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 
 
 def write_sets(root):

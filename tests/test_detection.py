@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("detectron2")
 
 import torch
-from detection_samples import C4, FPN, NAMES, ROOT, SIZE, random_trunk, renamed, save_trunk, tiny, write_sets
+from detection_samples import C4, FPN, NAMES, QUIET, ROOT, SIZE, random_trunk, renamed, save_trunk, tiny, write_sets
 from PIL import Image
 
 from pretrain.errors import UserError
@@ -18,11 +18,7 @@ from pretrain.views import normalise
 from transfer import convert, results
 from transfer.detection import datasets, draw, evaluate, heads, machine, settings, train, weights
 
-pytestmark = [  # of detectron2 and of pycocotools under newer torch and numpy; nothing here can change them
-    pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
-]
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")
@@ -291,14 +287,6 @@ def test_bad_input_stops_before_the_first_iteration_and_leaves_no_result(sets, e
         with pytest.raises(UserError):
             train.train(settings.load(C4, tiny(C4, sets, export, override)), tmp_path, drawn=0)
     assert not (tmp_path / "result.json").exists() and not (tmp_path / "metrics.json").exists()
-
-
-def test_a_loss_that_explodes_is_told_in_one_sentence(sets, tmp_path):
-    cfg = settings.load(
-        C4, tiny(C4, sets, "random", "SOLVER.BASE_LR=1e30", "SOLVER.WARMUP_ITERS=0", "SOLVER.MAX_ITER=9")
-    )
-    with pytest.raises(UserError, match="no longer finite at iteration"):
-        train.train(cfg, tmp_path, drawn=0)
 
 
 def test_two_ranks_train_one_detector(sets, export, tmp_path):

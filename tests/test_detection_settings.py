@@ -14,7 +14,7 @@ from pretrain.errors import UserError
 from tools import train_detection
 from transfer.detection import machine, settings
 
-ALL = sorted(path for path in CONFIGS.glob("*/*.yaml") if not path.name.startswith("Base"))
+ALL = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("Base"))
 VOC, COCO = CONFIGS / "c4" / "voc_r50_c4_24k.yaml", CONFIGS / "fpn" / "coco_mask_rcnn_r50_fpn_1x.yaml"
 
 
@@ -156,7 +156,7 @@ def test_random_weights_must_be_asked_for():
 def test_a_cpu_gets_norms_it_can_run(tmp_path):
     alone = settings.load(COCO, ["MODEL.WEIGHTS=random", "MODEL.DEVICE=cpu", "SOLVER.AMP.ENABLED=True"])
     together = alone.clone()
-    assert len(machine.fit_to_machine(alone, 1)) == 2
+    assert len(machine.fit_to_machine(alone, 1)) == 3  # and the schedule
     machine.fit_to_machine(together, 2)
     before = flat(settings.load(COCO, ["MODEL.WEIGHTS=random"]))
     changed = [key for key in machine.NORM_KEYS if before[key] == "SyncBN"]
