@@ -163,6 +163,7 @@ def test_a_cpu_gets_norms_it_can_run(tmp_path):
     assert len(changed) == 4 and "SyncBN" not in {flat(alone)[key] for key in machine.NORM_KEYS}
     assert {flat(alone)[key] for key in changed} == {"BN"}
     assert {flat(together)[key] for key in changed} == {"naiveSyncBN"}
+    together.SOLVER.REFERENCE_WORLD_SIZE = 0
     with pytest.raises(UserError, match="cannot be shared equally by 3 processes"):
         machine.fit_to_machine(together, 3)
 
