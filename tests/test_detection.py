@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("detectron2")
 
 import torch
+from detection_oracle import Oracle
 from detection_samples import C4, FPN, NAMES, QUIET, ROOT, SIZE, random_trunk, renamed, save_trunk, tiny, write_sets
 from PIL import Image
 
@@ -152,34 +153,6 @@ def test_a_converted_file_and_its_source_are_the_same_trunk(sets, tmp_path, expo
 # evaluation and drawing
 
 
-class Oracle(torch.nn.Module):
-    """A detector that knows the annotations; `silent` it says nothing."""
-
-    def __init__(self, records, silent=False):
-        super().__init__()
-        self.records, self.silent = {record["image_id"]: record for record in records}, silent
-
-    def forward(self, batch):
-        from detectron2.structures import Boxes, BoxMode, Instances
-
-        outputs = []
-        for sample in batch:
-            record = self.records[sample["image_id"]]
-            found = [] if self.silent else record["annotations"]
-            boxes = [BoxMode.convert(one["bbox"], one["bbox_mode"], BoxMode.XYXY_ABS) for one in found]
-            instances = Instances((record["height"], record["width"]))
-            instances.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
-            instances.scores = torch.full((len(found),), 0.9)
-            instances.pred_classes = torch.tensor([one["category_id"] for one in found], dtype=torch.int64)
-            if found and "segmentation" in found[0]:
-                masks = [shape.mask for shape in draw.truth(record, NAMES)]
-                instances.pred_masks = torch.from_numpy(np.stack(masks))
-            elif not found:
-                instances.pred_masks = torch.zeros(0, SIZE, SIZE, dtype=torch.bool)
-            outputs.append({"instances": instances})
-        return outputs
-
-
 @pytest.mark.parametrize("config", [C4, FPN], ids=["voc", "coco"])
 def test_perfect_predictions_have_ap_100_and_none_have_0(sets, tmp_path, config):
     cfg = configured(config, sets, "random")
@@ -187,7 +160,7 @@ def test_perfect_predictions_have_ap_100_and_none_have_0(sets, tmp_path, config)
     records = data.readings[data.test].records
     kinds = {"bbox", "segm"} if config == FPN else {"bbox"}
     for silent, expected in ((False, 100), (True, 0)):
-        metrics = evaluate.measure(cfg, Oracle(records, silent), data.test, tmp_path / str(silent)).metrics
+        metrics = evaluate.measure(cfg, Oracle(records, NAMES, silent), data.test, tmp_path / str(silent)).metrics
         assert set(metrics) == {f"{kind}_{metric}" for kind in kinds for metric in ("AP", "AP50", "AP75")}
         assert all(value == pytest.approx(expected) for value in metrics.values()), metrics
 
@@ -195,7 +168,7 @@ def test_perfect_predictions_have_ap_100_and_none_have_0(sets, tmp_path, config)
 def test_the_voc_evaluator_agrees_on_perfect_predictions(sets, tmp_path):
     cfg = configured(C4, sets, "random", "DATASETS.EVALUATOR=voc")
     data = datasets.open_all(cfg, tmp_path)
-    oracle = Oracle(data.readings[data.test].records)
+    oracle = Oracle(data.readings[data.test].records, NAMES)
     metrics = evaluate.measure(cfg, oracle, data.test, tmp_path).metrics
     assert metrics == pytest.approx({"bbox_AP": 100, "bbox_AP50": 100, "bbox_AP75": 100})
 
@@ -205,7 +178,9 @@ def test_predictions_are_drawn_beside_the_ground_truth(sets, tmp_path):
     data = datasets.open_all(cfg, tmp_path)
     records = data.readings[data.test].records
     for silent in (False, True):
-        written = draw.draw_detections(cfg, Oracle(records, silent), records, data.classes, 2, tmp_path / str(silent))
+        written = draw.draw_detections(
+            cfg, Oracle(records, NAMES, silent), records, data.classes, 2, tmp_path / str(silent)
+        )
         assert [path.stem for path in written] == [f"{500_001:06d}", f"{500_003:06d}"]  # evenly spread: first and last
         for path in written:
             picture = np.asarray(Image.open(path)).astype(int)

@@ -11,12 +11,12 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets.lvis import load_lvis_json
 
 from pretrain.errors import UserError
 from transfer.detection import coco, semantic, voc
 from transfer.detection.checks import CLASS_KEYS, SEMANTIC
 from transfer.detection.images import Reading, objects
+from transfer.detection.lvis import load_lvis_json
 from transfer.detection.settings import read
 
 BENCHMARKS = {  # the benchmarks' names: where they lie below $DETECTRON2_DATASETS
@@ -196,12 +196,8 @@ def _read_objects(cfg: CfgNode, root: Path, place: str, name: str, scratch: Path
     plain = (folder / "annotations" / f"instances_{split}.json", folder / split)
     listing, pictures = _two(root, place) if ":" in place else plain
     if cfg.DATASETS.LAYOUT == "lvis":
-        return coco.read_split(listing, pictures, classes, name, scratch, _load_lvis)
+        return coco.read_split(listing, pictures, classes, name, scratch, load_lvis_json)
     return coco.read_split(listing, pictures, classes, name, scratch)
-
-
-def _load_lvis(listing: str, pictures: str, name: str) -> list[dict[str, Any]]:
-    return load_lvis_json(listing, f"{pictures}/", name)  # which puts the COCO folder of each image right behind it
 
 
 def _two(root: Path, place: str) -> tuple[Path, Path]:

@@ -15,7 +15,6 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.evaluation import (
     DatasetEvaluator,
-    LVISEvaluator,
     PascalVOCDetectionEvaluator,
     SemSegEvaluator,
     inference_on_dataset,
@@ -23,6 +22,7 @@ from detectron2.evaluation import (
 from torch import nn
 
 from transfer.detection.checks import SEMANTIC
+from transfer.detection.federated import FREQUENCIES, FederatedEvaluator
 from transfer.detection.precision import CurvesEvaluator
 from transfer.detection.semantic import SemanticMapper, labels_of
 
@@ -34,7 +34,7 @@ IOU_METRICS = ("mIoU", "fwIoU", "mACC", "pACC")
 class Measured:
     """metrics: by name, in percent. by_class: kind to class to percent. curves: kind to what `precision` samples.
 
-    Without by_class and curves for LVIS, whose evaluator does not tell them.
+    Without curves for LVIS and for labels.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -49,7 +49,8 @@ def measure(cfg: CfgNode, model: nn.Module, name: str, out: Path) -> Measured:
     its own, classes and curves COCO's on the same predictions. The tables that pycocotools prints go to the log.
 
     Returns:
-        bbox_AP, bbox_AP50, bbox_AP75 and, where the model has them, segm_* and keypoints_*; or mIoU, fwIoU, mACC and
+        bbox_AP, bbox_AP50, bbox_AP75 and, where the model has them, segm_* and keypoints_*, of LVIS also those of its
+        rare, common and frequent classes; or mIoU, fwIoU, mACC and
         pACC. Empty on ranks other than 0.
     """
     semantic = cfg.MODEL.META_ARCHITECTURE == SEMANTIC
@@ -66,7 +67,8 @@ def measure(cfg: CfgNode, model: nn.Module, name: str, out: Path) -> Measured:
     if semantic:
         scores = found[0]["sem_seg"]
         return Measured({key: _number(scores[key]) for key in IOU_METRICS}, {"iou": _by_class(scores, "IoU-")})
-    metrics = {f"{kind}_{metric}": _number(found[0][kind][metric]) for kind in kinds for metric in METRICS}
+    names = (*METRICS, *FREQUENCIES.values()) if cfg.DATASETS.EVALUATOR == "lvis" else METRICS
+    metrics = {f"{kind}_{name}": _number(found[0][kind].get(name, 0.0)) for kind in kinds for name in names}
     by_class = {kind: _by_class(found[-1][kind], "AP-") for kind in kinds if kind in found[-1]}
     curves = evaluators[-1].curves if isinstance(evaluators[-1], CurvesEvaluator) else {}
     return Measured(metrics, {kind: table for kind, table in by_class.items() if table}, curves)
@@ -83,7 +85,7 @@ def _evaluators(cfg: CfgNode, name: str, kinds: Sequence[str], out: Path) -> lis
     if cfg.DATASETS.EVALUATOR == "iou":
         return [SemSegEvaluator(name, output_dir=str(out), sem_seg_loading_fn=_labels)]
     if cfg.DATASETS.EVALUATOR == "lvis":
-        return [LVISEvaluator(name, tuple(kinds), output_dir=str(out))]
+        return [FederatedEvaluator(name, kinds)]
     detailed = CurvesEvaluator(
         name,
         tuple(kinds),
