@@ -39,12 +39,7 @@ def read_split(
     Raises:
         UserError: missing file or image, a JSON that is not COCO's, other classes, or a size unlike the image's.
     """
-    for needed, found in ((listing, listing.is_file()), (pictures, pictures.is_dir())):
-        if not found:
-            raise UserError(
-                f"{needed} does not exist: set DATASETS.ROOT (or DETECTRON2_DATASETS) and the splits to a data set in "
-                "COCO layout."
-            )
+    _require(listing, pictures)
     content = read_listing(listing)
     if not content["images"]:
         raise UserError(f"{listing} lists no image: the split is empty.")
@@ -54,17 +49,30 @@ def read_split(
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{listing} is not a COCO instances file: {' '.join(str(error).split())}.") from error
     metadata = MetadataCatalog.get(name)
-    if classes and list(classes) != list(metadata.thing_classes):
-        raise UserError(
-            f"{listing} holds the classes {', '.join(metadata.thing_classes)}, but DATASETS.CLASSES lists "
-            f"{', '.join(classes)}: make them equal, or leave DATASETS.CLASSES empty."
-        )
+    _check_classes(listing, metadata.thing_classes, classes)
     _leave_out_unreadable(reading, listing)
     removed = {}
     for record in reading.records:
         record["annotations"], removed[record["image_id"]] = _inside(record, reading)
     metadata.json_file = str(_truth(listing, content, reading, removed, scratch / f"{name}.json"))
     return reading
+
+
+def _require(listing: Path, pictures: Path) -> None:
+    for needed, found in ((listing, listing.is_file()), (pictures, pictures.is_dir())):
+        if not found:
+            raise UserError(
+                f"{needed} does not exist: set DATASETS.ROOT (or DETECTRON2_DATASETS) and the splits to a data set in "
+                "COCO layout."
+            )
+
+
+def _check_classes(listing: Path, held: Sequence[str], expected: Sequence[str]) -> None:
+    if expected and list(expected) != list(held):
+        raise UserError(
+            f"{listing} holds the classes {', '.join(held)}, but DATASETS.CLASSES lists {', '.join(expected)}: make "
+            "them equal, or leave DATASETS.CLASSES empty."
+        )
 
 
 def _name_keypoints(name: str, categories: Sequence[dict[str, Any]]) -> None:

@@ -36,7 +36,8 @@ class FederatedEval(COCOeval):
             self._looked_for[one["image_id"]].add(one["category_id"])
         self._partial = {image["id"]: set(image["not_exhaustive_category_ids"]) for image in truth.dataset["images"]}
 
-    def evaluateImg(self, imgId: int, catId: int, aRng: Sequence[float], maxDet: int) -> dict[str, Any] | None:  # noqa: N802, N803
+    def evaluateImg(self, imgId: int, catId: int, aRng: Sequence[float], maxDet: int) -> dict[str, Any] | None:
+        """pycocotools' matches of one class on one image, None where nobody looked for it."""
         if catId not in self._looked_for[imgId]:
             return None
         found = super().evaluateImg(imgId, catId, aRng, maxDet)
@@ -53,15 +54,18 @@ class FederatedEvaluator(DatasetEvaluator):
         self._found: list[dict[str, Any]] = []
 
     def reset(self) -> None:
+        """Forget all predictions."""
         self._found = []
 
     def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+        """Keep the best detections of each image."""
         for sample, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
             best = instances[instances.scores.argsort(descending=True)[:MOST]]
             self._found += instances_to_coco_json(best, sample["image_id"])
 
     def evaluate(self) -> dict[str, dict[str, float]]:
+        """The numbers of all ranks together, {} on ranks other than 0."""
         gathered = comm.gather(self._found, dst=0)
         if not comm.is_main_process():
             return {}

@@ -84,7 +84,7 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
     seed_all_rng(cfg.SEED + comm.rank())
     model = build_model(named)
-    weights.fill(model, trunk)
+    _say([weights.fill(model, trunk)])
     _run(named, model, device, out, resume)
     measured = evaluate.measure(named, model, data.test, scratch)
     if comm.rank() > 0:

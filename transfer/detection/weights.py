@@ -104,17 +104,21 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def fill(model: nn.Module, trunk: Trunk) -> None:
+def fill(model: nn.Module, trunk: Trunk) -> str:
     """Load `trunk` into a detector with detectron2's own checkpointer, then hold `check_filled`.
+
+    Returns:
+        what was filled, in a sentence.
 
     Raises:
         UserError: the detector's trunk is not the file's, bit for bit.
     """
     if trunk.converted is None:
-        return
+        return f"the {trunk.arch} starts from random weights, as asked."
     logging.getLogger("fvcore.common.checkpoint").info("trunk from %s", trunk.file)
     DetectionCheckpointer(model).load(str(trunk.converted))
     check_filled(model, trunk.state, str(trunk.file))
+    return f"all {len(trunk.state)} tensors of the {trunk.arch} are those of {trunk.file}, bit for bit."
 
 
 def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
