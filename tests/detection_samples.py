@@ -1,5 +1,6 @@
 """Tiny generated sets, settings and trunks for the detection tests."""
 
+import json
 import re
 from pathlib import Path
 
@@ -81,3 +82,35 @@ def renamed(state, layer):
             name = name.replace("downsample.1.", "shortcut.norm.")
             spelt[re.sub(r"bn(\d)\.", r"conv\1.norm.", name)] = tensor
     return spelt
+
+
+def _change(root, change):
+    for split in ("train", "val"):
+        listing = root / "coco" / "annotations" / f"instances_{split}2017.json"
+        content = json.loads(listing.read_text())
+        change(content)
+        listing.write_text(json.dumps(content))
+
+
+def one_class(root):
+    """Make all objects of ROOT/coco the first category's."""
+
+    def change(content):
+        content["categories"] = content["categories"][:1]
+        for found in content["annotations"]:
+            found["category_id"] = content["categories"][0]["id"]
+
+    _change(root, change)
+
+
+def with_keypoints(root):
+    """Give every object of ROOT/coco a nose and a left eye; its right eye is not visible."""
+
+    def change(content):
+        content["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
+        for found in content["annotations"]:
+            left, top, _, _ = found["bbox"]
+            found["keypoints"] = [left + 1, top + 1, 2, left + 2, top + 1, 2, 0, 0, 0]
+            found["num_keypoints"] = 2
+
+    _change(root, change)

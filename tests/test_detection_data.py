@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("detectron2")
 
 import numpy as np
-from detection_samples import C4, FPN, NAMES, SIZE, tiny, write_sets
+from detection_samples import C4, FPN, NAMES, SIZE, one_class, tiny, with_keypoints, write_sets
 from PIL import Image
 
 from pretrain.errors import UserError
@@ -258,23 +258,13 @@ def test_keypoints_are_read_with_their_names_and_mirror_images(sets, tmp_path):
         "DATASETS.CLASSES=()",
         "MODEL.ROI_HEADS.NUM_CLASSES=1",
     )
-    for split in ("train", "val"):
-        listing = sets / "coco" / "annotations" / f"instances_{split}2017.json"
-        content = json.loads(listing.read_text())
-        content["categories"] = content["categories"][:1]
-        for found in content["annotations"]:
-            found["category_id"] = content["categories"][0]["id"]
-        listing.write_text(json.dumps(content))
+    one_class(sets)
     with pytest.raises(UserError, match="NUM_KEYPOINTS=3, but split .* names 0 keypoints"):
         opened(FPN, sets, tmp_path, *with_points)
-    for split in ("train", "val"):
-        listing = sets / "coco" / "annotations" / f"instances_{split}2017.json"
-        content = json.loads(listing.read_text())
-        content["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
-        for found in content["annotations"]:
-            left, top, _, _ = found["bbox"]
-            found["keypoints"] = [left + 1, top + 1, 2, left + 2, top + 1, 2, 0, 0, 0]
-        listing.write_text(json.dumps(content))
+    with_keypoints(sets)
+    with pytest.raises(UserError, match="KEYPOINT_OKS_SIGMAS lists 0 numbers"):
+        opened(FPN, sets, tmp_path, *with_points)
+    with_points += ("TEST.KEYPOINT_OKS_SIGMAS=[0.03,0.03,0.03]",)
     data = opened(FPN, sets, tmp_path, *with_points)
     metadata = MetadataCatalog.get(data.train[0])
     assert metadata.keypoint_names == ("nose", "left_eye", "right_eye")

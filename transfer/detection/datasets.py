@@ -143,6 +143,11 @@ def _check_shapes(cfg: CfgNode, name: str, reading: Reading) -> None:
             )
         if not any(sum(one.get("keypoints", [])[2::3]) for one in found):
             raise UserError(f"split '{name}' holds no visible keypoint: there is nothing to learn.")
+        if len(cfg.TEST.KEYPOINT_OKS_SIGMAS) != wanted:
+            raise UserError(
+                f"TEST.KEYPOINT_OKS_SIGMAS lists {len(cfg.TEST.KEYPOINT_OKS_SIGMAS)} numbers, one for each of the "
+                f"{wanted} keypoints is needed: pycocotools would measure with COCO's persons' 17."
+            )
 
 
 def _root(cfg: CfgNode) -> Path:
