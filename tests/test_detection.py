@@ -246,6 +246,9 @@ def test_a_run_goes_on_only_when_asked_and_only_with_what_it_began_with(sets, ex
         train.train(settings.load(C4, tiny(C4, sets, export, longer)), out, drawn=0)
     with pytest.raises(UserError, match="was begun with another init, sha256"):
         train.train(settings.load(C4, tiny(C4, sets, "random", longer)), out, resume=True, drawn=0)
+    with pytest.raises(UserError, match="was begun with another images_per_step"):
+        more = tiny(C4, sets, export, longer, "SOLVER.IMS_PER_BATCH=4")
+        train.train(settings.load(C4, more), out, resume=True, drawn=0)
     first = torch.load(out / "model_final.pth", weights_only=True)
     assert first["iteration"] == 1
     train.train(settings.load(C4, tiny(C4, sets, export, longer)), out, resume=True, drawn=0)

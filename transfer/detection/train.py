@@ -55,6 +55,7 @@ class Beginning:
     init: str
     sha256: str
     seed: int
+    images_per_step: int  # which the schedule was rescaled to: iterations of other steps do not add up
 
 
 def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> results.Result | None:
@@ -75,7 +76,7 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     started, out = time.monotonic(), Path(out)
     device = _join(cfg)
     trunk = weights.read(cfg, out)
-    _check_folder(out, Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED), resume)
+    _check_folder(out, _beginning(cfg, trunk), resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
     data = datasets.open_all(cfg, scratch)
@@ -96,6 +97,10 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     result.artefacts["images"] = [str(path.relative_to(out)) for path in pictures]
     results.save(out / "result.json", result)
     return result
+
+
+def _beginning(cfg: CfgNode, trunk: weights.Trunk) -> Beginning:
+    return Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED, cfg.SOLVER.IMS_PER_BATCH)
 
 
 def _semantic(cfg: CfgNode) -> bool:
