@@ -11,7 +11,7 @@ from detection_samples import C4, CONFIGS, FPN, QUIET, random_trunk, save_trunk,
 
 from pretrain.errors import UserError
 from transfer import convert
-from transfer.detection import checks, machine, settings, train, weights
+from transfer.detection import checks, loop, machine, settings, train, weights
 
 pytestmark = QUIET
 COCO_1X = CONFIGS / "fpn" / "coco_mask_rcnn_r50_fpn_1x.yaml"
@@ -165,8 +165,8 @@ def test_a_diverged_training_keeps_the_state_before_the_bad_step(sets, tmp_path)
     wild = ("SOLVER.BASE_LR=1e30", "SOLVER.WARMUP_ITERS=0", "SOLVER.MAX_ITER=9")
     with pytest.raises(UserError, match="no longer finite at iteration") as caught:
         train.train(settings.load(C4, tiny(C4, sets, "random", *wild)), tmp_path, drawn=0)
-    assert train.DIVERGED in str(caught.value)
-    kept = torch.load(tmp_path / train.DIVERGED, weights_only=True)
+    assert loop.DIVERGED in str(caught.value)
+    kept = torch.load(tmp_path / loop.DIVERGED, weights_only=True)
     assert kept["iteration"] >= 1 and kept["trainer"]["optimizer"]["state"]
     assert {"backbone.stem.conv1.weight", "roi_heads.res5.norm.weight"} <= set(kept["model"])
     assert not (tmp_path / "last_checkpoint").exists()  # so that nothing resumes from it

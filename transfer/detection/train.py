@@ -7,27 +7,18 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_train_loader
-from detectron2.engine import AMPTrainer, SimpleTrainer, TrainerBase, default_writers, hooks
 from detectron2.modeling import build_model
-from detectron2.projects.deeplab import build_lr_scheduler  # detectron2's own, and DeepLab's polynomial one
-from detectron2.solver import build_optimizer
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
-from fvcore.nn.precise_bn import get_bn_modules
-from torch import nn
 
 from pretrain import comm, provenance
 from pretrain.errors import UserError
-from pretrain.files import save_torch, write_json, write_text
+from pretrain.files import write_json, write_text
 from transfer import results
 from transfer.detection import (
     datasets,
@@ -35,16 +26,14 @@ from transfer.detection import (
     draw_labels,
     evaluate,
     heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
+    loop,
     machine,
     settings,
     weights,
 )
 from transfer.detection.checks import SEMANTIC
-from transfer.detection.semantic import SemanticMapper
 
-DIVERGED = "diverged.pth"
 PROGRESS = "detectron2.utils.events"  # the logger of the line with iteration, losses and time left
-KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,7 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     seed_all_rng(cfg.SEED + comm.rank())
     model = build_model(named)
     _say([weights.fill(model, trunk)])
-    _run(named, model, device, out, resume)
+    loop.run(named, model, device, out, resume)
     measured = evaluate.measure(named, model, data.test, scratch)
     if comm.rank() > 0:
         return None
@@ -190,61 +179,3 @@ def _begin_logs(cfg: CfgNode, out: Path) -> None:
         console.setFormatter(logging.Formatter("%(asctime)s%(message)s", datefmt="%H:%M:%S"))
         progress.addHandler(console)
         write_text(out / "config.yaml", cfg.dump())
-
-
-def _run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume: bool) -> None:
-    """Train `model` to SOLVER.MAX_ITER; it is left with its final weights and, if so configured, precise BN."""
-    optimizer = build_optimizer(cfg, model)
-    parallel = comm.data_parallel(model, device)
-    trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, _train_loader(cfg), optimizer)
-    checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
-    trainer.register_hooks(_hooks(cfg, parallel, optimizer, checkpointer, out))
-    first = 0
-    if resume and checkpointer.has_checkpoint():
-        checkpointer.resume_or_load("", resume=True)
-        first = trainer.iter + 1
-        _say([f"going on from iteration {first} of {cfg.SOLVER.MAX_ITER}."])
-    if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
-        return
-    try:
-        trainer.train(first, cfg.SOLVER.MAX_ITER)
-    except FloatingPointError as error:
-        kept = _keep_diverged(model, trainer, out)
-        raise UserError(
-            f"the loss is no longer finite at iteration {trainer.iter} ({' '.join(str(error).split())}); {kept} holds "
-            "the state before that step: lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS."
-        ) from error
-
-
-def _train_loader(cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
-    mapper = {"mapper": SemanticMapper(cfg, True)} if _semantic(cfg) else {}
-    return build_detection_train_loader(cfg, **mapper)
-
-
-def _keep_diverged(model: nn.Module, trainer: TrainerBase, out: Path) -> Path:
-    """Weights, optimiser and iteration as they are; apart from the checkpoints, so that nothing goes on from it."""
-    state = {"model": model.state_dict(), "trainer": trainer.state_dict(), "iteration": trainer.iter}
-    return save_torch(out / DIVERGED, state)
-
-
-def _hooks(
-    cfg: CfgNode,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    checkpointer: DetectionCheckpointer,
-    out: Path,
-) -> list[hooks.HookBase | None]:
-    """detectron2's usual hooks in its usual order; precise BN comes before the checkpoint that must hold it."""
-    precise = None
-    if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
-        here = cfg.clone()
-        here.DATALOADER.NUM_WORKERS = 0  # a second set of workers would idle through the whole training
-        loader = _train_loader(here)
-        precise = hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
-    usual = [hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), precise]
-    if comm.rank() == 0:
-        usual.append(
-            hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS)
-        )
-        usual.append(hooks.PeriodicWriter(default_writers(str(out), cfg.SOLVER.MAX_ITER), period=20))
-    return usual
