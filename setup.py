@@ -34,6 +34,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1"],
+        "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
     },
 )
