@@ -52,8 +52,8 @@ def _charts(number: int, of_init: dict[str, list[Result]]) -> list[Chart]:
             if lines:
                 title = f"Precision of {name} at IoU {iou}"
                 key = f"precision_{number}_{kind}_{iou.replace('.', '')}"
-                meaning = "mean over the classes, over recall; of the lowest seed"
-                charts.append(Chart(key, title, meaning, "recall, %", "%", tuple(lines)))
+                meaning = "mean over the classes, over recall in percent; of the lowest seed"
+                charts.append(Chart(key, title, meaning, "recall", "%", tuple(lines)))
     return charts
 
 
