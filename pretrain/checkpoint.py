@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from pretrain import comm
 from pretrain.errors import UserError
 from pretrain.files import load_torch, save_torch
 from pretrain.views import MEAN, STD
 
 FORMAT = "unigrad-checkpoint"
 EXPORT_FORMAT = "unigrad-trunk"
+PATIENCE = 60.0  # seconds until a shared folder shows every rank the same
 
 
 def path_of(run_dir: Path, step: int) -> Path:
@@ -31,47 +34,105 @@ def found(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "checkpoints").glob("step_*.pth"))
 
 
-def save(run_dir: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], keep: int) -> Path:
-    """Write the state dicts of `parts`, atomically, then delete all but the newest `keep` checkpoints."""
-    path = write(path_of(run_dir, step), step, parts, config)
+def save(
+    run_dir: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], keep: int, **notes: Any
+) -> Path:
+    """Write the state dicts of `parts` and `notes`, atomically, then delete all but the newest `keep` checkpoints.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written; earlier checkpoints are as they were.
+    """
+    folder = path_of(run_dir, step).parent
+    for left in folder.glob(".step_*.part"):  # by a process that was killed while it wrote
+        left.unlink()
+    try:
+        path = write(path_of(run_dir, step), step, parts, config, **notes)
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        kept = found(run_dir)
+        newest = f"the newest is {kept[-1]}" if kept else "there is none yet"
+        raise UserError(
+            f"the checkpoint of step {step} could not be written to {folder} ({reason}); {newest}: free some space or "
+            "mend the folder, then start again."
+        ) from error
     for old in found(run_dir)[:-keep]:
         old.unlink()
     return path
 
 
-def write(path: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any]) -> Path:
-    """One checkpoint file: {"format", "step", "config"} and the state dict of each of `parts`."""
+def write(path: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], **notes: Any) -> Path:
+    """One checkpoint file: {"format", "step", "config"}, the state dict of each of `parts`, and `notes` as they are."""
     state = {name: part.state_dict() for name, part in parts.items()}
-    return save_torch(path, {"format": FORMAT, "step": step, "config": dict(config), **state})
+    return save_torch(path, {"format": FORMAT, "step": step, "config": dict(config), **state, **notes})
 
 
-def resume(run_dir: Path, parts: Mapping[str, Any], config: Mapping[str, Any], tell: Callable[[str], None]) -> int:
-    """Load the newest checkpoint that can be read into `parts`; the number of steps done, 0 where there is none.
+def newest(run_dir: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, and what it holds; None where the run has none.
 
     A damaged checkpoint is told of and passed over for the one before it.
 
     Raises:
-        UserError: none of the checkpoints can be read, or they belong to another network or method.
+        UserError: none of the checkpoints can be read.
     """
     paths = found(run_dir)
     for path in reversed(paths):
         try:
-            state = load_torch(path)
+            return path, _read(path)
         except UserError as error:
             tell(f"passed over a checkpoint: {error}")
-            continue
-        _check_same(path, state["config"], config, tell)
-        if lacking := [name for name in parts if name not in state]:
-            raise UserError(
-                f"{path} lacks {', '.join(lacking)}: another version wrote it; use that, or another run_dir."
-            )
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        tell(f"resumed from {path}")
-        return state["step"]
     if paths:
         raise UserError(f"none of the {len(paths)} checkpoints under {paths[0].parent} can be read: move them away.")
-    return 0
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state = load_torch(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this project.")
+    return state
+
+
+def resume(
+    run_dir: Path,
+    parts: Mapping[str, Any],
+    notes: Sequence[str],
+    config: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Load the newest checkpoint that can be read into `parts`; what it holds, with `notes`, or None if there is none.
+
+    Rank 0 chooses, and the others load the same file: a shared folder need not show all of them the same.
+
+    Raises:
+        UserError: none of the checkpoints can be read, or they belong to another network or method.
+    """
+    chosen: list[tuple[Path, dict[str, Any]]] = []  # what rank 0 has read already
+
+    def choose() -> str | None:
+        if (known := newest(run_dir, tell)) is None:
+            return None
+        chosen.append(known)
+        return str(known[0])
+
+    name = comm.on_rank_0(choose)
+    if name is None:
+        return None
+    path, state = chosen[0] if chosen else (Path(name), _read(_once_shown(Path(name))))
+    _check_same(path, state["config"], config, tell)
+    if lacking := [name for name in (*parts, *notes) if name not in state]:
+        raise UserError(f"{path} lacks {', '.join(lacking)}: another version wrote it; use that, or another run_dir.")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    tell(f"resumed from {path}")
+    return state
+
+
+def _once_shown(path: Path) -> Path:
+    """`path`, waited for where the shared folder does not show it on this machine yet."""
+    deadline = time.monotonic() + PATIENCE
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return path
 
 
 def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], tell: Callable[[str], None]) -> None:

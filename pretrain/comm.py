@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,11 +14,15 @@ from torch import nn
 
 from pretrain.errors import UserError
 
+T = TypeVar("T")
+_beside: list[dist.ProcessGroup] = []  # the group of what ranks tell each other beside the computation, over gloo
+
 
 def start(device: torch.device, timeout_minutes: float = 30) -> None:
     """Join the process group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe (torchrun, or our launcher).
 
-    Without WORLD_SIZE, or with WORLD_SIZE=1, nothing is started. NCCL for CUDA devices, gloo for CPU.
+    Without WORLD_SIZE, or with WORLD_SIZE=1, nothing is started. NCCL for CUDA devices, gloo for CPU. A collective that
+    some rank does not join within `timeout_minutes` ends the process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
@@ -27,11 +32,14 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
             f"WORLD_SIZE is set but {', '.join(missing)} is not: start through torchrun or tools/launch.py."
         )
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    timeout = timedelta(minutes=timeout_minutes)
+    dist.init_process_group(backend, timeout=timeout)
+    _beside[:] = [dist.new_group(backend="gloo", timeout=timeout)]
 
 
 def stop() -> None:
     """Leave the process group, if there is one."""
+    _beside.clear()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -55,6 +63,52 @@ def barrier() -> None:
     """Wait until every rank is here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def any_rank(value: bool) -> Callable[[], bool]:
+    """Start asking whether `value` holds on any rank; the returned call waits for the answer, the same on all of them.
+
+    Over gloo from the processor's memory, so that the device is not waited for.
+    """
+    if world_size() == 1:
+        return lambda: value
+    told = torch.tensor([value], dtype=torch.uint8)
+    work = dist.all_reduce(told, dist.ReduceOp.MAX, _beside[0], async_op=True)
+
+    def answer() -> bool:
+        work.wait()
+        return bool(told.item())
+
+    return answer
+
+
+def gathered(value: Any) -> list[Any]:
+    """`value`, plain Python, of every rank in their order."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value, _beside[0])
+    return values
+
+
+def on_rank_0(work: Callable[[], T]) -> T:
+    """Do `work` on rank 0 and return what it returns, plain Python, on every rank.
+
+    Raises:
+        UserError: on every rank, where `work` raises it, so that none waits for a rank that has left.
+    """
+    if world_size() == 1:
+        return work()
+    told: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            told[0] = work()
+        except UserError as error:
+            told[1] = str(error)
+    dist.broadcast_object_list(told, 0, _beside[0])
+    if told[1] is not None:
+        raise UserError(told[1])
+    return told[0]
 
 
 def all_mean(value: torch.Tensor) -> torch.Tensor:

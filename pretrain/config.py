@@ -124,7 +124,8 @@ class Run:
     compile: the network, by torch.compile, which takes minutes at the start; null is on CUDA only. Where compiling
     fails, the run says why and goes on without.
     measure_every_epochs: how often what waits for the device is measured, effective rank and, where data.val is given,
-    k-NN accuracy on at most knn_images of each set. stop_on_collapse: false only warns.
+    k-NN accuracy on at most knn_images of each set. stop_on_collapse: false only warns. timeout_minutes: after which a
+    rank gives up waiting for the others.
     """
 
     device: str = "auto"
@@ -138,6 +139,7 @@ class Run:
     measure_every_epochs: float = 1.0
     knn_images: int = 5000
     stop_on_collapse: bool = True
+    timeout_minutes: float = 30.0
 
 
 @dataclass

@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import NoReturn
 
 BAD_INPUT = 2
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, the same command goes on where this one stopped
 
 
 class UserError(ValueError):
     """Bad input, told in one sentence: what is wrong, where, and how to mend it."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """A run that was asked to stop and left all that it needs to go on, told in one sentence."""
 
 
 def fail(sentence: str) -> NoReturn:
@@ -21,9 +26,15 @@ def fail(sentence: str) -> NoReturn:
 
 
 def run_tool(main: Callable[[], object]) -> NoReturn:
-    """Run a tool's `main`; bad input ends in one sentence and exit code 2, a defect of ours in a traceback."""
+    """Run a tool's `main`; bad input ends in one sentence and exit code 2, a defect of ours in a traceback.
+
+    A run that was asked to stop ends with exit code 75.
+    """
     try:
         main()
+    except Stopped as stopped:
+        print(stopped, flush=True)
+        sys.exit(STOPPED)
     except UserError as error:
         fail(str(error))
     except (RuntimeError, ImportError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,9 +27,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+        _flush_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _flush_names(folder: Path) -> None:
+    """Make the rename last through a loss of power; a file system that cannot does without."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> Path:

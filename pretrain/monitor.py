@@ -96,6 +96,24 @@ class Monitor:
             self.board.close()
             self.bar.close()
 
+    def state(self) -> list[dict[str, Any]]:
+        """What the next line is made of, of every rank: values since the last line, and files that were passed over.
+
+        Part of a checkpoint, so that the line after a resume is that of a run that was never interrupted.
+        """
+        values = {name: torch.stack(column).cpu() for name, column in self.window.items()}
+        return comm.gathered({"values": values, "unreadable": sorted(self.unreadable)})
+
+    def load(self, states: list[dict[str, Any]]) -> None:
+        """Go on from the `state` of an earlier process; with another number of ranks, from the mean of theirs."""
+        same = len(states) == comm.world_size()
+        own = [states[comm.rank()]] if same else states
+        for name in own[0]["values"]:
+            columns = torch.stack([state["values"][name] for state in own])
+            self.window[name] = list(columns.mean(0).to(self.device))
+        if same or self.writes:
+            self.unreadable.update(*(state["unreadable"] for state in own))
+
     def tell(self, sentence: str) -> None:
         """Print one line on rank 0 without breaking the progress bar."""
         if self.writes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -9,16 +10,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+SNAPSHOT = "snapshot.json"  # beside the packages of a copy that the launcher made for one job
+
 
 def commit() -> str | None:
     """Git SHA of this code, with '-dirty' where tracked files differ from it; None where git does not track this file.
 
-    A copy installed into the environment of somebody else's project lies in a checkout too, but not in ours.
+    Of a copy made for a job, that of the checkout it was made from. A copy installed into the environment of somebody
+    else's project lies in a checkout too, but not in ours.
     """
     folder = Path(__file__).resolve().parent
+    if (copied := folder.parent / SNAPSHOT).is_file():
+        return json.loads(copied.read_text(encoding="utf-8"))["commit"]
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def uncommitted() -> str:
+    """What the working tree's tracked files differ in from their commit, as a patch; empty without git."""
+    return _git(Path(__file__).resolve().parents[1], "diff", "HEAD") or ""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,15 +15,17 @@ from torch.utils.data import DataLoader
 from pretrain import accumulation, checkpoint, comm, config, diagnostics, photometry, provenance, replay
 from pretrain.batchnorm import without_running_statistics
 from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, collate, open_source
-from pretrain.errors import UserError
+from pretrain.errors import Stopped, UserError
 from pretrain.files import write_text
 from pretrain.learner import Learner, build, settled
+from pretrain.lock import locked
 from pretrain.methods import EarlyForm
 from pretrain.mixing import cutmix
 from pretrain.monitor import Alarm, Length, Monitor, draw_views
 from pretrain.objective import objective
 from pretrain.ready import ready
 from pretrain.seeds import seed_of
+from pretrain.stopping import Stopping, Wish
 from pretrain.views import MultiCrop, place
 
 
@@ -43,16 +46,21 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
 
     Args: probe, measures the trunk every run.measure_every_epochs, on rank 0; its readings join the metrics.
 
+    SIGUSR2, SIGTERM or Ctrl-C ends the run after its step, with a checkpoint from which the same command goes on.
+
     Returns: RUN/export/trunk.pth. Beside it stands initial.pth, the same network before the first step.
 
     Raises:
         UserError: anything in `cfg`, the images or an existing run folder that cannot work, before the first step.
+        Stopped: a signal asked for it.
     """
     device = ready(cfg)
     cfg = settled(cfg)
     source = open_source(cfg.data.root)
-    comm.start(device)
-    try:
+    with Wish().listening() as wish, contextlib.ExitStack() as stack:
+        comm.start(device, cfg.run.timeout_minutes)
+        stack.callback(comm.stop)
+        comm.on_rank_0(lambda: stack.enter_context(locked(Path(cfg.run_dir), _say)))
         if cfg.optim.batch_size % (comm.world_size() * cfg.optim.accumulate):
             raise UserError(
                 f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
@@ -61,21 +69,22 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         sampler = StepSampler(
             len(source), cfg.optim.batch_size, cfg.optim.epochs, cfg.run.seed, comm.rank(), comm.world_size()
         )
-        run(cfg, source, sampler, build(cfg, device), probe)
-    finally:
-        comm.stop()
+        run(cfg, source, sampler, build(cfg, device), wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
 
 def run(
-    cfg: config.Config, source: ImageSource, sampler: StepSampler, learner: Learner, probe: Probe | None = None
+    cfg: config.Config,
+    source: ImageSource,
+    sampler: StepSampler,
+    learner: Learner,
+    wish: Wish,
+    probe: Probe | None = None,
 ) -> None:
     """All steps from the newest checkpoint on, with what is written along the way."""
     run_dir, steps, per_epoch = Path(cfg.run_dir), sampler.steps, sampler.steps_per_epoch
-    start = checkpoint.resume(run_dir, learner.parts(), dataclasses.asdict(cfg), tell=_say)
-    sampler.start = start
-    if start == 0:
-        _open(cfg, learner)
+    before = _resume(cfg, learner)
+    sampler.start = start = before["step"] if before else 0
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * per_epoch))
     _say(
         f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on "
@@ -83,7 +92,10 @@ def run(
     )
     loader = make_loader(cfg, source, sampler, learner.device)
     length = Length(start, steps, per_epoch, cfg.optim.batch_size)
+    stopping = Stopping(wish)
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
+        if before:
+            monitor.load(before["monitor"])
         for done, batch in enumerate(monitor.timed(loader), start + 1):
             monitor.skipped(batch.unreadable)
             if done == 1 and comm.rank() == 0:
@@ -98,8 +110,31 @@ def run(
             except Alarm as alarm:
                 _keep_for_replay(cfg, learner, loader, sampler, alarm)
                 raise
-            if done % checkpoint_every == 0 or done == steps:
-                _save(cfg, learner, done, done / per_epoch)
+            leave = stopping.agreed()
+            if leave or done % checkpoint_every == 0 or done == steps:
+                _save(cfg, learner, monitor, done)
+            if leave and done < steps:
+                raise Stopped(_farewell(wish, run_dir, done, steps))
+        stopping.finish()
+
+
+def _resume(cfg: config.Config, learner: Learner) -> dict[str, Any] | None:
+    """What the newest checkpoint holds, its state loaded; None at the first start, which is written down."""
+    tree = dataclasses.asdict(cfg)
+    before = checkpoint.resume(Path(cfg.run_dir), learner.parts(), ["monitor"], tree, _say)
+    if before is None:
+        _open(cfg, learner)
+    elif len(before["monitor"]) != comm.world_size():
+        _say(
+            f"{comm.world_size()} processes instead of {len(before['monitor'])}: the run goes on, but not bit for bit, "
+            "since sums over ranks are rounded in another order"
+        )
+    return before
+
+
+def _farewell(wish: Wish, run_dir: Path, done: int, steps: int) -> str:
+    asked = wish.signal.name if wish.signal else "a signal to another rank"
+    return f"stopped by {asked} after step {done} of {steps}, kept in {checkpoint.path_of(run_dir, done)}"
 
 
 def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
@@ -203,11 +238,15 @@ def _open(cfg: config.Config, learner: Learner) -> None:
         _export(cfg, learner, "initial.pth", 0, 0.0)
 
 
-def _save(cfg: config.Config, learner: Learner, done: int, epoch: float) -> None:
-    if comm.rank() == 0:
-        parts, tree = learner.parts(), dataclasses.asdict(cfg)
-        checkpoint.save(Path(cfg.run_dir), done, parts, tree, cfg.run.keep_checkpoints)
-        _export(cfg, learner, "trunk.pth", done, epoch)
+def _save(cfg: config.Config, learner: Learner, monitor: Monitor, done: int) -> None:
+    """One checkpoint and the export beside it; no rank goes on, or leaves, before they are whole."""
+    parts, tree, read = learner.parts(), dataclasses.asdict(cfg), monitor.state()
+
+    def write() -> None:
+        checkpoint.save(Path(cfg.run_dir), done, parts, tree, cfg.run.keep_checkpoints, monitor=read)
+        _export(cfg, learner, "trunk.pth", done, done / monitor.length.steps_per_epoch)
+
+    comm.on_rank_0(write)
 
 
 def _keep_for_replay(

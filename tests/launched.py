@@ -13,7 +13,7 @@ from typing import Any
 
 import submitit
 
-from tools import cluster, job_record, status
+from tools import cluster, job_record, ranks, status, waiting
 from tools.plan import Launch
 
 LAUNCH = Path(__file__).resolve().parents[1] / "tools/launch.py"
@@ -21,13 +21,19 @@ LAUNCH = Path(__file__).resolve().parents[1] / "tools/launch.py"
 
 def start(where: str, code: str, run_dir: Path, **resources: Any) -> tuple[job_record.Record, submitit.Job]:
     """Submit `python -c code` and write job.json, without waiting."""
-    request = cluster.Request("test", minutes=10, **resources)
-    launch = Launch(where, "evaluate", (sys.executable, "-c", code), str(run_dir.parent), request, run_dir, {}, "")
-    task = cluster.Task(launch.command, launch.folder, launch.environment)
-    job = cluster.submit(where, request, task, launch.logs)
+    request = cluster.Request("test", minutes=10, **{"retries": 0} | resources)
+    launch = Launch(where, "evaluate", ((sys.executable, "-c", code),), str(run_dir.parent), request, run_dir, {})
+    task = ranks.Task(launch.commands[0], launch.folder, launch.environment)
+    job = submit(where, request, task, launch.logs)
     record = job_record.new(launch, job.job_id)
     record.write()
     return record, job
+
+
+def submit(where: str, request: cluster.Request, task: ranks.Task, logs: Path) -> submitit.Job:
+    if where == "local":
+        return cluster.submit_here(request, task, logs, cluster.REPOSITORY)
+    return cluster.submit(request, [task], logs, cluster.REPOSITORY)[0]
 
 
 @contextlib.contextmanager
@@ -37,7 +43,7 @@ def here(code: str, run_dir: Path, **resources: Any) -> Iterator[job_record.Reco
     try:
         yield record
     finally:
-        cluster.end_here(int(record.job_id), job.done)
+        waiting.end_here(int(record.job_id), job.done)
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:

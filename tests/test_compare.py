@@ -209,7 +209,7 @@ def test_on_slurm_every_row_and_seed_is_a_job_of_its_own(place, monkeypatch):
     assert parallel == len(commands) == 4
     for command, job in zip(commands, training, strict=True):
         assert Path(command.words[1]).name == "launch.py" and command.words[2] == "pretrain"
-        assert {"--cluster=slurm", "--wait", "--gpus=2"} <= set(command.words)
+        assert {"--cluster=slurm", "--follow", "--gpus=2"} <= set(command.words)
         assert list(command.words[command.words.index("--") + 1 :]) == job.arguments()
 
 

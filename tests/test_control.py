@@ -14,7 +14,7 @@ import tiny_runs
 
 from pretrain.errors import UserError
 from pretrain.progress import last_line, seconds_left
-from tools import cluster, control, job_record, status
+from tools import control, exits, job_record, status
 
 DEMO = "configs/pretrain/demo.yaml"
 WAITS = 'import time\nprint("hello", flush=True)\ntime.sleep(600)'
@@ -72,7 +72,7 @@ def test_cancelling_ends_every_rank_and_is_no_failure(tmp_path: Path) -> None:
         first, second = (launched.run("cancel", tmp_path / "run") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.endswith("is over: cancelled\n") and second.stdout.endswith("is over already: cancelled\n")
-    assert {ended.code for ended in cluster.read_exits(record.logs, record.job_id, 2).values()} == {128 + 15}
+    assert {ended.code for ended in exits.read(record.logs, record.job_id, 2).values()} == {128 + 15}
 
 
 def _cancelled_after(steps: int, words: list[str], folder: Path, run_dir: Path) -> str:
@@ -82,7 +82,7 @@ def _cancelled_after(steps: int, words: list[str], folder: Path, run_dir: Path) 
     assert "is running" in launched.run("resume", run_dir).stderr
     assert launched.run("cancel", run_dir).stdout.endswith("is over: cancelled\n")
     said = process.communicate(timeout=60)[0]
-    assert process.returncode == 128 + 15
+    assert process.returncode == 75 and f"`python tools/launch.py resume {run_dir}` goes on" in said
     return said
 
 
@@ -95,7 +95,10 @@ def test_resuming_a_pretraining_goes_on_from_its_newest_checkpoint_wherever_it_i
     assert "resumed" not in _cancelled_after(4, words, tmp_path, run_dir)
     step = last_line(run_dir)["step"]
     said = _cancelled_after(step + 3, ["resume", str(run_dir)], run_dir, run_dir)
-    assert f"resumed from {run_dir}/checkpoints" in said and "6000 steps" in said
+    assert (
+        f"resumed from {run_dir}/checkpoints/step_{step:08d}.pth" in said
+        and f"6000 steps of 8, from step {step}" in said
+    )
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pretrain.errors import UserError
-from tools import cluster, launch, plan
+from tools import cluster, command_line, exits, joblogs, launch, plan, ranks, waiting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TELL = """
@@ -32,10 +32,10 @@ def _launch(*arguments: str, folder: Path, **environment: str) -> subprocess.Com
     )
 
 
-def _run_here(code: str, ranks: int, folder: Path) -> tuple[dict[int, cluster.Exit], str]:
-    task = cluster.Task((sys.executable, "-c", code), str(folder), {"CUDA_VISIBLE_DEVICES": ""})
-    job = cluster.submit("local", cluster.Request("test", tasks=ranks), task, folder / "jobs")
-    return cluster.wait(job, "local", ranks, folder / "jobs"), job.job_id
+def _run_here(code: str, count: int, folder: Path) -> tuple[dict[int, exits.Exit], str]:
+    task = ranks.Task((sys.executable, "-c", code), str(folder), {"CUDA_VISIBLE_DEVICES": ""})
+    job = cluster.submit_here(cluster.Request("test", tasks=count), task, folder / "jobs", REPOSITORY)
+    return waiting.wait_here(job, count, folder / "jobs"), job.job_id
 
 
 def test_without_slurm_one_sentence_names_the_local_way(tmp_path: Path) -> None:
@@ -56,22 +56,24 @@ def test_dry_run_needs_no_slurm_writes_nothing_and_shows_everything(tmp_path: Pa
     for line in (
         "--nodes=8", "--ntasks-per-node=8", "--gpus-per-node=8", "--time=1590", "--partition=gpu", "--account=me",
         "--qos=high", "--constraint=h200", "--exclude='n[1-2]'", "--mem=64G", "--reservation='r 1'", "--exclusive",
-        "--cpus-per-task=12", "--job-name=unigrad_r50_100ep",
+        "--cpus-per-task=12", "--job-name=unigrad_r50_100ep", "--signal=B:USR2@120",
     ):  # fmt: skip
         assert f"#SBATCH {line}" in lines
     srun = next(line for line in lines if line.startswith("srun"))
     assert "--kill-on-bad-exit=1" in srun and "--cpus-per-task=12" in srun
-    assert "64 task(s)" in done.stdout and "tools/pretrain.py --config" in done.stdout
+    assert "64 task(s)" in done.stdout and re.search(r"/my run/code/\w+/tools/pretrain.py' --config", done.stdout)
     resolved = yaml.safe_load(done.stdout.partition("# resolved configuration:")[2])  # long paths are wrapped
     assert resolved["optim"]["epochs"] == 7 and resolved["run_dir"] == f"{tmp_path}/my run"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_default_is_pretraining_the_paper(tmp_path: Path) -> None:
-    tool, args, arguments = launch.split(["--nodes", "8", "data.root=images"])
+    tool, args, arguments = command_line.split(["--nodes", "8", "data.root=images"])
     decided = plan.plan(tool, args, arguments)
     assert (decided.cluster, decided.tool, decided.request.nodes, decided.request.gpus) == ("slurm", "pretrain", 8, 8)
-    config = Path(decided.command[decided.command.index("--config") + 1])
+    ((_, _, option, named, *_),) = decided.commands
+    config = Path(named)
+    assert option == "--config"
     assert config == REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml" and config.is_file()
 
 
@@ -84,7 +86,7 @@ def test_default_is_pretraining_the_paper(tmp_path: Path) -> None:
         ([], "data.root is not set"),
         (["--cluster", "local", "data.root=absent"], "does not exist"),
         (["--cluster", "local", "--nodes", "2", "data.root=."], "--tasks N"),
-        (["--time", "4m", "data.root=."], "SLURM warns"),
+        (["--time", "3m", "data.root=."], "SLURM warns"),
         (["--tasks", "0", "data.root=."], "--tasks 0 is below 1"),
         (["evaluate", "--tasks", "2", "knn"], "one process"),
         (["--config", "absent.yaml", "data.root=."], "absent.yaml is not a file"),
@@ -105,19 +107,9 @@ def test_time_without_a_unit_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_option_of_a_tool_looks_like_a_misspelt_one_of_the_launcher() -> None:
-    for option in (
-        "--config",
-        "--show",
-        "--checkpoint",
-        "--data",
-        "--out",
-        "--resume",
-        "--visualise",
-        "--to",
-        "--branch",
-    ):
-        assert launch.split(["evaluate", option, "x"])[2] == [option, "x"]
-    assert launch.split(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
+    for option in ("--config", "--show", "--checkpoint", "--data", "--out", "--resume", "--trials", "--to", "--branch"):
+        assert command_line.split(["evaluate", option, "x"])[2] == [option, "x"]
+    assert command_line.split(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
 
 
 def test_a_run_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -127,15 +119,15 @@ def test_a_run_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_every_task_knows_its_place(tmp_path: Path) -> None:
-    exits, job_id = _run_here(TELL, 3, tmp_path)
-    assert [exits[rank].code for rank in range(3)] == [0, 0, 0]
-    logs = [cluster.log_file(tmp_path / "jobs", job_id, rank).read_text().splitlines() for rank in range(3)]
+    ended, job_id = _run_here(TELL, 3, tmp_path)
+    assert [ended[rank].code for rank in range(3)] == [0, 0, 0]
+    logs = [joblogs.file(tmp_path / "jobs", job_id, rank).read_text().splitlines() for rank in range(3)]
     told = [json.loads(next(line for line in log if line.startswith("{"))) for log in logs]
     assert [entry["RANK"] for entry in told] == [entry["LOCAL_RANK"] for entry in told] == ["0", "1", "2"]
     assert {entry["WORLD_SIZE"] for entry in told} == {"3"} and {entry["MASTER_ADDR"] for entry in told} == {
         "127.0.0.1"
     }
-    assert len({entry["MASTER_PORT"] for entry in told}) == 1 and int(told[0]["MASTER_PORT"]) in cluster.PORTS
+    assert len({entry["MASTER_PORT"] for entry in told}) == 1 and int(told[0]["MASTER_PORT"]) in ranks.PORTS
     assert {entry["CUDA_VISIBLE_DEVICES"] for entry in told} == {""}
 
 
@@ -145,17 +137,17 @@ def test_a_restarted_job_gets_another_port(monkeypatch: pytest.MonkeyPatch) -> N
     variables |= {"SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    first = cluster.rendezvous(submitit.JobEnvironment())
+    first = ranks.rendezvous(submitit.JobEnvironment())
     assert {name: first[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")} == {
         "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost",
     }  # fmt: skip
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert cluster.rendezvous(submitit.JobEnvironment())["MASTER_PORT"] != first["MASTER_PORT"]
+    assert ranks.rendezvous(submitit.JobEnvironment())["MASTER_PORT"] != first["MASTER_PORT"]
     monkeypatch.setenv("SLURM_JOB_NODELIST", "unknown.invalid,localhost")
     with pytest.raises(SystemExit, match=r"cannot resolve 'unknown\.invalid'"):
-        cluster.rendezvous(submitit.JobEnvironment())
+        ranks.rendezvous(submitit.JobEnvironment())
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
-    assert cluster.rendezvous(submitit.JobEnvironment())["MASTER_ADDR"] == "127.0.0.1"
+    assert ranks.rendezvous(submitit.JobEnvironment())["MASTER_ADDR"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -171,9 +163,9 @@ def test_a_failing_task_ends_the_others(tmp_path: Path, how: str, code: int, tol
         f"if os.environ['RANK'] == '1':\n    print('why', flush=True)\n    {how}\n"
         "time.sleep(600)"
     )
-    exits, job_id = _run_here(script, 3, tmp_path)
-    assert exits[1].code == code and {exits[rank].code for rank in (0, 2)} == {128 + signal.SIGTERM}
-    failed = cluster.failure(exits, job_id, 3, tmp_path / "jobs")
+    ended, job_id = _run_here(script, 3, tmp_path)
+    assert ended[1].code == code and {ended[rank].code for rank in (0, 2)} == {128 + signal.SIGTERM}
+    failed = exits.failure(ended, job_id, 3, tmp_path / "jobs")
     assert failed is not None and failed[0] == code
     assert re.search(told, failed[1]) and failed[1].startswith("rank 1 of 3") and failed[1].endswith("last words: why")
 
@@ -183,7 +175,7 @@ def test_the_tools_exit_code_and_output_come_back(tmp_path: Path) -> None:
     good = _launch(*words, "--scenes", "1", folder=tmp_path)
     assert good.returncode == 0 and "all synthetic" in good.stdout and "submitit" not in good.stdout
     job = json.loads((tmp_path / "run/job.json").read_text())
-    assert job["cluster"] == "local" and job["command"][1].endswith("tools/prepare_data.py")
+    assert job["cluster"] == "local" and job["commands"][0][1].endswith("tools/prepare_data.py")
     assert "all synthetic" in Path(job["log_of_rank_0"]).read_text()
     bad = _launch(*words, "--scenes", "2", folder=tmp_path)
     assert bad.returncode == 2 and "made with other arguments" in bad.stdout
@@ -199,8 +191,8 @@ def test_ending_the_launcher_ends_its_tasks(tmp_path: Path) -> None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
-    (ended,) = [json.loads(path.read_text()) for path in (tmp_path / "run/jobs").glob("*_exit.json")]
-    assert ended["code"] == 128 + signal.SIGTERM
+    (told,) = [json.loads(path.read_text()) for path in (tmp_path / "run/jobs").glob("*_exit.json")]
+    assert told["code"] == 128 + signal.SIGTERM
     count = len(list(tmp_path.glob(".set.part/classes/train/*/*.jpg")))
     time.sleep(0.5)
     assert len(list(tmp_path.glob(".set.part/classes/train/*/*.jpg"))) == count

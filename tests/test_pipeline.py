@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.errors import UserError
-from tools import pipeline, stages
+from tools import pipeline, run_pipeline, stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"
@@ -53,10 +54,27 @@ def test_stages_run_in_order_and_leave_logs(tmp_path: Path) -> None:
     for seed in (0, 1):
         stamp = json.loads((out / f"set-{seed}" / "synthetic.json").read_text())
         assert stamp["arguments"]["seed"] == seed and stamp["arguments"]["classes"] == 5
-    assert sorted(path.name for path in (out / "logs").iterdir()) == ["again.log", "set-0.log", "set-1.log"]
+    assert sorted(path.name for path in (out / "logs").glob("*.log")) == ["again.log", "set-0.log", "set-1.log"]
     assert "already there" in (out / "logs/again.log").read_text()  # so the first stage had ended before
     assert done.stdout.splitlines()[-1].endswith("left as it is")  # the last stage's own words end the output
     assert "[3/3] again" in done.stdout
+
+
+def test_what_ended_well_is_not_done_again_until_what_it_needs_or_its_arguments_change(tmp_path: Path) -> None:
+    path, words = _write(tmp_path, GOOD), ("--cluster", "local")
+    assert _run(path, *words).returncode == 0
+
+    def done_before(*more: str) -> list[str]:
+        said = _run(path, *words, *more)
+        assert said.returncode == 0, said.stderr
+        return re.findall(r"\] (\S+): done before", said.stdout)
+
+    assert done_before() == ["set-0", "set-1", "again"]
+    assert done_before("--again") == []
+    (tmp_path / "out/logs/set-1.done").unlink()  # as if it had failed
+    assert done_before() == ["set-0"]
+    path.write_text(path.read_text().replace("--classes=${classes} --seed=1", "--seed=1 --classes=${classes}"))
+    assert done_before() == ["set-0", "set-1"]
 
 
 def test_a_printed_command_can_be_copied(tmp_path: Path) -> None:
@@ -91,6 +109,7 @@ def test_first_failure_stops_and_is_told_with_its_log(tmp_path: Path) -> None:
         ("{out: OUT, classes: 4}", "{out: OUT, classes: [4]}", "one plain value"),
         ("--classes=", "--config=absent.yaml --classes=", "--config 'absent.yaml' is not a file"),
         ("parallel: 2", "nodes: 2", "needs --cluster slurm"),
+        ("  - name: again", "  - name: again\n    after: [set]", "names 'set', no stage above it"),
         ("stages:", "stages: 7\nrest:", "no list 'stages'"),
         ("stages:", "stages: [", "not valid YAML"),
     ],
@@ -99,7 +118,7 @@ def test_every_mistake_is_told_before_the_first_stage(tmp_path: Path, old: str, 
     assert old in GOOD
     path = _write(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(UserError, match=told.replace("(", r"\(")):
-        pipeline.main(["--config", str(path), "--cluster", "local"])
+        run_pipeline.main(["--config", str(path), "--cluster", "local"])
     assert not (tmp_path / "out").exists()
 
 
@@ -108,12 +127,12 @@ def test_every_mistake_is_told_before_the_first_stage(tmp_path: Path, old: str, 
 def test_shipped_pipelines_are_valid(name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert (CONFIGS / name).read_text().startswith("#")
-    assert pipeline.read(CONFIGS / name, [], where)
+    assert pipeline.read(CONFIGS / name, [], where)[1]
 
 
 def test_misspelt_override_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'classes'"):
-        pipeline.main(["--config", str(_write(tmp_path, GOOD)), "--cluster", "local", "clases=3"])
+        run_pipeline.main(["--config", str(_write(tmp_path, GOOD)), "--cluster", "local", "clases=3"])
 
 
 def test_loops_expand_to_every_combination_and_shells_quote(tmp_path: Path) -> None:
@@ -127,7 +146,7 @@ def test_several_tasks_and_slurm_go_through_the_launcher(tmp_path: Path) -> None
     entry = {"name": "p", "tool": "train_detection", "args": ["--out x"], "tasks": 2}
     words = pipeline.read_stage(entry, {"out": "o"}, "here", "local").commands[0].words
     assert Path(words[1]).name == "launch.py" and words[2] == "detection" and words[-3:] == ("--", "--out", "x")
-    assert "--tasks=2" in words and "--cluster=local" in words and "--wait" in words
+    assert "--tasks=2" in words and "--cluster=local" in words and "--follow" in words
     del entry["tasks"]
     assert "--cluster=slurm" in pipeline.read_stage(entry, {"out": "o"}, "here", "slurm").commands[0].words
 
@@ -136,7 +155,7 @@ def test_cores_are_shared_by_what_runs_at_the_same_time(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     words = (sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])")
     for parallel, tasks, wanted in ((1, 1, "8"), (2, 1, "4"), (2, 2, "2"), (16, 1, "1")):
-        stages.run([stages.Command("x", words, tmp_path / "x.log")], parallel, tasks, 0, 1)
+        list(stages.run([stages.Command("x", words, tmp_path / "x.log")], parallel, tasks, 0, 1))
         assert (tmp_path / "x.log").read_text().strip() == wanted
 
 
@@ -148,7 +167,7 @@ def test_commands_run_at_the_same_time_and_end_together(tmp_path: Path) -> None:
         stages.Command(name, (sys.executable, "-c", code), tmp_path / f"{name}.log")
         for name, code in (("wait", wait), ("touch", touch))
     ]
-    stages.run(commands, 2, 1, 0, 2)
+    list(stages.run(commands, 2, 1, 0, 2))
     sleeper = f"import os, time; print(os.getpid(), flush=True); time.sleep(600)  # {tmp_path}"
     fails = "import sys, time; time.sleep(1); sys.exit(7)"
     commands = [
@@ -156,7 +175,7 @@ def test_commands_run_at_the_same_time_and_end_together(tmp_path: Path) -> None:
         for name, code in (("sleeper", sleeper), ("fails", fails))
     ]
     with pytest.raises(SystemExit) as ended:
-        stages.run(commands, 2, 1, 0, 2)
+        list(stages.run(commands, 2, 1, 0, 2))
     assert ended.value.code == 7
     assert not Path(f"/proc/{(tmp_path / 'sleeper.log').read_text().strip()}").exists()
 

@@ -95,3 +95,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def assert_same_run(first, second):
+    """Both runs ended in the same state and wrote the same lines, to the last bit."""
+    one, other = last_checkpoint(first), last_checkpoint(second)
+    for part in ("step", "model", "form", "health", "optimizer", "scaler", "monitor"):
+        assert_same(one[part], other[part])
+    assert curves(first) == curves(second)

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain import learner, ready, train
+from pretrain import learner, ready, stopping, train
 from pretrain.data import StepSampler, open_source
 from tools import timing
 from tools.benchmark_step import Size
@@ -57,7 +57,7 @@ def measure(root: Path, size: Size, steps: int, *overrides: str) -> Cost:
         device = ready.ready(cfg)
         sampler = StepSampler(len(source), size.batch, steps / max(1, len(source) // size.batch), cfg.run.seed)
         with contextlib.redirect_stdout(io.StringIO()):
-            train.run(cfg, source, sampler, learner.build(cfg, device))
+            train.run(cfg, source, sampler, learner.build(cfg, device), stopping.Wish())
         told = (Path(run_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     read = [json.loads(text) for text in told[-windows:]]
     columns = ([line[name] for line in read] for name in ("images_per_second", "data_wait"))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from pretrain.errors import UserError
-from tools import cluster, job_record, status, submission
+from tools import chain, exits, job_record, joblogs, run_pipeline, status, submission, waiting
 from tools.job_record import Record
 
 COMMANDS = ("status", "logs", "cancel", "resume")
-LONGEST_END = 60.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
+LONGEST_END = 150.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,10 +30,13 @@ def parser() -> argparse.ArgumentParser:
         "-f", "--follow", action="store_true", help="go on until the job is over; ends with its exit code"
     )
     logs.add_argument("--rank", type=int, default=0, metavar="R", help="default 0")
+    logs.add_argument("--trial", type=int, default=0, metavar="N", help="which job of an array (default 0)")
     commands.add_parser("cancel", help="end the job, and wait until it is over")
     commands.add_parser("resume", help="submit the same again, which goes on from the newest checkpoint")
     for command in commands.choices.values():
-        command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder with the job.json of a launch")
+        command.add_argument(
+            "run_dir", type=Path, metavar="RUN_DIR", help="folder of a launch, or the out of a pipeline"
+        )
     return root
 
 
@@ -44,7 +48,10 @@ def _status(record: Record, args: argparse.Namespace) -> int:
 
 def _logs(record: Record, args: argparse.Namespace) -> int:
     """With --follow the exit code of the rank that failed first, 1 for a job that was cancelled or vanished."""
-    ranks = record.launch.request.ranks
+    ranks, jobs = record.launch.request.ranks, record.each()
+    if not 0 <= args.trial < len(jobs):
+        raise UserError(f"there is no trial {args.trial}: {record.name} has {len(jobs)} job(s), from 0.")
+    record = jobs[args.trial]
     if not 0 <= args.rank < ranks:
         raise UserError(f"there is no rank {args.rank}: {record.name} has ranks 0 to {ranks - 1}.")
     log = record.log(args.rank)
@@ -53,16 +60,16 @@ def _logs(record: Record, args: argparse.Namespace) -> int:
     if args.follow:
         return _follow(record, log)
     if log.is_file():
-        cluster.show_log(log.read_bytes().removesuffix(b"\n"))
+        joblogs.show(log.read_bytes().removesuffix(b"\n"))
     return 0
 
 
 def _follow(record: Record, log: Path) -> int:
-    follow, patience = cluster.follow_log(log), 0.0
+    follow, patience = joblogs.follow(log), 0.0
     while not (state := status.state_of(record, patience)).over:
-        patience = cluster.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
+        patience = exits.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
         next(follow)
-        time.sleep(cluster.PAUSE[record.launch.cluster])
+        waiting.pause(record.launch.cluster)
     next(follow)
     if state.word != "completed":
         print(f"error: {record.name} {state}", file=sys.stderr)
@@ -96,7 +103,7 @@ def _end(record: Record) -> Record:
         cancelled.write()
         if record.launch.cluster == "local":
             # not to its process group, which is also that of the script or pipeline that launched it
-            cluster.end_here(int(record.job_id), lambda: not record.ask().alive)
+            waiting.end_here(int(record.job_id), lambda: not record.ask().alive)
             return cancelled
     except PermissionError as error:
         raise UserError(f"{record.name} belongs to somebody else ({error}): ask its owner to cancel it.") from error
@@ -114,12 +121,41 @@ def _resume(record: Record, args: argparse.Namespace) -> int:
         raise UserError(f"{record.name} is {state}: it can be resumed once it is over (cancel ends it).")
     if launch.run_dir.resolve() != record.run_dir:
         raise UserError(f"{record.run_dir} was {launch.run_dir} when {record.name} was launched: move it back.")
-    return submission.run(launch, wait=launch.cluster == "local")
+    if not launch.code.is_dir():
+        raise UserError(
+            f"the code that {record.name} ran, {launch.code}, is gone: launch it anew with the same --run-dir."
+        )
+    return submission.run(launch, follow=launch.cluster == "local")
+
+
+def _resume_pipeline(out: Path) -> None:
+    """Submit again what did not end well, with the command and from the folder of the first time."""
+    written = json.loads((out / chain.FILE).read_text(encoding="utf-8"))
+    os.chdir(written["folder"])
+    run_pipeline.main([word for word in written["command"] if word != "--again"])
+
+
+def _pipeline(args: argparse.Namespace, found: list[tuple[str, Record]]) -> None:
+    """The same for all stages of a pipeline."""
+    if args.command == "logs":
+        folders = ", ".join(str(record.run_dir) for _, record in found)
+        raise UserError(f"{args.run_dir} is a pipeline: name the folder of one of its stages ({folders}).")
+    if args.command == "resume":
+        return _resume_pipeline(args.run_dir)
+    if args.command == "status":
+        told = {name: status.report(record) for name, record in found}
+        print(json.dumps(told, indent=2) if args.json else status.lines(told))
+        return None
+    for name, record in reversed(found):  # those that wait before those they wait for
+        print(f"{name}: ", end="", flush=True)
+        _cancel(record, args)
 
 
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
+    if stages := chain.read(args.run_dir):
+        return _pipeline(args, stages)
     record = job_record.read(args.run_dir)
     if code := {"status": _status, "logs": _logs, "cancel": _cancel, "resume": _resume}[args.command](record, args):
         sys.exit(code)

@@ -11,8 +11,8 @@ from typing import Any
 
 from pretrain.errors import UserError
 from pretrain.files import write_json
-from tools import scheduler
-from tools.cluster import Request, log_file
+from tools import joblogs, scheduler
+from tools.cluster import Request
 from tools.plan import Launch
 
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
@@ -20,7 +20,7 @@ TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One job. launch: as it was submitted. host: where from. run_dir: the folder where job.json lies now."""
+    """One job, or an array of them. launch: as it was submitted. host: where from. run_dir: where job.json lies now."""
 
     launch: Launch
     job_id: str
@@ -40,7 +40,17 @@ class Record:
 
     def log(self, rank: int) -> Path:
         """Where the output of one rank lies."""
-        return log_file(self.logs, self.job_id, rank)
+        return joblogs.file(self.logs, self.job_id, rank)
+
+    def each(self) -> list[Record]:
+        """The jobs of an array; a single job itself."""
+        commands = self.launch.commands
+        if len(commands) == 1 or self.launch.cluster == "local":
+            return [self]
+        parts = [dataclasses.replace(self.launch, commands=(command,)) for command in commands]
+        return [
+            dataclasses.replace(self, launch=part, job_id=f"{self.job_id}_{place}") for place, part in enumerate(parts)
+        ]
 
     def ask(self) -> scheduler.Seen:
         """What its scheduler says of it now."""
@@ -55,12 +65,14 @@ class Record:
             "cluster": launch.cluster,
             "job_id": self.job_id,
             "tool": launch.tool,
-            "command": list(launch.command),
+            "commands": launch.commands,
             "folder": launch.folder,
             **dataclasses.asdict(request),
             "environment": launch.environment,
             "run_dir": str(launch.run_dir),
-            "log_of_rank_0": str(self.log(0)),
+            "code": str(launch.code),
+            "settings": launch.settings,
+            "log_of_rank_0": str(self.each()[0].log(0)),
             "host": self.host,
             "submitted": self.submitted,
             "cancelled": self.cancelled,
@@ -100,11 +112,12 @@ def _parsed(written: Any, run_dir: Path) -> Record:
     launch = Launch(
         cluster=written["cluster"],
         tool=written["tool"],
-        command=tuple(written["command"]),
+        commands=tuple(tuple(command) for command in written["commands"]),
         folder=written["folder"],
         request=Request(**{field.name: written[field.name] for field in dataclasses.fields(Request)}),
         run_dir=Path(written["run_dir"]),
         environment=written["environment"],
-        shown="",
+        code=Path(written["code"]),
+        settings=written["settings"],
     )
     return Record(launch, written["job_id"], written["host"], written["submitted"], written["cancelled"], run_dir)

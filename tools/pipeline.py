@@ -1,4 +1,4 @@
-"""Run all stages of one YAML in order: python tools/launch.py pipeline --config configs/demo.yaml [out=DIR] [...].
+"""The stages of a pipeline's YAML, read and checked.
 
 A pipeline is `variables:` (plain values, which `variable=value` on the command line replaces; `out` is required) and
 `stages:`, a list of
@@ -7,42 +7,50 @@ A pipeline is `variables:` (plain values, which `variable=value` on the command 
   args      its arguments, a list of strings, each split into words as a shell does
   for       optional: {variable: [values]}; the stage is run for every combination
   parallel  optional: how many of these run at the same time (default 1)
-  nodes, tasks, gpus   optional: resources of the job; more than one task goes through tools/launch.py
-In name and args `${variable}` is replaced. Every command is printed before it runs, and can be copied.
+  after     optional: names of the stages that it needs (default: the one before it)
+  nodes, tasks, gpus, cpus, time, mem, partition, account, qos, constraint, exclude, retries
+            optional: the job's, as tools/launch.py has them; more than one task goes through tools/launch.py
+In name and args `${variable}` is replaced.
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import itertools
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from pretrain.errors import UserError
 from tools import stages
-from tools.cluster import require_slurm
-from tools.plan import TOOLS
+from tools.plan import OPTIONS, TOOLS
 
 FOLDER = Path(__file__).resolve().parent
-STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "nodes", "tasks", "gpus")
+COUNTS = {"nodes": 1, "tasks": 1, "gpus": 0, "cpus": 1, "retries": 0}  # and their least values
+TEXTS = ("time", "mem", *OPTIONS)
+STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "after", *COUNTS, *TEXTS)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One entry of `stages:`, expanded: commands that may run at the same time, `parallel` of them."""
+    """One entry of `stages:`, expanded: commands that may run at the same time, `parallel` of them.
 
+    after: names of the stages that it needs, as the YAML spells them.
+    """
+
+    name: str
     commands: tuple[stages.Command, ...]
     parallel: int
     tasks: int
+    after: tuple[str, ...]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -93,8 +101,17 @@ def read_variables(tree: dict[str, Any], overrides: list[str], where: str) -> di
     return known
 
 
-def read_stage(entry: Any, variables: dict[str, str], where: str, cluster: str) -> Stage:
+def read_stage(
+    entry: Any,
+    variables: dict[str, str],
+    where: str,
+    cluster: str,
+    known: Sequence[str] = (),
+    common: Mapping[str, str] = MappingProxyType({}),
+) -> Stage:
     """One entry of `stages:` as commands, in the order of its `for`.
+
+    Args: known, names of the stages before it; common, options of sbatch where the entry has none of its own.
 
     Raises:
         UserError: an unknown key, tool or variable, a value of the wrong kind, or a --config that is no file.
@@ -109,23 +126,35 @@ def read_stage(entry: Any, variables: dict[str, str], where: str, cluster: str) 
     if tool not in tools:
         raise UserError(f"{where}: there is no tool '{tool}'; {_nearest(tool, tools)}")
     words = _words(entry.get("args", []), where)
-    counts = {key: _count(entry[key], key, where) for key in ("nodes", "tasks", "gpus") if key in entry}
+    counts = {key: _count(entry[key], key, where) for key in COUNTS if key in entry}
+    texts = {key: _text(entry[key], f"{where}: '{key}'") for key in TEXTS if key in entry}
+    options = counts | (dict(common) | texts if cluster == "slurm" else {})
     if cluster == "local" and counts.get("nodes", 1) > 1:
         raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster slurm; here use 'tasks'.")
     loops = _loops(entry.get("for"), variables, where)
     commands = []
     for values in itertools.product(*loops.values()):
-        known = variables | dict(zip(loops, values, strict=True))
-        name = substitute(entry["name"], known, where)
+        here = variables | dict(zip(loops, values, strict=True))
+        name = substitute(entry["name"], here, where)
         if not re.fullmatch(r"[\w.+=-]+", name):
             raise UserError(f"{where}: its name '{name}' names a log file: use letters, digits and . _ + = - only.")
-        arguments = [substitute(word, known, where) for word in words]
+        arguments = [substitute(word, here, where) for word in words]
         _check_config(arguments, where)
-        logs = Path(known["out"]) / "logs"
-        command = _command(tool, arguments, counts, cluster, logs / "launch" / name)
+        logs = Path(here["out"]) / "logs"
+        command = _command(tool, arguments, options, cluster, logs / "launch" / name)
         commands.append(stages.Command(name, command, logs / f"{name}.log"))
     parallel = min(_count(entry.get("parallel", 1), "parallel", where), len(commands))
-    return Stage(tuple(commands), parallel, counts.get("tasks", 1))
+    after = _after(entry.get("after", list(known[-1:])), known, where)
+    return Stage(entry["name"], tuple(commands), parallel, counts.get("tasks", 1), after)
+
+
+def _after(written: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
+    if not isinstance(written, list):
+        raise UserError(f"{where}: 'after' has to be a list of the names of earlier stages.")
+    for name in written:
+        if name not in known:
+            raise UserError(f"{where}: 'after' names '{name}', no stage above it; {_nearest(str(name), known)}")
+    return tuple(written)
 
 
 def _words(args: Any, where: str) -> list[str]:
@@ -135,7 +164,7 @@ def _words(args: Any, where: str) -> list[str]:
 
 
 def _count(value: Any, key: str, where: str) -> int:
-    least = 0 if key == "gpus" else 1
+    least = COUNTS.get(key, 1)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{where}: '{key}' is {value!r} and has to be a whole number from {least} up.")
     return value
@@ -162,22 +191,26 @@ def _check_config(arguments: list[str], where: str) -> None:
             raise UserError(f"{where}: --config '{path}' is not a file (looked for in {Path.cwd()}).")
 
 
-def _command(tool: str, arguments: list[str], counts: dict[str, int], cluster: str, run_dir: Path) -> tuple[str, ...]:
+def _command(
+    tool: str, arguments: list[str], asked: Mapping[str, int | str], cluster: str, run_dir: Path
+) -> tuple[str, ...]:
     """The words that a user would type: the tool itself, or the launcher for SLURM, several tasks or chosen GPUs."""
     python = sys.executable
     if Path(python).is_relative_to(Path.cwd()):
         python = os.path.relpath(python)  # shorter to read
-    if cluster == "local" and counts.get("tasks", 1) == 1 and "gpus" not in counts:
+    if cluster == "local" and asked.get("tasks", 1) == 1 and "gpus" not in asked:
         return (python, os.path.relpath(FOLDER / f"{tool}.py"), *arguments)
     subcommand = next(name for name, entry in TOOLS.items() if entry.file == tool)
-    options = [f"--cluster={cluster}", "--wait", *(f"--{key}={value}" for key, value in counts.items())]
+    options = [f"--cluster={cluster}", "--follow", *(f"--{key}={value}" for key, value in asked.items())]
     if tool != "pretrain":  # whose run_dir is among its arguments
         options.append(f"--run-dir={run_dir}")
     return (python, os.path.relpath(FOLDER / "launch.py"), subcommand, *options, "--", *arguments)
 
 
-def read(path: Path, overrides: list[str], cluster: str) -> list[Stage]:
-    """All stages of the YAML at `path`, checked.
+def read(
+    path: Path, overrides: list[str], cluster: str, common: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Path, list[Stage]]:
+    """The folder of all output, and all stages of the YAML at `path`, checked.
 
     Raises:
         UserError: anything that can be known to be wrong before the first stage runs.
@@ -194,34 +227,12 @@ def read(path: Path, overrides: list[str], cluster: str) -> list[Stage]:
         if key not in ("variables", "stages"):
             raise UserError(f"{path}: there is no key '{key}'; {_nearest(str(key), ('variables', 'stages'))}")
     variables = read_variables(tree, overrides, str(path))
-    found = [read_stage(entry, variables, str(path), cluster) for entry in tree["stages"]]
+    found: list[Stage] = []
+    for entry in tree["stages"]:
+        known = [stage.name for stage in found]
+        found.append(read_stage(entry, variables, str(path), cluster, known, common))
     names = [command.name for stage in found for command in stage.commands]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{path}: two commands are named '{name}': put the variables of 'for' into the name.")
-    return found
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Read, check, then print (--dry-run) or run the stages."""
-    parser = argparse.ArgumentParser(
-        prog="launch.py pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, type=Path, help="the pipeline's YAML")
-    parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm", help="SLURM (default) or here")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the commands only")
-    parser.add_argument("overrides", nargs="*", metavar="variable=value", help="replace a value of 'variables'")
-    args = parser.parse_args(argv)
-    found = read(args.config, args.overrides, args.cluster)
-    if args.dry_run:
-        for stage in found:
-            for command in stage.commands:
-                print(shlex.join(command.words))
-        return
-    if args.cluster == "slurm":
-        require_slurm()
-    total, done = sum(len(stage.commands) for stage in found), 0
-    for stage in found:
-        stages.run(stage.commands, stage.parallel, stage.tasks, done, total)
-        done += len(stage.commands)
-    print(found[-1].commands[-1].log.read_text(), end="")
+    return Path(variables["out"]), found

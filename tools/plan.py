@@ -8,14 +8,16 @@ import io
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrain.errors import UserError
-from tools.cluster import REPOSITORY, SIGNAL_DELAY, Request
+from tools.cluster import REPOSITORY, Request
 
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
+START = 90  # seconds: SLURM's warning may come a minute early, and a run has to start before it can stop
 OPTIONS = ("partition", "account", "qos", "constraint", "exclude")  # sbatch's, handed on under their own names
 
 
@@ -41,17 +43,22 @@ TOOLS = {  # by subcommand
 class Launch:
     """One job, decided: what runs, in which folder, with what, and where it is written.
 
-    shown: the tool's resolved configuration.
+    commands: several are an array of jobs. shown: for pretraining, the resolved configuration of each. code: the folder
+    of the packages that it runs. given: texts of the configurations in it that are not the repository's, by their path
+    there. settings: a hash of what was asked for (both: snapshot.py).
     """
 
     cluster: str
     tool: str
-    command: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
     folder: str
     request: Request
     run_dir: Path
     environment: dict[str, str]
-    shown: str
+    shown: tuple[str, ...] = ()
+    code: Path = REPOSITORY
+    given: dict[str, str] = field(default_factory=dict)
+    settings: str = ""
 
     @property
     def logs(self) -> Path:
@@ -85,12 +92,13 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
         config = yaml.safe_load(shown)
     named = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"), file)
     name = args.name or Path(named).stem
-    run_dir = args.run_dir or Path(config.get("run_dir") or _unique_folder(tool, name))
+    run_dir = args.run_dir or Path(config.get("run_dir") or _unique_folder(name))
     run_dir = run_dir.expanduser().resolve()
     if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
         arguments, shown = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
         config = yaml.safe_load(shown)
     _check(tool, args, config)
+    _check_trials(tool, args.trials, arguments)
     gpus = _gpus(TOOLS[tool], args)
     tasks = args.tasks or (max(1, gpus) if TOOLS[tool].distributed else 1)
     request = Request(
@@ -100,16 +108,29 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
         gpus=gpus,
         cpus=args.cpus or 1 + config.get("data", {}).get("workers", 0),
         minutes=args.time,
+        retries=args.retries,
+        signal_delay=args.signal_delay,
         options={option: value for option in OPTIONS if (value := getattr(args, option))},
         extra=({"mem": args.mem} if args.mem else {}) | dict(_key_value(pair) for pair in args.slurm),
     )
-    command = (sys.executable, str(REPOSITORY / "tools" / f"{file}.py"), *arguments)
-    return Launch(args.cluster, tool, command, os.getcwd(), request, run_dir, _environment(args, request), shown)
+    trials = range(args.trials or 1)
+    words = [
+        [word.replace("{trial}", str(trial)) for word in arguments] if args.trials else arguments for trial in trials
+    ]
+    return Launch(
+        cluster=args.cluster,
+        tool=tool,
+        commands=tuple((sys.executable, str(REPOSITORY / "tools" / f"{file}.py"), *each) for each in words),
+        folder=os.getcwd(),
+        request=request,
+        run_dir=run_dir,
+        environment=_environment(args, request),
+        shown=(shown,) if shown else (),
+    )
 
 
-def _unique_folder(tool: str, name: str) -> str:
-    """Pretraining with the same configuration resumes in the same folder; any other job gets a folder of its own."""
-    return f"runs/{name}" if tool == "pretrain" else f"runs/jobs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+def _unique_folder(name: str) -> str:
+    return f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _key_value(pair: str) -> tuple[str, str | bool]:
@@ -118,21 +139,35 @@ def _key_value(pair: str) -> tuple[str, str | bool]:
 
 
 def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
-    for name, least in (("nodes", 1), ("tasks", 1), ("cpus", 1), ("gpus", 0)):
+    for name, least in (("nodes", 1), ("tasks", 1), ("cpus", 1), ("gpus", 0), ("retries", 0), ("signal_delay", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
-            raise UserError(f"--{name} {value} is below {least}: give a larger number.")
+            raise UserError(f"--{name.replace('_', '-')} {value} is below {least}: give a larger number.")
     if not TOOLS[tool].distributed and max(args.nodes, args.tasks or 1) > 1:
         raise UserError(f"{tool} is one process: leave --nodes and --tasks out.")
     if args.cluster == "local" and args.nodes > 1:
         raise UserError(f"--cluster local is one machine: replace --nodes {args.nodes} by --tasks N.")
-    least = SIGNAL_DELAY // 60 + 2  # SLURM warns this long before the end, and may be a minute early
-    if args.cluster == "slurm" and args.time <= least:
-        raise UserError(f"--time {args.time}m leaves no time to run: SLURM warns {least} minutes ahead; give more.")
+    if args.cluster == "slurm" and args.time * 60 <= args.signal_delay + START:
+        raise UserError(
+            f"--time {args.time}m leaves no time to run: SLURM warns {args.signal_delay} s ahead of the end "
+            "(--signal-delay) and may be a minute early; give more."
+        )
     if config and not config["data"]["root"]:
         raise UserError("data.root is not set: add data.root=FOLDER of images or class folders.")
     if config and args.cluster == "local" and not Path(config["data"]["root"]).is_dir():
         raise UserError(f"image folder {config['data']['root']} does not exist: check data.root.")
+
+
+def _check_trials(tool: str, trials: int | None, arguments: Sequence[str]) -> None:
+    if trials is None:
+        return
+    if tool == "pretrain":
+        raise UserError("--trials is for what follows pretraining: tools/compare.py --seeds 0,1,2 pretrains several.")
+    if trials < 1 or not any("{trial}" in word for word in arguments):
+        raise UserError(
+            f"--trials {trials} needs to be 1 or more, and {{trial}} in the arguments, which becomes 0, 1 and so on: "
+            "for example --out OUT/trial-{trial} SEED={trial}."
+        )
 
 
 def _gpus(tool: Tool, args: argparse.Namespace) -> int:

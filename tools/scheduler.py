@@ -38,6 +38,13 @@ class Seen(NamedTuple):
         return self.state not in (GONE, *ENDED)
 
 
+def state_of(job_id: str) -> str:
+    """SLURM's word for the state of the job `job_id`, whichever it is; empty where it does not answer."""
+    asked = subprocess.run(["scontrol", "--oneliner", "show", "job", job_id], capture_output=True, text=True)
+    found = re.search(r"(?:^|\s)JobState=(\S*)", asked.stdout)
+    return found[1] if found else ""
+
+
 def ask_slurm(job_id: str, logs: Path) -> Seen:
     """The job `job_id` that writes into `logs`; another one that got the same number is not it."""
     command = ["scontrol", "--oneliner", "show", "job", job_id]

@@ -31,16 +31,20 @@ class _Running:
     started: float
 
 
-def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int) -> None:
-    """Run `commands`, `parallel` at a time; leaves the tool with the exit code of the first that fails.
+def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int) -> Iterator[Command]:
+    """Run `commands`, `parallel` at a time, and yield each that has ended well.
 
     tasks: processes of each command, for a fair share of the cores. done, total: for the count that is printed.
     Whatever ends this function, none of the commands goes on.
+
+    Raises:
+        SystemExit: with the exit code of the first that fails.
     """
     with contextlib.closing(_as_they_end(commands, parallel, tasks, done, total)) as ended:
-        for _, code in ended:
+        for command, code in ended:
             if code:
                 sys.exit(128 - code if code < 0 else code)
+            yield command
 
 
 def run_all(commands: Sequence[Command], parallel: int) -> set[str]:

@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pretrain import progress
-from tools import cluster, job_record, scheduler
+from pretrain.errors import STOPPED
+from tools import attempts, exits, job_record, scheduler
 
 PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """word: pending, running, unknown (none of them over), completed, failed, cancelled or vanished.
+    """word: pending, running, unknown (none of them over), completed, stopped, failed, cancelled or vanished.
 
     why: SLURM's reason or the sentence about the failed rank. restarts: None where the scheduler does not tell.
     code: exit code of the rank that failed first, 1 for another bad end, 0 otherwise.
@@ -40,6 +41,8 @@ def state_of(record: job_record.Record, patience: float = 0) -> State:
 
     patience: seconds to wait at most for the exit files of a job that did not end well.
     """
+    if len(jobs := record.each()) > 1:
+        return _together([state_of(job, patience) for job in jobs])
     seen = record.ask()
     if seen.state == scheduler.SILENT:
         word, why, code = "unknown", seen.reason, 0
@@ -52,6 +55,17 @@ def state_of(record: job_record.Record, patience: float = 0) -> State:
     return State(word, why, seen.nodes, seen.restarts, code)
 
 
+def _together(states: list[State]) -> State:
+    """Of an array: as long as one job goes on so does it, and it ends as the worst of them did."""
+    order = ("unknown", "running", "pending", "failed", "vanished", "cancelled", "stopped", "completed")
+    first = min(states, key=lambda state: order.index(state.word))
+    counts = {word: sum(state.word == word for state in states) for word in order}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    why = f"{told} of {len(states)}" + (f"; {first.why}" if first.why else "")
+    restarts = sum(state.restarts or 0 for state in states)
+    return State(first.word, "" if counts["completed"] == len(states) else why, first.node_list, restarts, first.code)
+
+
 def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, str, int]:
     """(word, why, code) of a job that is over."""
     if seen == "COMPLETED":
@@ -59,16 +73,18 @@ def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, st
     ranks = record.launch.request.ranks
     if seen == "CANCELLED" or record.cancelled:
         patience = 0
-    exits = cluster.settled_exits(record.logs, record.job_id, ranks, patience)
-    failed = cluster.failure(exits, record.job_id, ranks, record.logs)
+    ended = exits.settled(record.logs, record.job_id, ranks, patience)
+    failed = exits.failure(ended, record.job_id, ranks, record.logs)
     if seen == "CANCELLED" or (record.cancelled and failed):
         return "cancelled", "", 1
     if seen == scheduler.GONE:
         if failed is None:
             return "completed", "", 0
-        if not any(ended.code for ended in exits.values()):
+        if not any(end.code for end in ended.values()):
             who = "SLURM no longer knows the job" if record.launch.cluster == "slurm" else "its process is gone"
             return "vanished", f"{who}, and {failed[1]}", 1
+    if exits.stopped(ended):
+        return "stopped", "as it was asked to, with a checkpoint: resume goes on from it", STOPPED
     code, sentence = failed or (1, "every rank ended well")
     return "failed", sentence if seen in (scheduler.GONE, "FAILED") else f"SLURM says {seen}; {sentence}", code
 
@@ -92,15 +108,22 @@ def report(record: job_record.Record) -> dict[str, Any]:
         "tasks_per_node": request.tasks,
         "node_list": state.node_list or None,
         "restarts": state.restarts,
+        "retries": sum(len(retried(job)) for job in record.each()),
+        "last_retry": (retried(record) or [None])[-1],
         "step": line.get("step"),
         "steps": line.get("steps"),
         "epoch": line.get("epoch"),
         "images_per_second": line.get("images_per_second") if ours else None,
         "eta_seconds": left,
         "seconds_since_last_line": max(0.0, time.time() - written) if line else None,
-        "log_of_rank_0": str(record.log(0)),
+        "log_of_rank_0": str(record.each()[0].log(0)),
         "run_dir": str(record.run_dir),
     }
+
+
+def retried(record: job_record.Record) -> list[str]:
+    """Why the ranks were started again within the job, the oldest first."""
+    return [one.why for one in attempts.read(record.logs, record.job_id) if one.outcome == "retried"]
 
 
 def table(told: dict[str, Any]) -> str:
@@ -110,6 +133,7 @@ def table(told: dict[str, Any]) -> str:
         "state": told["state"] + (f": {told['why']}" if told["why"] else ""),
         "nodes": f"{told['node_list'] or 'none yet'}; {told['nodes']} node(s) x {told['tasks_per_node']} task(s)",
         "restarts": told["restarts"],
+        "retries": f"{told['retries']}, the last after: {told['last_retry']}" if told["last_retry"] else None,
     }
     if told["step"] is not None:
         of = f" of {told['steps']}" if told["steps"] else ""
@@ -119,6 +143,16 @@ def table(told: dict[str, Any]) -> str:
         rows["last line"] = f"{_clock(told['seconds_since_last_line'])} ago"
     rows |= {"log of rank 0": told["log_of_rank_0"], "run folder": told["run_dir"]}
     return "\n".join(f"{name:<15}{value}" for name, value in rows.items() if value is not None)
+
+
+def lines(stages: dict[str, dict[str, Any]]) -> str:
+    """`report` of every stage of a pipeline, a line each."""
+    rows = [("stage", "job", "state", "step")]
+    for name, told in stages.items():
+        step = f"{told['step']} of {told['steps']}" if told["steps"] else ""
+        rows.append((name, str(told["job_id"]), told["state"] + (f": {told['why']}" if told["why"] else ""), step))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}  {row[3]}".rstrip() for row in rows)
 
 
 def _clock(seconds: float | None) -> timedelta | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-NODES, CPUS = 2, 4
+NODES, CPUS = 8, 4
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -50,7 +50,11 @@ KillWait=2
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=15
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
 """
 # Nodes are named by addresses of the loopback, so that a node's name resolves without touching /etc/hosts. Accounting
 # is off, as on many clusters: then sacct answers nothing, which is the harder case. cred_expire shortens a requeue.
@@ -94,15 +98,23 @@ def _start(folder: Path) -> None:
     subprocess.run(["mungekey", "-c", "-k", folder / "munge.key"], check=True)
     names = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     subprocess.run(["munged", *(f"--{option}={folder}/munge.{end}" for option, end in names.items())], check=True)
-    subprocess.run(["slurmctld", "-f", folder / "slurm.conf"], check=True)
+    start_controller(folder)
     for i in range(1, NODES + 1):
-        subprocess.run(["slurmd", "-f", folder / "slurm.conf", "-N", f"127.0.0.{i}"], check=True)
+        start_node(folder, f"127.0.0.{i}")
     for _ in range(900):
         asked = subprocess.run(["sinfo", "-h", "-N", "-t", "idle", "-o", "%N"], capture_output=True, text=True)
         if len(set(asked.stdout.split())) == NODES:
             return
         time.sleep(0.1)
     raise RuntimeError(f"no SLURM after 90 s: {asked.stderr} {(folder / 'slurmctld.log').read_text()[-2000:]}")
+
+
+def start_controller(folder: Path) -> None:
+    subprocess.run(["slurmctld", "-f", folder / "slurm.conf"], check=True)
+
+
+def start_node(folder: Path, name: str) -> None:
+    subprocess.run(["slurmd", "-f", folder / "slurm.conf", "-N", name], check=True)
 
 
 def _stop(folder: Path) -> None:

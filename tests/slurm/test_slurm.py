@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import launched
 import pytest
+import tiny_runs
+import torch
 
-from tools import cluster, prepare_data
+from tools import exits, prepare_data, submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = ("b_simclr", "j_vicreg_l2")
@@ -42,7 +45,7 @@ def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
     prepare_data.main(["synthetic", str(tmp_path / "data"), "--train", "16", "--val", "8", "--scenes", "1"])
     (tmp_path / "tiny.yaml").write_text(TINY)
     arguments = ["pretrain", "--nodes", "2", "--tasks", "1", "--gpus", "0", "--time", "10m", "--run-dir", "run"]
-    arguments += ["--wait", "--config", "tiny.yaml", f"data.root={tmp_path / 'data/classes/train'}"]
+    arguments += ["--follow", "--config", "tiny.yaml", f"data.root={tmp_path / 'data/classes/train'}"]
     done = _launch(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 x cpu" in done.stdout
@@ -75,22 +78,19 @@ def test_a_comparison_is_a_job_for_each_row_and_a_table_of_all(slurm: Path, tmp_
 
 def test_a_failing_rank_ends_the_job_and_is_named(slurm: Path, tmp_path: Path) -> None:
     """Without accounting, and while rank 0 would have slept for ten minutes."""
-    request = cluster.Request("fails", nodes=2, minutes=10)
-    task = cluster.Task((sys.executable, "-c", ONE_FAILS), str(tmp_path), {})
-    job = cluster.submit("slurm", request, task, tmp_path / "jobs")
-    exits = cluster.wait(job, "slurm", 2, tmp_path / "jobs")
-    assert 0 not in exits or exits[0].code != 0  # it was ended, and did not sleep to its end
-    code, sentence = cluster.failure(exits, job.job_id, 2, tmp_path / "jobs")
-    assert code == 1 and sentence.startswith("rank 1 of 2") and "this one fails" in sentence
-    assert "rank 0 of 2 127.0.0.1" in cluster.log_file(tmp_path / "jobs", job.job_id, 0).read_text()
+    record, _ = launched.start("slurm", ONE_FAILS, tmp_path / "run", nodes=2, retries=0)
+    assert submission.wait(record) == 1
+    ended = exits.read(record.logs, record.job_id, 2)
+    assert 0 not in ended or ended[0].code != 0  # it was ended, and did not sleep to its end
+    told = exits.failure(ended, record.job_id, 2, record.logs)
+    assert told and told[1].startswith("rank 1 of 2") and "this one fails" in told[1]
+    assert "rank 0 of 2 127.0.0.1" in record.log(0).read_text()
 
 
 def test_a_cancelled_job_is_a_failure_and_not_a_wait_for_ever(slurm: Path, tmp_path: Path) -> None:
-    task = cluster.Task((sys.executable, "-c", "import time; time.sleep(600)"), str(tmp_path), {})
-    job = cluster.submit("slurm", cluster.Request("cancelled", minutes=10), task, tmp_path / "jobs")
-    subprocess.run(["scancel", job.job_id], check=True)
-    exits = cluster.wait(job, "slurm", 1, tmp_path / "jobs")
-    assert cluster.failure(exits, job.job_id, 1, tmp_path / "jobs") is not None
+    record, _ = launched.start("slurm", "import time; time.sleep(600)", tmp_path / "run")
+    subprocess.run(["scancel", record.job_id], check=True)
+    assert submission.wait(record) == 1
 
 
 @pytest.mark.parametrize("option", ["--partition=nowhere", "--slurm=nosuchoption=1"])
@@ -98,3 +98,35 @@ def test_what_slurm_refuses_is_told_in_one_sentence(slurm: Path, tmp_path: Path,
     (tmp_path / "images").mkdir()
     done = _launch(option, "--gpus", "0", "data.root=images", "--time", "10m", folder=tmp_path)
     assert done.returncode == 2 and "error: SLURM refused the job" in done.stderr and "--cluster local" in done.stderr
+
+
+def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp_path: Path) -> None:
+    """Two epochs in float32: only the order of sums over ranks differs."""
+    (tmp_path / "images").mkdir()
+    tiny_runs.write_images(tmp_path / "images")
+    words = [*tiny_runs.TINY, "optim.batch_size=16", "optim.epochs=2", "run.threads=1", f"data.root={tmp_path}/images"]
+    config = ["--config", str(REPOSITORY / "configs/pretrain/demo.yaml")]
+    done = _launch(
+        "--nodes",
+        "8",
+        "--gpus",
+        "0",
+        "--time",
+        "20m",
+        "--run-dir",
+        "eight",
+        "--follow",
+        *config,
+        *words,
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 x cpu" in done.stdout
+    alone = [sys.executable, str(REPOSITORY / "tools/pretrain.py"), *config, *words, "run_dir=one"]
+    subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
+    one, eight = (tiny_runs.last_checkpoint(tmp_path / name) for name in ("one", "eight"))
+    assert one["step"] == eight["step"] == 2
+    for name, value in one["model"].items():
+        torch.testing.assert_close(eight["model"][name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    for lines in zip(tiny_runs.curves(tmp_path / "one"), tiny_runs.curves(tmp_path / "eight"), strict=True):
+        assert lines[0]["positive"] == pytest.approx(lines[1]["positive"], rel=1e-4)
