@@ -10,13 +10,14 @@ setup(
     packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",  # each torchvision requires the one torch it was built for
+        "torch>=2.5",  # the first with torch.serialization.safe_globals
+        "torchvision>=0.20",  # each torchvision requires the one torch it was built for
         "numpy",
         "pillow",
         "simplejpeg",  # Pillow's pixels of a JPEG in two thirds of its time
         "fvcore>=0.1.5.post20221221",
         "omegaconf>=2.1,<2.4",
+        "safetensors",
         "submitit",
         "pyyaml",
         "pycocotools>=2.0.2",
@@ -33,7 +34,8 @@ setup(
         "packaging",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1"],
+        "timm": ["timm>=1.0"],  # conversion for timm is then checked in timm itself
+        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "timm>=1.0"],
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
     },

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torchvision
 from torch import nn
 
 from pretrain import comm
@@ -157,3 +158,32 @@ def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any
     meta = {"mean": list(MEAN), "std": list(STD), **meta}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.state_dict().items()}
     return save_torch(path, {"format": EXPORT_FORMAT, "arch": arch, "state_dict": state, "meta": meta})
+
+
+def load_trunk(path: str | Path) -> nn.Module:
+    """torchvision's own ResNet in eval mode, with `fc` the identity: (N, 3, H, W) images to (N, width) features.
+
+    Args:
+        path: export/trunk.pth of a run, one of its checkpoints (the online branch), or a file that tools/convert.py
+            wrote for torchvision.
+
+    Raises:
+        UserError: unreadable or another kind of file, or tensors that are not the whole trunk's.
+    """
+    content = load_torch(Path(path))
+    content = content if isinstance(content, Mapping) else {}
+    if content.get("format") == FORMAT:
+        prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
+        held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
+    else:
+        arch, held = content.get("arch"), content.get("state_dict")
+    try:
+        trunk = torchvision.models.get_model(arch, weights=None)
+        trunk.fc = nn.Identity()
+        trunk.load_state_dict(held, strict=True)
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{path} is not a trunk that this repository wrote: make one of it with "
+            f"`python tools/convert.py {path} trunk.pth --to torchvision`."
+        ) from error
+    return trunk.eval()

@@ -36,6 +36,12 @@ def official_network(arch, seed):
     return network
 
 
+def assert_same_tensors(actual, expected):
+    assert list(actual) == list(expected)
+    for name, tensor in expected.items():
+        assert actual[name].dtype == tensor.dtype and torch.equal(actual[name], tensor), name
+
+
 def without_fc(state):
     return {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
 

@@ -7,6 +7,7 @@ import torch
 import torchvision
 from checkpoint_files import (
     LAYOUTS,
+    assert_same_tensors,
     torchvision_network,
     training_checkpoint,
     without_fc,
@@ -19,16 +20,11 @@ from torch import nn
 
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
+from pretrain.model import TRUNKS
 from tools import convert as tool
 from transfer import convert
 
 STAGES = ("res2", "res3", "res4", "res5")
-
-
-def assert_same_tensors(actual, expected):
-    assert list(actual) == list(expected)
-    for name, tensor in expected.items():
-        assert actual[name].dtype == tensor.dtype and torch.equal(actual[name], tensor), name
 
 
 EVERY_LAYOUT = [(layout, arch) for layout in LAYOUTS for arch in ("resnet18", "resnet50")]
@@ -102,6 +98,25 @@ def test_renaming_for_detectron2_round_trips_bit_for_bit(arch):
 def test_names_are_those_of_detectron2s_own_converter(torchvision_name, name):
     """Expected names: tools/convert-torchvision-to-d2.py of detectron2."""
     assert convert.detectron2_name(torchvision_name) == name
+
+
+@pytest.mark.parametrize("arch", TRUNKS)
+def test_every_architecture_is_told_by_its_shapes_and_has_detectron2s_and_timms_names(arch):
+    """Without memory: the libraries' own networks are the oracle for names and shapes."""
+    import timm
+
+    from transfer.convert.trunk import infer_arch, shapes_of
+    from transfer.detection.verify import build_resnet
+
+    with torch.device("meta"):
+        state = without_fc(torchvision.models.get_model(arch, weights=None).state_dict())
+        peer = timm.create_model(arch, num_classes=0).state_dict()
+        detector = build_resnet(arch).state_dict()
+    assert infer_arch("a file", state) == arch
+    assert {name: tensor.shape for name, tensor in peer.items()} == shapes_of(arch)
+    named = {convert.detectron2_name(name): shape for name, shape in shapes_of(arch).items()}
+    assert {name: tensor.shape for name, tensor in detector.items()} == named
+    assert all(convert.from_detectron2_name(convert.detectron2_name(name)) == name for name in shapes_of(arch))
 
 
 def read_pickle(path):

@@ -1,10 +1,12 @@
 """Conversion refuses what is not a whole trunk, in one sentence and with exit code 2, and leaves every file alone."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from checkpoint_files import official_network, torchvision_network, write_plain
@@ -43,7 +45,63 @@ def write_two_layouts(path):
     torch.save({"model": state, "state_dict": torchvision_network("resnet18").state_dict()}, path)
 
 
+def vit(prefix):
+    """The first tensors of MoCo v3's and DINO's vision transformers."""
+    names = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight")
+    return {f"module.{prefix}.{name}": torch.zeros(1, 4) for name in names}
+
+
+def other_network(state, **changed):
+    return {**state, **{name.replace("__", "."): torch.zeros(shape) for name, shape in changed.items()}}
+
+
+def without_statistics(state):
+    for name in [name for name in state if "running" in name or "num_batches" in name]:
+        del state[name]
+
+
+def dino_and_more():
+    state = torchvision_network("resnet18").state_dict()
+    inside = {f"module.backbone.{name}": tensor for name, tensor in state.items()} | {"module.head.w": torch.zeros(1)}
+    return {"student": inside, "teacher": inside, "state_dict": state}
+
+
+def write_caffe2(path):
+    blobs = {"conv1_w": np.zeros((64, 3, 7, 7), "f4"), "res_conv1_bn_s": np.zeros(64, "f4")}
+    path.write_bytes(pickle.dumps({"blobs": blobs}))
+
+
 BAD = {
+    "empty dictionary": (lambda path: torch.save({}, path), r"is an empty dictionary; known are unigrad-checkpoint, "),
+    "ViT of MoCo v3": (
+        lambda path: torch.save({"arch": "vit_small", "state_dict": vit("base_encoder")}, path),
+        r"is a vision transformer .*: module\.base_encoder\.cls_token",
+    ),
+    "ViT of DINO": (
+        lambda path: torch.save({"student": vit("backbone"), "teacher": vit("backbone")}, path),
+        r"is a vision transformer",
+    ),
+    "Caffe2": (write_caffe2, r"is Caffe2 blobs \(BGR"),
+    "deep stem": (
+        lambda path: torch.save({"conv1.0.weight": torch.zeros(32, 3, 3, 3)}, path),
+        r"deep stem, as timm's resnet50d: conv1\.0\.weight",
+    ),
+    "small stem": (
+        damaged(lambda state: None, lambda state: other_network(state, conv1__weight=(64, 3, 3, 3))),
+        r"a stem of 3x3 pixels, as networks for CIFAR",
+    ),
+    "twice as wide": (
+        damaged(lambda state: None, lambda state: other_network(state, conv1__weight=(128, 3, 7, 7))),
+        r"wider than 64 channels .*as SwAV's resnet50w2",
+    ),
+    "no running statistics": (
+        damaged(without_statistics),
+        r"has no running statistics and lacks bn1\.running_mean, bn1\.running_var",
+    ),
+    "two layouts of public projects": (
+        lambda path: torch.save({**dino_and_more(), "optimizer": {}}, path),
+        r"more than one layout: dino \(in student backbone and teacher backbone\), torchvision \(in state_dict\)",
+    ),
     "truncated": (write_truncated, r"cannot be read as a torch checkpoint"),
     "not a checkpoint": (lambda path: path.write_text("hello"), r"cannot be read as a torch checkpoint"),
     "empty": (lambda path: path.touch(), r"cannot be read as a torch checkpoint"),
@@ -53,7 +111,10 @@ BAD = {
         lambda path: torch.save({"blob": {"vit.cls": torch.zeros(3)}}, path),
         r"no known layout; seen were keys blob; blob: vit\.cls",
     ),
-    "two layouts": (write_two_layouts, r"more than one layout: official-unigrad, torchvision"),
+    "two layouts": (
+        write_two_layouts,
+        r"more than one layout: official-unigrad \(in model encoder and .*, torchvision \(in state_dict\)",
+    ),
     "missing": (damaged(lambda state: state.pop("layer3.1.bn2.bias")), r"it lacks layer3\.1\.bn2\.bias\."),
     "one counter missing": (
         damaged(lambda state: state.pop("bn1.num_batches_tracked")),
@@ -91,6 +152,18 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
+def test_another_architecture_than_the_expected_one_is_refused(tmp_path):
+    write_plain(tmp_path / "in.pth", "resnet50")
+    with pytest.raises(UserError, match=r"is a resnet50, not the resnet101 that was asked for"):
+        convert.read_trunk(tmp_path / "in.pth", arch="resnet101")
+
+
+def test_a_command_line_without_destination_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        tool.main([str(tmp_path / "in.pth")])
+    assert caught.value.code == 2 and "OUT and --to are needed, or --inspect" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["truncated", "unrelated", "other architecture"])
 def test_the_tool_ends_with_code_2_and_touches_nothing(tmp_path, kind):
     write, _ = BAD[kind]
@@ -107,8 +180,9 @@ def test_the_tool_ends_with_code_2_and_touches_nothing(tmp_path, kind):
 @pytest.mark.parametrize(
     ("out", "to", "message"),
     [
-        ("out.pth", "detectron2", "use .pkl"),
-        ("out.pkl", "torchvision", "use .pkl"),
+        ("out.safetensors", "detectron2", r"a file for detectron2 ends in \.pkl or \.pth"),
+        ("out.pkl", "torchvision", r"a file for torchvision ends in \.pth or \.pt"),
+        ("out.pth", "safetensors", r"a file for safetensors ends in \.safetensors"),
         ("in.pth", "torchvision", "the input itself"),
         ("folder", "torchvision", "a folder"),
     ],

@@ -9,8 +9,10 @@ pytest.importorskip("detectron2")
 import torch
 from detection_samples import C4, CONFIGS, FPN, QUIET, random_trunk, save_trunk, tiny, write_sets
 
+from pretrain import model
 from pretrain.errors import UserError
 from transfer import convert
+from transfer.convert.layouts import UNSCALED
 from transfer.detection import checks, loop, machine, settings, train, weights
 
 pytestmark = QUIET
@@ -105,7 +107,7 @@ def test_a_pickle_that_would_run_code_is_refused_before_it_does(tmp_path, sets):
 
     path = tmp_path / "evil.pkl"
     path.write_bytes(pickle.dumps({"model": Attack(), "__author__": "x"}))
-    assert "would run code" in refused(C4, sets, tmp_path / "out", path)
+    assert str(path) in refused(C4, sets, tmp_path / "out", path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -113,7 +115,28 @@ def test_a_caffe2_style_pickle_without_its_wrapper_is_refused(tmp_path, sets):
     path = tmp_path / "bare.pkl"
     state = random_trunk("resnet18").state_dict()
     path.write_bytes(pickle.dumps(convert.to_detectron2(state, "resnet18")))
-    assert "is not a trunk converted for detectron2" in refused(C4, sets, tmp_path / "out", path)
+    assert "has no known layout" in refused(C4, sets, tmp_path / "out", path)
+
+
+@pytest.mark.parametrize("arch", model.TRUNKS)
+def test_the_keys_of_a_trunk_describe_it(arch):
+    cfg = settings.load(
+        COCO_1X, ["MODEL.WEIGHTS=random", *(f"{key}={value}" for key, value in checks.keys_of(arch).items())]
+    )
+    assert checks.architecture(cfg) == arch
+
+
+def test_a_file_that_was_trained_on_other_pixels_asks_for_them(tmp_path, sets):
+    """lightly's benchmarks and others train without statistics; a converted file carries what its source was fed."""
+    trunk = convert.TrunkFile(
+        dict(random_trunk("resnet18").state_dict()), "resnet18", "torchvision", {}, pixels=UNSCALED
+    )
+    save_trunk(tmp_path / "trunk.pth", random_trunk("resnet18"), "resnet18")
+    path = tmp_path / "unscaled.pkl"
+    convert.save_detectron2(path, trunk, convert.provenance_of(tmp_path / "trunk.pth", trunk))
+    assert "MODEL.PIXEL_MEAN" in refused(C4, sets, tmp_path / "out", path)
+    fed = ("MODEL.PIXEL_MEAN=[0.0,0.0,0.0]", "MODEL.PIXEL_STD=[255.0,255.0,255.0]")
+    weights.read(settings.load(C4, tiny(C4, sets, path, *fed)), tmp_path)
 
 
 def test_the_input_that_a_file_states_is_the_one_asked_for(tmp_path):

@@ -109,7 +109,7 @@ def test_what_no_ssl_paper_changes_is_as_in_detectron2s_own_base(ours, name):
         ("DATASET.ROOT=x", "did you mean 'DATASETS.ROOT'"),
         ("SOLVER.MAX_ITER=many", "'SOLVER.MAX_ITER' has the wrong type: 'many' is no int"),
         ("SOLVER.MAX_ITER", "is not of the form A.B=value"),
-        ("MODEL.RESNETS.DEPTH=20", "is not one of (18, 34, 50, 101)"),
+        ("MODEL.RESNETS.DEPTH=20", "is not one of (18, 34, 50, 101, 152)"),
         ("MODEL.RESNETS.RES2_OUT_CHANNELS=256", "does not fit a ResNet-18: set it to 64"),
         ("MODEL.WEIGHTS=", "MODEL.WEIGHTS is empty"),
         ("SEED=-1", "SEED=-1 is negative"),

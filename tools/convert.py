@@ -1,4 +1,7 @@
-"""Convert a pretrained trunk: python tools/convert.py runs/demo/export/trunk.pth trunk.pkl --to detectron2."""
+"""Convert a pretrained trunk: python tools/convert.py runs/demo/export/trunk.pth trunk.pkl --to detectron2.
+
+With --inspect, say what a file is instead: python tools/convert.py checkpoint.pth --inspect.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,74 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 
 from pretrain.errors import UserError, run_tool
 
+DESTINATIONS = ("detectron2", "torchvision", "timm", "mmdetection", "safetensors")
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line; `source` and `out` are paths."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path, metavar="IN", help="checkpoint or export of ours, official, torchvision")
-    parser.add_argument("out", type=Path, metavar="OUT", help=".pkl for detectron2, .pth for torchvision")
-    parser.add_argument("--to", required=True, choices=("detectron2", "torchvision"), help="whose names to write")
-    parser.add_argument("--branch", default="online", choices=("online", "target"), help="of a training checkpoint")
-    return parser.parse_args(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="a checkpoint of a layout in transfer/convert/layouts.py"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help=".pkl or .pth, .safetensors for safetensors")
+    parser.add_argument("--to", choices=DESTINATIONS, help="whose names to write")
+    parser.add_argument("--inspect", action="store_true", help="say what IN is and write nothing")
+    parser.add_argument(
+        "--branch",
+        choices=("online", "target"),
+        help="of a training checkpoint: the one that learns, or the momentum, teacher or averaged one that follows it; "
+        "without this, the one that its project evaluates",
+    )
+    parser.add_argument("--arch", help="torchvision's name of the network that IN must hold")
+    parser.add_argument(
+        "--allow-pickle",
+        metavar="SHA256",
+        help="dangerous: let Python build any object that IN names, which can run any code; its SHA-256 shows that you "
+        "mean this file",
+    )
+    args = parser.parse_args(argv)
+    if not args.inspect and not (args.out and args.to):
+        parser.error("OUT and --to are needed, or --inspect")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read, check, write a draft, compare its features with the source's, and only then put it at OUT."""
     args = parse(argv)
-    if (args.out.suffix == ".pkl") != (args.to == "detectron2"):
-        raise UserError(f"{args.out}: detectron2 tells a file by its ending, so use .pkl for it and .pth otherwise.")
+    if args.inspect:
+        from transfer import convert
+
+        for line in convert.describe(args.source, args.branch, args.allow_pickle):
+            print(line)
+        return
     if args.out.is_dir() or args.out.resolve() == args.source.resolve():
         raise UserError(f"{args.out} is {'a folder' if args.out.is_dir() else 'the input itself'}: name another OUT.")
 
+    from pretrain.files import sha256_of
     from transfer import convert
     from transfer.detection import require_detectron2, verify
 
+    destination = convert.DESTINATIONS[args.to]
+    if args.out.suffix not in destination.endings:
+        raise UserError(f"{args.out}: a file for {args.to} ends in {' or '.join(destination.endings)}; rename OUT.")
     if args.to == "detectron2":
         require_detectron2()
-        save, stages_of_draft = convert.save_detectron2, verify.stages_of_file
+        library, stages_of_draft = "detectron2", verify.stages_of_file
     else:
-        save, stages_of_draft = convert.save_torchvision, convert.stages_of_file
-    trunk = convert.read_trunk(args.source, args.branch)
+        library, stages_of_draft = convert.loader_for(args.to)
+    trunk = convert.read_trunk(args.source, args.branch, args.arch, args.allow_pickle)
     origin = convert.provenance_of(args.source, trunk)
-    write = partial(save, trunk_file=trunk, origin=origin)
+    write = partial(destination.save, trunk_file=trunk, origin=origin)
     differences = convert.write_verified(args.out, trunk, write, stages_of_draft)
     print(f"{args.source}: {trunk.layout}, {trunk.arch}, {len(trunk.state)} tensors, sha256 {origin['sha256']}")
+    if trunk.branch:
+        also = f"; {trunk.other} is there too: --branch" if trunk.other else ""
+        print(f"branch: {trunk.branch} ({trunk.called}){also}")
+    print("left out: " + (", ".join(f"{group} ({count})" for group, count in trunk.left_out.items()) or "nothing"))
     for stage, difference in differences.items():
         print(f"{stage}: largest difference from the source {difference:.1e} (allowed {convert.TOLERANCE:.0e})")
-    print(f"wrote {args.out}")
+    print(f"checked in {library}: RGB, mean {trunk.pixels[0]}, std {trunk.pixels[1]}, stride in the 3x3 convolution")
+    print(f"wrote {args.out}, sha256 {sha256_of(args.out)}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ from pretrain.views import MEAN, STD
 
 RANDOM = "random"  # the value of MODEL.WEIGHTS that asks for a random trunk; an empty one is a mistake, not a wish
 BASIC_BLOCKS = (18, 34)  # depths whose residual blocks have two 3x3 convolutions and no expansion
-DEPTHS = (*BASIC_BLOCKS, 50, 101)
+DEPTHS = (*BASIC_BLOCKS, 50, 101, 152)
+TOLERANCE = 0.5  # of pixel statistics, in grey levels: SwAV's own 0.228 in the place of 0.229 is no other input
 BATCH_NORMS = ("BN", "SyncBN", "naiveSyncBN", "FrozenBN")  # norms with a place for a trunk's running statistics
 DETECTION, ONE_STAGE, SEMANTIC = "GeneralizedRCNN", "RetinaNet", "SemanticSegmentor"
 CLASS_KEYS = {
@@ -32,8 +34,21 @@ ORIGIN = {
 
 
 def architecture(cfg: CfgNode) -> str:
-    """Torchvision's name of the trunk, such as resnet50."""
-    return f"resnet{cfg.MODEL.RESNETS.DEPTH}"
+    """Torchvision's name of the trunk, such as resnet50, wide_resnet50_2 or resnext101_32x8d."""
+    depth, groups, width = (cfg.MODEL.RESNETS[key] for key in ("DEPTH", "NUM_GROUPS", "WIDTH_PER_GROUP"))
+    if groups > 1:
+        return f"resnext{depth}_{groups}x{width}d"
+    return f"resnet{depth}" if width == 64 else f"wide_resnet{depth}_{width // 64}"
+
+
+def keys_of(arch: str) -> dict[str, int]:
+    """The keys of MODEL.RESNETS that describe a trunk of that name; plain ResNets need but two."""
+    depth, *grouped = map(int, re.findall(r"\d+", arch))
+    keys = {"MODEL.RESNETS.DEPTH": depth, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64 if depth in BASIC_BLOCKS else 256}
+    if not grouped:
+        return keys
+    groups, width = grouped if len(grouped) == 2 else (1, 64 * grouped[0])
+    return {**keys, "MODEL.RESNETS.NUM_GROUPS": groups, "MODEL.RESNETS.WIDTH_PER_GROUP": width}
 
 
 def check(cfg: CfgNode) -> None:
@@ -117,7 +132,7 @@ def check_input(cfg: CfgNode, stated: Mapping[str, Any] | None = None) -> None:
     """
     origin = {**ORIGIN, **(stated or {})}
     for key, wanted in (("PIXEL_MEAN", origin["mean"]), ("PIXEL_STD", origin["std"])):
-        if not np.allclose(cfg.MODEL[key], wanted, atol=0.01):
+        if not np.allclose(cfg.MODEL[key], wanted, rtol=0, atol=TOLERANCE):
             raise UserError(
                 f"MODEL.{key}={list(cfg.MODEL[key])} is not what the trunk was trained on: set it to "
                 f"{np.round(wanted, 3).tolist()}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -18,7 +19,11 @@ def build_resnet(arch: str) -> nn.Module:
     from detectron2.modeling.backbone.resnet import build_resnet_backbone
 
     cfg = get_cfg()
-    cfg.MODEL.RESNETS.DEPTH = int(arch.removeprefix("resnet"))
+    cfg.MODEL.RESNETS.DEPTH = int(re.search(r"\d+", arch)[0])
+    if grouped := re.search(r"(\d+)x(\d+)d$", arch):
+        cfg.MODEL.RESNETS.NUM_GROUPS, cfg.MODEL.RESNETS.WIDTH_PER_GROUP = map(int, grouped.groups())
+    elif arch.startswith("wide_"):
+        cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 128
     cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64 if arch in ("resnet18", "resnet34") else 256
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
     cfg.MODEL.RESNETS.NORM = "BN"
@@ -28,7 +33,7 @@ def build_resnet(arch: str) -> nn.Module:
 
 
 def stages_of_file(path: Path, trunk_file: TrunkFile, image: Tensor) -> list[Tensor]:
-    """Load a converted pickle with detectron2's checkpointer and run its ResNet on (N, 3, H, W); res2..res5.
+    """Load a converted .pkl or .pth with detectron2's checkpointer and run its ResNet on (N, 3, H, W); res2..res5.
 
     Raises:
         UserError: after loading, a tensor of the network is not the trunk's, bit for bit.

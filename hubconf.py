@@ -1,0 +1,31 @@
+"""Entry point of torch.hub: torch.hub.load(REPOSITORY, "trunk", path="checkpoint.pth"); a clone is source="local"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+dependencies = ["torch", "torchvision", "numpy", "fvcore", "omegaconf", "safetensors"]
+
+
+def trunk(path: str | Path, branch: str | None = None, arch: str | None = None) -> nn.Module:
+    """A torchvision ResNet in eval mode, `fc` the identity, from any checkpoint that tools/convert.py knows.
+
+    Args:
+        path: the file; no weights are published with this repository.
+        branch: online or target of a training checkpoint; None for the one that its project evaluates.
+        arch: torchvision's name of the network that the file must hold; None to take what it holds.
+
+    Raises:
+        pretrain.errors.UserError: no whole trunk; the sentence says what is wrong with the file.
+    """
+    import torchvision
+
+    from transfer import convert
+
+    found = convert.read_trunk(path, branch, arch)
+    network = torchvision.models.get_model(found.arch, weights=None)
+    network.fc = nn.Identity()
+    network.load_state_dict(found.state, strict=True)
+    return network.eval()

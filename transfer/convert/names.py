@@ -1,0 +1,44 @@
+"""What torchvision, timm, nn.Sequential and detectron2 call the same tensors of a ResNet.
+
+timm's ResNets have torchvision's names and, like torchvision, the stride in the 3x3 convolution; mmdetection's with
+style="pytorch" as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+# nn.Sequential(*resnet.children()): a child's index stands for its name; 2 and 3 are ReLU and pooling
+CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"}
+
+
+def detectron2_name(name: str) -> str:
+    """torchvision's name of a trunk tensor to detectron2's: layer1.0.bn1.bias to res2.0.conv1.norm.bias."""
+    name = re.sub(r"^(?=conv1|bn1)", "stem.", name)
+    name = re.sub(r"^layer(\d)", lambda hit: f"res{int(hit[1]) + 1}", name)
+    name = re.sub(r"\bbn(\d)", r"conv\1.norm", name)
+    return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+
+
+def from_detectron2_name(name: str) -> str:
+    """The inverse of `detectron2_name`."""
+    name = re.sub(r"^stem\.", "", name)
+    name = re.sub(r"^res(\d)", lambda hit: f"layer{int(hit[1]) - 1}", name)
+    name = re.sub(r"\bconv(\d)\.norm\b", r"bn\1", name)
+    name = re.sub(r"\bshortcut\.norm\b", "downsample.1", name)
+    return re.sub(r"\bshortcut\b", "downsample.0", name)
+
+
+def _from_child(name: str) -> str:
+    child, dot, rest = name.partition(".")
+    return CHILDREN.get(child, child) + dot + rest
+
+
+# how a layout calls its tensors: the first convolution's weight, and the way to torchvision's names
+FIRST = {"torchvision": "conv1.weight", "children": "0.weight", "detectron2": "stem.conv1.weight"}
+TO_TORCHVISION: dict[str, Callable[[str], str]] = {
+    "torchvision": lambda name: name,
+    "children": _from_child,
+    "detectron2": from_detectron2_name,
+}

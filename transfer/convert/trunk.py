@@ -1,0 +1,149 @@
+"""A whole trunk or none: architectures told by shapes, and every tensor checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretrain import model
+from pretrain.errors import UserError
+from transfer.convert.layouts import IMAGENET, ImageStatistics
+
+COUNTER = "num_batches_tracked"
+STATISTICS = ("running_mean", "running_var")
+Signature = tuple[bool, tuple[int, ...], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class TrunkFile:
+    """A trunk and where it comes from.
+
+    state: torchvision names without `fc` to tensors on the CPU, float32 but for BN's counters. layout: a name of
+    layouts.py. meta: what the file says of itself. mapping: torchvision's names to the file's. branch: online or
+    target, and what the file calls it; empty where there is one trunk. left_out: groups of the file's other tensors to
+    their numbers. pixels: mean and standard deviation that the layout's project trains with.
+    """
+
+    state: dict[str, Tensor]
+    arch: str
+    layout: str
+    meta: dict[str, Any]
+    mapping: dict[str, str] = field(default_factory=dict)
+    branch: str = ""
+    called: str = ""
+    other: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
+    pixels: ImageStatistics = IMAGENET
+
+
+def build_trunk(trunk_file: TrunkFile) -> nn.Module:
+    """A torchvision ResNet in eval mode with `fc` the identity, filled strictly from `trunk_file`."""
+    trunk, _ = model.build_trunk(trunk_file.arch)
+    trunk.load_state_dict(trunk_file.state, strict=True)
+    return trunk.eval()
+
+
+@lru_cache
+def shapes_of(arch: str) -> dict[str, torch.Size]:
+    """torchvision's names of the trunk's tensors to their shapes, in torchvision's order."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in model.build_trunk(arch)[0].state_dict().items()}
+
+
+def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
+    """(bottleneck blocks?, blocks of layer1..layer4, shape of the first 3x3 convolution): what tells trunks apart."""
+    hits = [re.match(r"layer([1-4])\.(\d+)\.", str(name)) for name in shapes]
+    depths = tuple(max((int(hit[2]) + 1 for hit in hits if hit and hit[1] == layer), default=0) for layer in "1234")
+    bottleneck = any(str(name).endswith(".conv3.weight") for name in shapes)
+    first = shapes.get("layer1.0.conv2.weight", ())
+    return bottleneck, depths, tuple(first[:2])
+
+
+@lru_cache
+def _known() -> dict[Signature, str]:
+    return {_signature(shapes_of(arch)): arch for arch in model.TRUNKS}
+
+
+def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = None) -> str:
+    """The torchvision name of the network that tensors under torchvision's names belong to.
+
+    Raises:
+        UserError: none of torchvision's, or another than `claimed`.
+    """
+    shapes = {name: tensor.shape for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    signature = _signature(shapes)
+    arch = _known().get(signature)
+    stem = shapes.get("conv1.weight")
+    if stem is not None and stem[-1] != 7:
+        raise UserError(
+            f"{where} has a stem of {stem[-1]}x{stem[-1]} pixels, as networks for CIFAR have: a ResNet of torchvision, "
+            "timm or detectron2 begins with 7x7 and cannot hold it."
+        )
+    if stem is not None and stem[0] != 64:
+        raise UserError(
+            f"{where} is wider than 64 channels from its stem on ({stem[0]}), as SwAV's resnet50w2 or VICReg's "
+            "resnet50x2: torchvision and timm have no such network; give the checkpoint of one that is 1x wide."
+        )
+    if arch is None:
+        kind = "bottleneck" if signature[0] else "basic"
+        raise UserError(
+            f"{where} holds {list(signature[1])} {kind} blocks in layer1..layer4 with a first 3x3 convolution of "
+            f"{signature[2]}, which is none of {', '.join(model.TRUNKS)}: give the checkpoint of one of these."
+        )
+    if claimed in model.TRUNKS and claimed != arch:
+        raise UserError(
+            f"{where} says it is a {claimed}, but its tensors are those of a {arch}: it was put together "
+            "wrongly; export it again."
+        )
+    return arch
+
+
+def with_counters(tensors: Mapping[str, Any], arch: str) -> dict[str, Any]:
+    """`tensors`, with zeros for BN's counters where there are none at all, as torch itself does on loading."""
+    counters = [name for name in shapes_of(arch) if name.endswith(COUNTER)]
+    if any(name in tensors for name in counters):
+        return dict(tensors)
+    return {**tensors, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
+
+
+def check_trunk(tensors: Mapping[str, Any], arch: str, where: str) -> dict[str, Tensor]:
+    """The tensors of `arch` in torchvision's order, float32 and contiguous, when they are exactly the trunk's.
+
+    Raises:
+        UserError: a tensor is missing, left over, of the wrong shape or not finite; the first few are named.
+    """
+    shapes = shapes_of(arch)
+    shared = [name for name in shapes if isinstance(tensors.get(name), Tensor)]
+    missing = [name for name in shapes if name not in shared]
+    wrong = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(shapes[name])}"
+        for name in shared
+        if tensors[name].shape != shapes[name]
+    ]
+    without = not any(name.endswith(STATISTICS) for name in shared)
+    faults = {
+        "has no running statistics and lacks" if without else "lacks": missing,
+        "holds beyond the trunk": [name for name in tensors if name not in shapes],
+        "has the wrong shape in": wrong,
+        "has values that are not finite in": [name for name in shared if not torch.isfinite(tensors[name]).all()],
+    }
+    told = [f"{fault} {some(names)}" for fault, names in faults.items() if names]
+    if told:
+        raise UserError(f"{where} is not a whole {arch} trunk: it {'; it '.join(told)}.")
+    return {
+        name: (tensors[name].float() if tensors[name].is_floating_point() else tensors[name]).contiguous()
+        for name in shapes
+    }
+
+
+def some(names: Iterable[Any], limit: int = 4) -> str:
+    """The first few of `names`, and how many more there are."""
+    names = [str(name) for name in names]
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
