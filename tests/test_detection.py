@@ -168,8 +168,10 @@ def test_the_voc_evaluator_agrees_on_perfect_predictions(sets, tmp_path):
     cfg = configured(C4, sets, "random", "DATASETS.EVALUATOR=voc")
     data = datasets.open_all(cfg, tmp_path)
     oracle = Oracle(data.readings[data.test].records, NAMES)
-    metrics = evaluate.measure(cfg, oracle, data.test, tmp_path).metrics
-    assert metrics == pytest.approx({"bbox_AP": 100, "bbox_AP50": 100, "bbox_AP75": 100})
+    measured = evaluate.measure(cfg, oracle, data.test, tmp_path)
+    assert measured.metrics == pytest.approx({"bbox_AP": 100, "bbox_AP50": 100, "bbox_AP75": 100})
+    assert set(measured.by_class["bbox"]) <= set(NAMES) and set(measured.by_class["bbox"].values()) == {100.0}
+    assert measured.curves["bbox"]["0.50"] == [100.0] * 21  # COCO's, of the same predictions
 
 
 def test_predictions_are_drawn_beside_the_ground_truth(sets, tmp_path):

@@ -4,12 +4,24 @@ import pytest
 
 pytest.importorskip("detectron2")
 
-from detection_samples import CONFIGS, FPN, QUIET, one_class, random_trunk, save_trunk, tiny, with_keypoints, write_sets
+from detection_samples import (
+    CONFIGS,
+    FPN,
+    QUIET,
+    one_class,
+    random_trunk,
+    save_trunk,
+    tiny,
+    with_keypoints,
+    with_run_lengths,
+    write_sets,
+)
 
 from transfer.detection import settings, train
 
 pytestmark = QUIET
 MASK_C4 = CONFIGS / "c4" / "coco_mini_mask_r18_c4_cpu.yaml"
+CITYSCAPES = CONFIGS / "fpn" / "cityscapes_mask_rcnn_r50_fpn_24k.yaml"
 RETINA = CONFIGS / "fpn" / "coco_mini_retinanet_r18_cpu.yaml"
 KEYPOINTS = CONFIGS / "fpn" / "coco_keypoint_rcnn_r50_fpn_1x.yaml"
 SMALL = ("MODEL.RESNETS.DEPTH=18", "MODEL.RESNETS.RES2_OUT_CHANNELS=64", "MODEL.FPN.OUT_CHANNELS=32")
@@ -31,6 +43,15 @@ def test_mask_rcnn_c4_runs_and_is_measured_by_boxes_and_masks(tmp_path, export):
     result = ran(MASK_C4, write_sets(tmp_path / "sets"), export, tmp_path / "run")
     assert result.task == "segmentation" and {"bbox_AP", "segm_AP75"} <= set(result.metrics)
     assert result.protocol.startswith("Mask R-CNN C4")
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")  # detectron2's
+def test_cityscapes_masks_are_run_length_coded_and_train(tmp_path, export):
+    sets = write_sets(tmp_path / "sets")
+    with_run_lengths(sets)
+    chosen = (*SMALL, "DATASETS.CLASSES=()", "MODEL.ROI_MASK_HEAD.CONV_DIM=8", "MODEL.ROI_MASK_HEAD.NUM_CONV=1")
+    result = ran(CITYSCAPES, sets, export, tmp_path / "run", *chosen)
+    assert {"bbox_AP", "segm_AP"} <= set(result.metrics) and result.dataset == "Cityscapes"
 
 
 def test_retinanet_runs_and_is_measured_by_boxes(tmp_path, export):

@@ -26,7 +26,8 @@ def draw_labels(
 ) -> list[Path]:
     """Write OUT/NAME.png for `count` images evenly spread over `records`; leaves the model in eval mode.
 
-    Left: the class of highest score at each pixel. Right: the annotated one, unlabelled pixels left as they are.
+    Left: the class of highest score at each pixel. Right: the annotated one. Unlabelled pixels, and those of a class
+    named background, are left as they are.
     """
     model.eval()
     mapper, written = SemanticMapper(cfg, False), []
@@ -48,7 +49,7 @@ def _panel(image: Image.Image, labels: np.ndarray, classes: Sequence[str], words
     """The image at SIDE pixels with its labels blended in, under a line that names the largest classes."""
     pixels = np.asarray(image, dtype=np.float32).copy()
     areas = np.bincount(labels.ravel(), minlength=256)[: len(classes)]
-    for kind in np.flatnonzero(areas):
+    for kind in (kind for kind in np.flatnonzero(areas) if classes[kind] != "background"):
         where = labels == kind
         pixels[where] = (1 - OPACITY) * pixels[where] + OPACITY * np.array(colour(int(kind)))
     size = tuple(round(SIDE * side / max(image.size)) for side in image.size)
