@@ -244,8 +244,11 @@ def test_any_json_and_folder_are_one_line_of_configuration(sets, tmp_path):
     coco = sets / "coco"
     (coco / "annotations" / "instances_train2017.json").rename(coco / "mine.json")
     (coco / "train2017").rename(coco / "pictures")
-    data = opened(FPN, sets, tmp_path, "DATASETS.TRAIN=('mine.json:pictures',)")
+    own = ("DATASETS.TRAIN=('mine.json:pictures',)", "MODEL.ROI_HEADS.NUM_CLASSES=0", "DATASETS.CLASSES=()")
+    cfg = settings.load(FPN, tiny(FPN, sets, "random", *own))
+    data = datasets.open_all(cfg, tmp_path)
     assert data.counts()["train"] == 4 and data.counts()["val"] == 3
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == len(data.classes) == 2  # 0 is the data's own number
 
 
 def test_keypoints_are_read_with_their_names_and_mirror_images(sets, tmp_path):

@@ -22,6 +22,7 @@ def detected(path, published, seed=0, init="pretrained", shift=0.0, **changes):
         "arch": "resnet50",
         "metrics": {name: value + shift for name, value in METRICS.items()},
         "settings": settings,
+        "counts": {"train": published.sizes[0], "val": published.sizes[1] - 3, "classes": 20, "skipped": 3},
     }
     return a_result(path, None, init, seed, **{**values, **changes})
 
@@ -49,12 +50,13 @@ def test_the_two_families_never_share_a_table(tmp_path):
 def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
     detected(tmp_path / "short.json", VOC_FPN, settings={"iterations": 400})
     detected(tmp_path / "small.json", VOC_FPN, arch="resnet18")
+    detected(tmp_path / "own.json", VOC_FPN, 1, counts={"train": 205, "val": 87})  # own data under the benchmark's name
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
     blocks = tables(find([tmp_path]))
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert not any(row[0].startswith("here") for row in table.rows)
     (note,) = [block.text for block in blocks if isinstance(block, Text)]
-    assert "2 result(s)" in note and "6,400 images seen" in note and "resnet18" in note
+    assert "3 result(s)" in note and "6,400 images seen" in note and "resnet18" in note and "of 205" in note
 
 
 def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):

@@ -91,7 +91,7 @@ def open_all(cfg: CfgNode, scratch: Path) -> DataSets:
 
     An entry is FOLDER/SPLIT or SPLIT below DATASETS.ROOT, JSON:IMAGES for an annotation file and a folder of any name,
     IMAGES:LABELS for folders of images and of label images, or a benchmark's name, such as voc_2007_trainval.
-    `scratch` takes the files that an evaluation needs.
+    `scratch` takes the files that an evaluation needs. A number of classes that is 0 becomes the data's, in `cfg`.
 
     Raises:
         UserError: no root, a missing or damaged file, an empty split, or classes that do not fit.
@@ -117,6 +117,8 @@ def _classes(cfg: CfgNode, names: Sequence[str]) -> tuple[str, ...]:
     if len(set(classes)) > 1:
         raise UserError(f"the splits of {cfg.DATASETS.NAME} do not hold the same classes: {classes}.")
     key = CLASS_KEYS[cfg.MODEL.META_ARCHITECTURE]
+    if not read(cfg, key):
+        cfg.merge_from_list([key, len(classes[0])])
     if len(classes[0]) != read(cfg, key):
         raise UserError(
             f"{key}={read(cfg, key)}, but {cfg.DATASETS.NAME} has {len(classes[0])} classes: set it to "

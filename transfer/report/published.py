@@ -12,7 +12,8 @@ MOCO = "facebookresearch/moco, detection/README.md, means of 5 trials"
 
 @dataclass(frozen=True)
 class Published:
-    """One table. protocol: PROTOCOL of the configuration. images: iterations times batch of its schedule.
+    """One table. protocol: PROTOCOL of the configuration. images: iterations times batch of its schedule. sizes: images
+    in its training and its test splits.
 
     rows: method to its values in the order of `metrics`, in percent.
     """
@@ -22,6 +23,7 @@ class Published:
     dataset: str
     arch: str
     images: int
+    sizes: tuple[int, int]
     metrics: tuple[str, ...]
     rows: dict[str, tuple[float, ...]]
     source: str
@@ -34,6 +36,7 @@ TABLES = (
         "VOC 07+12",
         "resnet50",
         24_000 * 16,
+        (16_551, 4_952),
         BOX,
         {
             "Supervised": (54.7, 84.5, 60.8),
@@ -51,6 +54,7 @@ TABLES = (
         "COCO 2017",
         "resnet50",
         90_000 * 16,
+        (118_287, 5_000),
         BOX + MASK,
         {
             "Supervised": (38.9, 59.6, 42.7, 35.4, 56.5, 38.1),
@@ -68,6 +72,7 @@ TABLES = (
         "VOC 07+12",
         "resnet50",
         24_000 * 16,
+        (16_551, 4_952),
         BOX,
         {
             "Supervised": (53.5, 81.3, 58.8),

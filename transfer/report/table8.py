@@ -11,13 +11,13 @@ from transfer.report.published import TABLES, Published
 from transfer.results import Result
 
 TITLE = "Beside published numbers"
-SAME = 0.01  # share by which the images seen may differ: rescaled schedules are rounded to whole iterations
+SAME = 0.01  # share by which numbers of images may differ: schedules are rounded, damaged images left out
 
 
 def tables(found: Found) -> list[Block]:
     """Every published table that some result here belongs to by protocol and data, with our rows below its own.
 
-    A result of the same protocol and data with another trunk or a shortened schedule is counted, not shown.
+    A result of the same protocol with another trunk, a shortened schedule or a part of the data is counted, not shown.
     """
     blocks: list[Block] = []
     for number, published in enumerate(TABLES):
@@ -42,8 +42,10 @@ def images_seen(result: Result) -> int:
 
 
 def _same(published: Published, result: Result) -> bool:
-    length = abs(images_seen(result) / published.images - 1) <= SAME
-    return length and result.arch == published.arch
+    held = (images_seen(result), *(result.counts.get(split, 0) for split in ("train", "val")))
+    wanted = (published.images, *published.sizes)
+    alike = all(abs(here / there - 1) <= SAME for here, there in zip(held, wanted, strict=True))
+    return alike and result.arch == published.arch
 
 
 def _table(published: Published, ours: Sequence[Result], runs: Sequence[PretrainingRun]) -> Table:
@@ -69,8 +71,11 @@ def _mean(repeated: Sequence[Result], metric: str) -> str:
 
 
 def _left_out(published: Published, left: Sequence[Downstream]) -> str:
-    kinds = dict.fromkeys(f"{entry.result.arch}, {images_seen(entry.result):,} images seen" for entry in left)
+    kinds = dict.fromkeys(
+        f"{entry.result.arch}, {images_seen(entry.result):,} images seen of {entry.result.counts.get('train', 0):,}"
+        for entry in left
+    )
     return (
-        f"Not shown: {len(left)} result(s) with another trunk or schedule ({'; '.join(kinds)}); the published rows are "
-        f"of a {published.arch} and {published.images:,} images."
+        f"Not shown: {len(left)} result(s) with another trunk, schedule or part of the data ({'; '.join(kinds)}); the "
+        f"published rows are of a {published.arch}, {published.images:,} images seen of {published.sizes[0]:,}."
     )
