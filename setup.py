@@ -36,6 +36,7 @@ setup(
     extras_require={
         "timm": ["timm>=1.0"],  # conversion for timm is then checked in timm itself
         "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "timm>=1.0"],
+        "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
     },
 )

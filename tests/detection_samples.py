@@ -1,8 +1,10 @@
 """Tiny generated sets, settings and trunks for the detection tests."""
 
+import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 import torchvision
 
@@ -14,6 +16,11 @@ CONFIGS = ROOT / "configs" / "detection"
 C4, FPN = CONFIGS / "c4" / "demo_r18_c4.yaml", CONFIGS / "fpn" / "demo_mask_r18_fpn.yaml"
 NAMES = class_names(2)
 SIZE = 64
+QUIET = [  # of detectron2 and of pycocotools under newer torch and numpy; nothing here can change them
+    pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
 
 
 def write_sets(root):
@@ -75,3 +82,47 @@ def renamed(state, layer):
             name = name.replace("downsample.1.", "shortcut.norm.")
             spelt[re.sub(r"bn(\d)\.", r"conv\1.norm.", name)] = tensor
     return spelt
+
+
+def _change(root, change):
+    for split in ("train", "val"):
+        listing = root / "coco" / "annotations" / f"instances_{split}2017.json"
+        content = json.loads(listing.read_text())
+        change(content)
+        listing.write_text(json.dumps(content))
+
+
+def one_class(root):
+    """Make all objects of ROOT/coco the first category's."""
+
+    def change(content):
+        content["categories"] = content["categories"][:1]
+        for found in content["annotations"]:
+            found["category_id"] = content["categories"][0]["id"]
+
+    _change(root, change)
+
+
+def with_keypoints(root):
+    """Give every object of ROOT/coco a nose and a left eye; its right eye is not visible."""
+
+    def change(content):
+        content["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
+        for found in content["annotations"]:
+            left, top, _, _ = found["bbox"]
+            found["keypoints"] = [left + 1, top + 1, 2, left + 2, top + 1, 2, 0, 0, 0]
+            found["num_keypoints"] = 2
+
+    _change(root, change)
+
+
+def with_run_lengths(root):
+    """Write the masks of ROOT/coco run-length coded, as those of objects in several pieces are."""
+    import pycocotools.mask
+
+    def change(content):
+        for found in content["annotations"]:
+            (coded,) = pycocotools.mask.frPyObjects(found["segmentation"], SIZE, SIZE)
+            found["segmentation"] = {"size": coded["size"], "counts": coded["counts"].decode("ascii")}
+
+    _change(root, change)

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("detectron2")
 
 import numpy as np
-from detection_samples import C4, FPN, NAMES, SIZE, tiny, write_sets
+from detection_samples import C4, FPN, NAMES, SIZE, one_class, tiny, with_keypoints, write_sets
 from PIL import Image
 
 from pretrain.errors import UserError
@@ -117,6 +117,9 @@ def spoil_voc(sets, kind):
         change_box(annotation, xmin="left")
     elif kind == "root":
         shutil.rmtree(voc)
+    elif kind == "twice":
+        listing = voc / "ImageSets" / "Main" / "val.txt"
+        listing.write_text(2 * listing.read_text())
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,7 @@ def spoil_voc(sets, kind):
         ("xml", "cannot be read as a VOC annotation"),
         ("number", "cannot be read as a VOC annotation"),
         ("root", "does not exist: check DATASETS.ROOT"),
+        ("twice", "val.txt names 3 images more than once"),
     ],
 )
 def test_a_broken_voc_set_is_told_in_one_sentence(sets, tmp_path, kind, sentence):
@@ -153,9 +157,19 @@ def spoil_coco(sets, kind):
         content["categories"][0]["name"] = "zebra"
     elif kind == "size":
         content["images"][0]["width"] += 1
-    elif kind == "masks":
-        content["annotations"][0].pop("segmentation")
-        listing = listing.with_name("instances_train2017.json")
+    elif kind == "image ids":
+        content["images"].append(content["images"][0])
+    elif kind == "annotation ids":
+        content["annotations"][1]["id"] = content["annotations"][0]["id"]
+    elif kind == "names":
+        content["categories"][1]["name"] = content["categories"][0]["name"]
+    elif kind == "box":
+        content["annotations"][0]["bbox"][2] = float("nan")
+    elif kind == "crowds":
+        for found in content["annotations"]:
+            found["iscrowd"] = 1
+    elif kind == "keys":
+        del content["categories"]
     listing.write_text("[" if kind == "json" else json.dumps(content))
     if kind == "list":
         listing.unlink()
@@ -171,6 +185,12 @@ def spoil_coco(sets, kind):
         ("classes", "holds the classes zebra"),
         ("size", f"is {SIZE + 1}x{SIZE}, but the image is"),
         ("json", "is not a COCO instances file"),
+        ("keys", "is not a COCO instances file: it lacks 'categories'"),
+        ("image ids", "gives 1 ids of its images to more than one entry"),
+        ("annotation ids", "gives 1 ids of its annotations to more than one entry"),
+        ("names", "has two categories named"),
+        ("box", "not four finite numbers"),
+        ("crowds", "holds no annotated object"),
         ("list", "instances_val2017.json does not exist"),
     ],
 )
@@ -179,6 +199,79 @@ def test_a_broken_coco_set_is_told_in_one_sentence(sets, tmp_path, kind, sentenc
     with pytest.raises(UserError) as caught:
         opened(FPN, sets, tmp_path)
     assert sentence in str(caught.value)
+
+
+def test_boxes_outside_their_image_and_strays_are_told_and_do_not_count(sets, tmp_path):
+    """Of the evaluation's ground truth as well: nobody can find an object that is not there."""
+    from detectron2.data import MetadataCatalog
+
+    for split in ("train", "val"):
+        listing = sets / "coco" / "annotations" / f"instances_{split}2017.json"
+        content = json.loads(listing.read_text())
+        first, second, third = content["annotations"][:3]
+        first["bbox"], second["bbox"] = [5, 5, 0, 9], [SIZE + 3, 2, 9, 9]
+        third["bbox"] = [-9, 2, SIZE + 30, 9]
+        content["annotations"].append({**third, "id": 10_000, "image_id": 77_777})
+        listing.write_text(json.dumps(content))
+    data = opened(FPN, sets, tmp_path / "scratch")
+    counts = data.counts()
+    assert (counts["boxes_dropped"], counts["boxes_clipped"]) == (4, 2)
+    assert [0, 2, SIZE, 9] in [one["bbox"] for one in data.readings[data.test].records[0]["annotations"]]
+    told = "\n".join(data.notes())
+    assert "annotation 10000 of image 77777" in told and f"[{SIZE + 3}, 2, 9, 9]" in told
+    truth = json.loads(Path(MetadataCatalog.get(data.test).json_file).read_text())
+    assert len(truth["annotations"]) == len(content["annotations"]) - 3
+
+
+def test_images_with_nothing_or_only_crowds_are_told_and_do_not_teach(sets, tmp_path):
+    from detectron2.data import get_detection_dataset_dicts
+
+    listing = sets / "coco" / "annotations" / "instances_train2017.json"
+    content = json.loads(listing.read_text())
+    bare, crowded = [image["id"] for image in content["images"][:2]]
+    content["annotations"] = [found for found in content["annotations"] if found["image_id"] != bare]
+    for found in content["annotations"]:
+        found["iscrowd"] = int(found["image_id"] == crowded)
+    listing.write_text(json.dumps(content))
+    data = opened(FPN, sets, tmp_path)
+    assert data.counts()["train_without_object"] == 2 and data.counts()["train"] == 4
+    assert "2 images without an object (no annotation, or crowds only) teach nothing" in "\n".join(data.notes())
+    taught = {record["image_id"] for record in get_detection_dataset_dicts(data.train, filter_empty=True)}
+    assert len(taught) == 2 and not taught & {bare, crowded}
+
+
+def test_any_json_and_folder_are_one_line_of_configuration(sets, tmp_path):
+    coco = sets / "coco"
+    (coco / "annotations" / "instances_train2017.json").rename(coco / "mine.json")
+    (coco / "train2017").rename(coco / "pictures")
+    own = ("DATASETS.TRAIN=('mine.json:pictures',)", "MODEL.ROI_HEADS.NUM_CLASSES=0", "DATASETS.CLASSES=()")
+    cfg = settings.load(FPN, tiny(FPN, sets, "random", *own))
+    data = datasets.open_all(cfg, tmp_path)
+    assert data.counts()["train"] == 4 and data.counts()["val"] == 3
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == len(data.classes) == 2  # 0 is the data's own number
+
+
+def test_keypoints_are_read_with_their_names_and_mirror_images(sets, tmp_path):
+    from detectron2.data import MetadataCatalog
+
+    with_points = (
+        "MODEL.KEYPOINT_ON=True",
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS=3",
+        "MODEL.MASK_ON=False",
+        "DATASETS.CLASSES=()",
+        "MODEL.ROI_HEADS.NUM_CLASSES=1",
+    )
+    one_class(sets)
+    with pytest.raises(UserError, match="NUM_KEYPOINTS=3, but split .* names 0 keypoints"):
+        opened(FPN, sets, tmp_path, *with_points)
+    with_keypoints(sets)
+    with pytest.raises(UserError, match="KEYPOINT_OKS_SIGMAS lists 0 numbers"):
+        opened(FPN, sets, tmp_path, *with_points)
+    with_points += ("TEST.KEYPOINT_OKS_SIGMAS=[0.03,0.03,0.03]",)
+    data = opened(FPN, sets, tmp_path, *with_points)
+    metadata = MetadataCatalog.get(data.train[0])
+    assert metadata.keypoint_names == ("nose", "left_eye", "right_eye")
+    assert metadata.keypoint_flip_map == (("left_eye", "right_eye"),)
 
 
 def test_masks_that_are_missing_or_run_length_coded_are_told_before_training(sets, tmp_path):

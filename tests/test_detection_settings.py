@@ -12,9 +12,9 @@ from detection_samples import C4, CONFIGS, FPN, ROOT, tiny
 
 from pretrain.errors import UserError
 from tools import train_detection
-from transfer.detection import settings
+from transfer.detection import machine, settings
 
-ALL = sorted(path for path in CONFIGS.glob("*/*.yaml") if not path.name.startswith("Base"))
+ALL = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("Base"))
 VOC, COCO = CONFIGS / "c4" / "voc_r50_c4_24k.yaml", CONFIGS / "fpn" / "coco_mask_rcnn_r50_fpn_1x.yaml"
 
 
@@ -109,14 +109,11 @@ def test_what_no_ssl_paper_changes_is_as_in_detectron2s_own_base(ours, name):
         ("DATASET.ROOT=x", "did you mean 'DATASETS.ROOT'"),
         ("SOLVER.MAX_ITER=many", "'SOLVER.MAX_ITER' has the wrong type: 'many' is no int"),
         ("SOLVER.MAX_ITER", "is not of the form A.B=value"),
-        ("MODEL.RESNETS.DEPTH=20", "is not one of (18, 34, 50, 101)"),
+        ("MODEL.RESNETS.DEPTH=20", "is not one of (18, 34, 50, 101, 152)"),
         ("MODEL.RESNETS.RES2_OUT_CHANNELS=256", "does not fit a ResNet-18: set it to 64"),
         ("MODEL.WEIGHTS=", "MODEL.WEIGHTS is empty"),
         ("SEED=-1", "SEED=-1 is negative"),
-        ("INPUT.FORMAT=BGR", "set it to RGB"),
-        ("MODEL.PIXEL_STD=[1.0,1.0,1.0]", "MODEL.PIXEL_STD"),
-        ("MODEL.RESNETS.STRIDE_IN_1X1=True", "must be False"),
-        ("DATASETS.LAYOUT=yolo", "neither voc nor coco"),
+        ("DATASETS.LAYOUT=yolo", "is not one of voc, coco, lvis"),
         ("MODEL.MASK_ON=True", "which the VOC layout does not hold"),
         ("DATASETS.TEST=()", "DATASETS.TEST exactly one"),
     ],
@@ -159,12 +156,16 @@ def test_random_weights_must_be_asked_for():
 def test_a_cpu_gets_norms_it_can_run(tmp_path):
     alone = settings.load(COCO, ["MODEL.WEIGHTS=random", "MODEL.DEVICE=cpu", "SOLVER.AMP.ENABLED=True"])
     together = alone.clone()
-    assert len(settings.fit_to_machine(alone, 1)) == 2
-    settings.fit_to_machine(together, 2)
-    assert {flat(alone)[key] for key in settings.NORM_KEYS} == {"BN"}
-    assert {flat(together)[key] for key in settings.NORM_KEYS} == {"naiveSyncBN"}
+    assert len(machine.fit_to_machine(alone, 1)) == 3  # and the schedule
+    machine.fit_to_machine(together, 2)
+    before = flat(settings.load(COCO, ["MODEL.WEIGHTS=random"]))
+    changed = [key for key in machine.NORM_KEYS if before[key] == "SyncBN"]
+    assert len(changed) == 4 and "SyncBN" not in {flat(alone)[key] for key in machine.NORM_KEYS}
+    assert {flat(alone)[key] for key in changed} == {"BN"}
+    assert {flat(together)[key] for key in changed} == {"naiveSyncBN"}
+    together.SOLVER.REFERENCE_WORLD_SIZE = 0
     with pytest.raises(UserError, match="cannot be shared equally by 3 processes"):
-        settings.fit_to_machine(together, 3)
+        machine.fit_to_machine(together, 3)
 
 
 def test_the_protocol_tells_every_override_that_decides_the_number(tmp_path):

@@ -107,7 +107,17 @@ def test_time_without_a_unit_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_option_of_a_tool_looks_like_a_misspelt_one_of_the_launcher() -> None:
-    for option in ("--config", "--show", "--checkpoint", "--data", "--out", "--resume", "--draw", "--to", "--branch"):
+    for option in (
+        "--config",
+        "--show",
+        "--checkpoint",
+        "--data",
+        "--out",
+        "--resume",
+        "--visualise",
+        "--to",
+        "--branch",
+    ):
         assert command_line.split(["evaluate", option, "x"])[2] == [option, "x"]
     assert command_line.split(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
 

@@ -1,4 +1,7 @@
-"""Report on pretraining runs and downstream results. Usage: `python tools/report.py RUN_DIR... --out DIR`."""
+"""Report on pretraining runs and downstream results. Usage: `python tools/report.py RUN_DIR... --out DIR`.
+
+Results measured under a protocol of the paper's Table 8 are also printed, below the paper's rows.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the report and say where it is."""
+    """Write the report, print our rows beside published ones, and say where it is."""
     args = parser().parse_args(argv)
+    from transfer.report.table8 import TITLE
     from transfer.report.write import write_report
 
     page, markdown = write_report(args.folders, args.out)
+    _, found, rest = markdown.read_text(encoding="utf-8").partition(f"## {TITLE}\n")
+    if found:
+        print(rest.split("\n## ")[0].strip() + "\n")
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

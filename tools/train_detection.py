@@ -1,8 +1,10 @@
-"""Fine-tune a detector: python tools/train_detection.py --config configs/detection/c4/bccd_r18_c4_cpu.yaml --out DIR
+"""Fine-tune a detector or segmenter: python tools/train_detection.py --config configs/detection/bccd_cpu.yaml --out DIR
 MODEL.WEIGHTS=RUN/export/trunk.pth DATASETS.ROOT=BCCD [A.B=v ...].
 
-MODEL.WEIGHTS=random starts from a random trunk. DIR gets result.json, detections/*.png, checkpoints and logs. Alone it
-uses one process; under `torchrun --nproc-per-node N` or `tools/launch.py` it uses all of theirs.
+MODEL.WEIGHTS=random starts from a random trunk. DIR gets result.json, detections/*.png, checkpoints and logs; with
+--trials N it gets trial-S/ for N seeds S from SEED on, and trials.json with means and deviations. Own data: a VOC
+folder (DATASETS.ROOT, DATASETS.CLASSES) or any COCO JSON, DATASETS.TRAIN="('train.json:images',)". Alone it uses one
+process; under `torchrun --nproc-per-node N` or `tools/launch.py` all of theirs, and rescales the schedule to them.
 """
 
 from __future__ import annotations
@@ -14,18 +16,30 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import run_tool
+from pretrain.errors import UserError, run_tool
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root.add_argument("--config", required=True, help="detectron2 YAML, such as those below configs/detection/")
+    root.add_argument("--out", required=True, type=Path, help="folder of this run")
+    root.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in OUT, if any")
+    root.add_argument(
+        "--trials", type=int, default=1, metavar="N", help="train N seeds; with --resume only those without a result"
+    )
+    root.add_argument(
+        "--visualise", type=int, default=6, metavar="N", help="draw predictions beside N test images (default 6)"
+    )
+    root.add_argument("overrides", nargs="*", metavar="A.B=v", help="any key of detectron2 or of settings.py")
+    return root
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, train and evaluate, and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="detectron2 YAML, such as those below configs/detection/")
-    parser.add_argument("--out", required=True, type=Path, help="folder of this run")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in OUT, if any")
-    parser.add_argument("--draw", type=int, default=6, metavar="N", help="draw N test images (default 6)")
-    parser.add_argument("overrides", nargs="*", metavar="A.B=v", help="any key of detectron2 or of settings.py")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
+    if args.trials < 1 or args.visualise < 0:
+        raise UserError(f"--trials {args.trials} must be 1 or more, --visualise {args.visualise} 0 or more.")
 
     from transfer.detection import require_detectron2
 
@@ -33,15 +47,25 @@ def main(argv: list[str] | None = None) -> None:
     from pretrain import comm
     from transfer.detection import settings
     from transfer.detection.train import train
+    from transfer.detection.trials import spreads, train_trials
 
     try:
-        result = train(settings.load(args.config, args.overrides), args.out, args.resume, args.draw)
+        cfg = settings.load(args.config, args.overrides)
+        if args.trials > 1:
+            found = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
+        else:
+            result = train(cfg, args.out, args.resume, args.visualise)
+            found = None if result is None else [result]
     finally:
         comm.stop()
-    if result is not None:
-        print(f"{result.protocol}\n{result.dataset}, {result.init} {result.arch}, seed {result.seed}")
-        print("  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items()))
-        print(f"result: {args.out / 'result.json'}")
+    if found is None:
+        return
+    first, seeds = found[0], ", ".join(str(result.seed) for result in found)
+    print(f"{first.protocol}\n{first.dataset}, {first.init} {first.arch}, seed{'s' * (len(found) > 1)} {seeds}")
+    for name, spread in spreads([result.metrics for result in found]).items():
+        deviation = "" if spread["std"] is None else f" ± {spread['std']:.2f} (n={len(found)})"
+        print(f"  {name} {spread['mean']:.2f}{deviation}")
+    print(f"result: {args.out / ('result.json' if args.trials == 1 else 'trials.json')}")
 
 
 if __name__ == "__main__":

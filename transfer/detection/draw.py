@@ -45,9 +45,8 @@ def draw_detections(
     """
     model.eval()
     mapper = DatasetMapper(cfg, False)
-    spread = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
     written = []
-    for record in (records[int(index)] for index in spread):
+    for record in spread(records, count):
         found = model([mapper(record)])[0]["instances"].to("cpu")
         with Image.open(record["file_name"]) as opened:
             image = _upright(opened.convert("RGB"), (record["width"], record["height"]))
@@ -58,7 +57,7 @@ def draw_detections(
             _panel(image, annotated, f"ground truth: {len(annotated)}"),
         )
         target = out / f"{Path(record['file_name']).stem}.png"
-        written.append(write_atomically(target, lambda path, pair=panels: _beside(*pair).save(path, format="PNG")))
+        written.append(write_atomically(target, lambda path, pair=panels: beside(*pair).save(path, format="PNG")))
     return written
 
 
@@ -100,7 +99,7 @@ def _panel(image: Image.Image, shapes: Sequence[Shape], title: str) -> Image.Ima
     pixels = np.asarray(image, dtype=np.float32).copy()
     for shape in shapes:
         if shape.mask is not None:
-            pixels[shape.mask] = (1 - MASK_OPACITY) * pixels[shape.mask] + MASK_OPACITY * np.array(_colour(shape.kind))
+            pixels[shape.mask] = (1 - MASK_OPACITY) * pixels[shape.mask] + MASK_OPACITY * np.array(colour(shape.kind))
     size = tuple(round(scale * side) for side in image.size)
     enlarged = Image.fromarray(pixels.round().astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     panel = Image.new("RGB", (size[0], size[1] + TITLE), "white")
@@ -109,21 +108,28 @@ def _panel(image: Image.Image, shapes: Sequence[Shape], title: str) -> Image.Ima
     canvas.text((2, 2), title, fill="black", font=font)
     corners = [tuple(scale * side for side in shape.box) for shape in shapes]
     for shape, (left, top, right, bottom) in zip(shapes, corners, strict=True):
-        canvas.rectangle((left, top + TITLE, right, bottom + TITLE), outline=_colour(shape.kind), width=2)
+        canvas.rectangle((left, top + TITLE, right, bottom + TITLE), outline=colour(shape.kind), width=2)
     for shape, (left, top, _, _) in zip(shapes, corners, strict=True):  # last, so that no outline crosses a label
         corner = (min(left + 2, size[0] - 40), max(top, 0) + TITLE)
-        canvas.rectangle(canvas.textbbox(corner, shape.label, font=font), fill=_colour(shape.kind))
+        canvas.rectangle(canvas.textbbox(corner, shape.label, font=font), fill=colour(shape.kind))
         canvas.text(corner, shape.label, fill="black", font=font)
     return panel
 
 
-def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+def spread(records: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """At most `count` of the records, evenly spread over all of them, the first and the last included."""
+    indices = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
+    return [records[int(index)] for index in indices]
+
+
+def beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two panels of one height as one picture."""
     joined = Image.new("RGB", (left.width + GAP + right.width, left.height), "white")
     joined.paste(left, (0, 0))
     joined.paste(right, (left.width + GAP, 0))
     return joined
 
 
-def _colour(kind: int) -> tuple[int, int, int]:
+def colour(kind: int) -> tuple[int, int, int]:
     """A bright colour a class: hues a golden section apart, so that neighbouring indices differ."""
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(kind * 0.618 % 1, 0.65, 1.0))

@@ -16,12 +16,26 @@ QUARTER_TURNS = (5, 6, 7, 8)
 
 @dataclass
 class Reading:
-    """records: detectron2's dataset dicts. Names of images that cannot be decoded and of boxes changed or left out."""
+    """records: detectron2's dataset dicts. The rest names what was changed or left out.
+
+    skipped: images that cannot be decoded. clipped, dropped: boxes reaching out of their image, and boxes without an
+    area inside it. strays: annotations of images that are not listed.
+    """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     clipped: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+    def bare(self) -> list[str]:
+        """Images without an object to learn from: no annotation at all, or crowd regions only."""
+        return [str(record["image_id"]) for record in self.records if not objects(record)]
+
+
+def objects(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The annotations of a record that are single objects, not crowd regions."""
+    return [found for found in record.get("annotations", []) if not found.get("iscrowd", 0)]
 
 
 def sizes_of(paths: Sequence[Path]) -> dict[Path, tuple[int, int] | None]:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_train_loader
-from detectron2.engine import AMPTrainer, SimpleTrainer, default_writers, hooks
 from detectron2.modeling import build_model
-from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
-from fvcore.nn.precise_bn import get_bn_modules
-from torch import nn
 
 from pretrain import comm, provenance
 from pretrain.errors import UserError
@@ -28,14 +23,17 @@ from transfer import results
 from transfer.detection import (
     datasets,
     draw,
+    draw_labels,
     evaluate,
     heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
+    loop,
+    machine,
     settings,
     weights,
 )
+from transfer.detection.checks import SEMANTIC
 
 PROGRESS = "detectron2.utils.events"  # the logger of the line with iteration, losses and time left
-KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class Beginning:
     init: str
     sha256: str
     seed: int
+    images_per_step: int  # which the schedule was rescaled to: iterations of other steps do not add up
 
 
 def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> results.Result | None:
@@ -66,7 +65,7 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     started, out = time.monotonic(), Path(out)
     device = _join(cfg)
     trunk = weights.read(cfg, out)
-    _check_folder(out, Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED), resume)
+    _check_folder(out, _beginning(cfg, trunk), resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
     data = datasets.open_all(cfg, scratch)
@@ -75,26 +74,35 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
     seed_all_rng(cfg.SEED + comm.rank())
     model = build_model(named)
-    weights.fill(model, trunk)
-    _run(named, model, device, out, resume)
-    metrics = evaluate.average_precision(named, model, data.test, scratch)
+    _say([weights.fill(model, trunk)])
+    loop.run(named, model, device, out, resume)
+    measured = evaluate.measure(named, model, data.test, scratch)
     if comm.rank() > 0:
         return None
-    records = data.readings[data.test].records
-    pictures = draw.draw_detections(named, model, records, data.classes, drawn, out / "detections")
-    result = _result(cfg, trunk, data, metrics)
+    draws = draw_labels.draw_labels if _semantic(cfg) else draw.draw_detections
+    pictures = draws(named, model, data.readings[data.test].records, data.classes, drawn, out / "detections")
+    result = _result(cfg, trunk, data, measured)
     result.seconds = time.monotonic() - started
     result.artefacts["images"] = [str(path.relative_to(out)) for path in pictures]
     results.save(out / "result.json", result)
     return result
 
 
-def _result(cfg: CfgNode, trunk: weights.Trunk, data: datasets.DataSets, metrics: dict[str, float]) -> results.Result:
+def _beginning(cfg: CfgNode, trunk: weights.Trunk) -> Beginning:
+    return Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED, cfg.SOLVER.IMS_PER_BATCH)
+
+
+def _semantic(cfg: CfgNode) -> bool:
+    return cfg.MODEL.META_ARCHITECTURE == SEMANTIC
+
+
+def _result(cfg: CfgNode, trunk: weights.Trunk, data: datasets.DataSets, measured: evaluate.Measured) -> results.Result:
+    masks = "segmentation" if cfg.MODEL.MASK_ON else "detection"
     return results.Result(
-        task="segmentation" if cfg.MODEL.MASK_ON else "detection",
+        task="semantic" if _semantic(cfg) else masks,
         protocol=settings.protocol(cfg),
         dataset=cfg.DATASETS.NAME,
-        metrics=metrics,
+        metrics=measured.metrics,
         counts=data.counts(),
         seed=cfg.SEED,
         init=trunk.init,
@@ -105,14 +113,24 @@ def _result(cfg: CfgNode, trunk: weights.Trunk, data: datasets.DataSets, metrics
         commit=provenance.commit(),
         hardware=provenance.hardware(),
         settings={
+            "protocol": cfg.PROTOCOL,
             "iterations": cfg.SOLVER.MAX_ITER,
             "images_per_step": cfg.SOLVER.IMS_PER_BATCH,
             "base_lr": cfg.SOLVER.BASE_LR,
             "norm": cfg.MODEL.RESNETS.NORM,
             "processes": comm.world_size(),
+            "peak_memory_mb": _peak_memory(),
             "classes": list(data.classes),
         },
+        artefacts={"images": [], "by_class": measured.by_class, "curves": measured.curves},
     )
+
+
+def _peak_memory() -> int:
+    """Of this process, in MiB: the device's on CUDA, else the resident set's (which Linux tells in KiB)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def _join(cfg: CfgNode) -> torch.device:
@@ -122,7 +140,7 @@ def _join(cfg: CfgNode) -> torch.device:
     if cuda:
         torch.cuda.set_device(device)
     comm.start(device)
-    _say(settings.fit_to_machine(cfg, comm.world_size()))
+    _say(machine.fit_to_machine(cfg, comm.world_size()))
     return device
 
 
@@ -161,51 +179,3 @@ def _begin_logs(cfg: CfgNode, out: Path) -> None:
         console.setFormatter(logging.Formatter("%(asctime)s%(message)s", datefmt="%H:%M:%S"))
         progress.addHandler(console)
         write_text(out / "config.yaml", cfg.dump())
-
-
-def _run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume: bool) -> None:
-    """Train `model` to SOLVER.MAX_ITER; it is left with its final weights and, if so configured, precise BN."""
-    optimizer = build_optimizer(cfg, model)
-    parallel = comm.data_parallel(model, device)
-    trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(
-        parallel, build_detection_train_loader(cfg), optimizer
-    )
-    checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
-    trainer.register_hooks(_hooks(cfg, parallel, optimizer, checkpointer, out))
-    first = 0
-    if resume and checkpointer.has_checkpoint():
-        checkpointer.resume_or_load("", resume=True)
-        first = trainer.iter + 1
-        _say([f"going on from iteration {first} of {cfg.SOLVER.MAX_ITER}."])
-    if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
-        return
-    try:
-        trainer.train(first, cfg.SOLVER.MAX_ITER)
-    except FloatingPointError as error:
-        raise UserError(
-            f"the loss is no longer finite at iteration {trainer.iter}: lower SOLVER.BASE_LR, lengthen "
-            "SOLVER.WARMUP_ITERS, or, from random weights, choose norms other than FrozenBN."
-        ) from error
-
-
-def _hooks(
-    cfg: CfgNode,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    checkpointer: DetectionCheckpointer,
-    out: Path,
-) -> list[hooks.HookBase | None]:
-    """detectron2's usual hooks in its usual order; precise BN comes before the checkpoint that must hold it."""
-    precise = None
-    if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
-        here = cfg.clone()
-        here.DATALOADER.NUM_WORKERS = 0  # a second set of workers would idle through the whole training
-        loader = build_detection_train_loader(here)
-        precise = hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
-    usual = [hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), precise]
-    if comm.rank() == 0:
-        usual.append(
-            hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS)
-        )
-        usual.append(hooks.PeriodicWriter(default_writers(str(out), cfg.SOLVER.MAX_ITER), period=20))
-    return usual

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ def read_split(folder: Path, split: str, classes: Sequence[str]) -> Reading:
     marked difficult are kept.
 
     Raises:
-        UserError: missing folder, list, annotation or image; an empty list; or a class that is not in `classes`.
+        UserError: missing folder, list, annotation or image; an empty list or a repeated name; or a class that is not
+            in `classes`.
     """
     reading = Reading()
-    names = _names(folder, split)
+    names = names_of(folder / "ImageSets" / "Main" / f"{split}.txt")
     pictures = {path.stem: path for path in sorted((folder / "JPEGImages").glob("*.*"))}
     absent = [name for name in names if name not in pictures]
     if absent:
@@ -41,8 +43,12 @@ def read_split(folder: Path, split: str, classes: Sequence[str]) -> Reading:
     return reading
 
 
-def _names(folder: Path, split: str) -> list[str]:
-    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
+def names_of(listing: Path) -> list[str]:
+    """The names in one of the layout's lists, the first word of each line.
+
+    Raises:
+        UserError: a missing or empty list, or a name that stands in it twice.
+    """
     if not listing.is_file():
         raise UserError(
             f"{listing} does not exist: set DATASETS.ROOT (or DETECTRON2_DATASETS) and the splits to a data set in VOC "
@@ -50,7 +56,10 @@ def _names(folder: Path, split: str) -> list[str]:
         )
     names = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not names:
-        raise UserError(f"{listing} names no image: split '{split}' is empty.")
+        raise UserError(f"{listing} names no image: split '{listing.stem}' is empty.")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise UserError(f"{listing} names {len(twice)} images more than once, first '{twice[0]}': remove the repeats.")
     return names
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 
 from pretrain import comm
 from pretrain.errors import UserError
-from pretrain.files import sha256_of
 from transfer import convert
-from transfer.detection.settings import RANDOM, architecture
+from transfer.convert.contents import read_content
+from transfer.detection.checks import RANDOM, architecture, check_input, keys_of
 
 HOMES = ("backbone.bottom_up.", "backbone.", "roi_heads.")  # where detectors keep the trunk: FPN, C4, and C4's res5
 EXTRA_NORM = "res5.norm."  # ours, not the trunk's
@@ -30,6 +29,7 @@ class Trunk:
 
     file: None for random weights. converted: the .pkl that detectron2 loads. state: detectron2's names to tensors.
     init: "pretrained" or "random" (random weights, or a pre-training export at step 0). meta: the file's own.
+    sha256: of the file as it was given, empty for random weights.
     """
 
     arch: str
@@ -38,70 +38,66 @@ class Trunk:
     converted: Path | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def sha256(self) -> str:
-        """Of the file as it was given; empty for random weights."""
-        return sha256_of(self.file) if self.file else ""
+    sha256: str = ""
 
 
 def read(cfg: CfgNode, out: Path) -> Trunk:
-    """Read MODEL.WEIGHTS, converting it to OUT/trunk.pkl unless it is a converted .pkl already.
+    """Read MODEL.WEIGHTS, any file that transfer/convert knows, and write it as OUT/trunk.pkl for detectron2.
+
+    detectron2 itself never sees the given file: its loader would run the code that a pickle may name.
 
     Raises:
-        UserError: unreadable or incomplete file, or a depth other than MODEL.RESNETS.DEPTH.
+        UserError: unreadable or incomplete file, another network than MODEL.RESNETS describes, or another input than
+            the trunk was trained on, by what the file or its project's layout says.
     """
     arch = architecture(cfg)
     if cfg.MODEL.WEIGHTS == RANDOM:
+        check_input(cfg)
         return Trunk(arch, "random")
     path = Path(cfg.MODEL.WEIGHTS)
-    found = _read_converted(path, arch) if path.suffix == ".pkl" else convert.read_trunk(path)
+    found = convert.read_trunk(path)
     if found.arch != arch:
         raise UserError(
-            f"{path} holds a {found.arch}, but the configuration builds a {arch}: set MODEL.RESNETS.DEPTH="
-            f"{found.arch.removeprefix('resnet')} (and RES2_OUT_CHANNELS to 64 for 18 and 34, else 256), or give "
-            "another file."
+            f"{path} holds a {found.arch}, but the configuration builds a {arch}: set "
+            f"{', '.join(f'{key}={value}' for key, value in keys_of(found.arch).items())}, or give another file."
         )
-    converted = path if path.suffix == ".pkl" else out / "trunk.pkl"
-    if converted != path and comm.rank() == 0:
-        convert.save_detectron2(converted, found, convert.provenance_of(path, found))
+    check_input(cfg, _input(path, found))
+    converted = out / "trunk.pkl"
+    origin = convert.provenance_of(path, found)  # before all ranks wait: OUT/trunk.pkl may be the given file
+    comm.barrier()
+    if comm.rank() == 0:
+        convert.save_detectron2(converted, found, origin)
     comm.barrier()  # the other ranks load what rank 0 wrote
     state = {convert.detectron2_name(name): tensor for name, tensor in found.state.items()}
     init = "random" if found.meta.get("step") == 0 else "pretrained"
-    return Trunk(arch, init, path, converted, state, found.meta)
+    return Trunk(arch, init, path, converted, state, found.meta, origin["sha256"])
 
 
-def _read_converted(path: Path, arch: str) -> convert.TrunkFile:
-    if not path.is_file():
-        raise UserError(f"{path} is not a file: give MODEL.WEIGHTS a trunk, or 'random'.")
-    try:
-        content = pickle.loads(path.read_bytes())  # detectron2's own loader unpickles such a file just so
-        origin = content.get("provenance", {})
-        arch = origin.get("arch", arch)
-        return convert.TrunkFile(
-            convert.from_detectron2(content["model"], arch), arch, "detectron2", origin.get("meta", {})
-        )
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path} is not a trunk converted for detectron2 ({reason}): make one with "
-            f"`python tools/convert.py IN {path.name} --to detectron2`."
-        ) from error
+def _input(path: Path, found: convert.TrunkFile) -> dict[str, Any]:
+    """What the trunk was trained on, with the keys of checks.ORIGIN: by the file itself, else by its layout."""
+    about = read_content(path).get("provenance")
+    stated = about.get("input") if isinstance(about, Mapping) else None
+    if not isinstance(stated, Mapping):
+        stated = {"mean": found.pixels[0], "std": found.pixels[1]}
+    scaled = {name: [255 * value for value in stated[name]] for name in ("mean", "std") if name in stated}
+    return {**{name: stated[name] for name in ("format", "stride_in_1x1") if name in stated}, **scaled}
 
 
-def fill(model: nn.Module, trunk: Trunk) -> None:
+def fill(model: nn.Module, trunk: Trunk) -> str:
     """Load `trunk` into a detector with detectron2's own checkpointer, then hold `check_filled`.
+
+    Returns:
+        what was filled, in a sentence.
 
     Raises:
         UserError: the detector's trunk is not the file's, bit for bit.
     """
     if trunk.converted is None:
-        return
+        return f"the {trunk.arch} starts from random weights, as asked."
     logging.getLogger("fvcore.common.checkpoint").info("trunk from %s", trunk.file)
     DetectionCheckpointer(model).load(str(trunk.converted))
     check_filled(model, trunk.state, str(trunk.file))
+    return f"all {len(trunk.state)} tensors of the {trunk.arch} are those of {trunk.file}, bit for bit."
 
 
 def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

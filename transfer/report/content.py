@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from transfer.report.classes import classes_and_curves
 from transfer.report.compare import Row, Summary, compare, reading
 from transfer.report.document import (
     Bar,
@@ -32,6 +33,7 @@ from transfer.report.provenance import (
     results_facts,
     synthetic_sets,
 )
+from transfer.report.table8 import tables
 from transfer.report.training import training
 
 TASK_NAMES = {
@@ -40,6 +42,7 @@ TASK_NAMES = {
     "semi": "Few labels",
     "detection": "Detection",
     "segmentation": "Instance segmentation",
+    "semantic": "Semantic segmentation",
 }
 MOST_VIEWS = 6
 HOW_TO_READ = (
@@ -63,6 +66,8 @@ def compose(found: Found) -> Document:
     document.blocks += training(found.runs)
     document.blocks += _views(found)
     document.blocks += _downstream(rows)
+    document.blocks += tables(found)
+    document.blocks += classes_and_curves(found)
     document.blocks += detections(found)
     document.blocks += _appendix(found.results)
     if found.notes:  # last: the sections above may have added to them

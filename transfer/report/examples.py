@@ -12,6 +12,7 @@ from transfer.report.provenance import arch_name
 
 MOST_IMAGES = 4
 WIDTH = 1000
+TITLES = {"detection": "Detection", "segmentation": "Segmentation", "semantic": "Semantic segmentation"}
 INITS = {"random": "random initialisation", "pretrained": "pretrained"}
 
 
@@ -24,13 +25,13 @@ def detections(found: Found) -> list[Block]:
     groups: dict[tuple[str, str, str, str], list[Downstream]] = {}
     for entry in found.results:
         r = entry.result
-        if r.task in ("detection", "segmentation") and not entry.superseded:
+        if r.task in TITLES and not entry.superseded:
             groups.setdefault((r.task, r.dataset, r.protocol, r.arch), []).append(entry)
     if not groups:
         return [*blocks, Text("No detection or segmentation result was found.", "note")]
     for number, (key, entries) in enumerate(groups.items()):
         task, dataset, protocol, arch = key
-        title = f"{task.capitalize()} on {dataset}, {arch_name(arch)}"
+        title = f"{TITLES[task]} on {dataset}, {arch_name(arch)}"
         blocks += [Heading(title, f"detections-{number}", 3), Text(f"{protocol}.", "note")]
         blocks += _pairs(number, entries, found)
     return blocks

@@ -1,0 +1,91 @@
+"""The iterations of a fine-tuning: detectron2's trainer, hooks and checkpoints, and what is kept when it diverges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_train_loader
+from detectron2.engine import AMPTrainer, SimpleTrainer, TrainerBase, default_writers, hooks
+from detectron2.projects.deeplab import build_lr_scheduler  # detectron2's own, and DeepLab's polynomial one
+from detectron2.solver import build_optimizer
+from fvcore.nn.precise_bn import get_bn_modules
+from torch import nn
+
+from pretrain import comm
+from pretrain.errors import UserError
+from pretrain.files import save_torch
+from transfer.detection.checks import SEMANTIC
+from transfer.detection.semantic import SemanticMapper
+
+DIVERGED = "diverged.pth"
+KEPT_CHECKPOINTS = 2
+
+
+def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume: bool) -> None:
+    """Train `model` to SOLVER.MAX_ITER; it is left with its final weights and, if so configured, precise BN.
+
+    Args: resume, go on from the newest checkpoint in `out`, if there is one.
+
+    Raises:
+        UserError: the loss is no longer finite; OUT/diverged.pth then holds the state before that step.
+    """
+    optimizer = build_optimizer(cfg, model)
+    parallel = comm.data_parallel(model, device)
+    trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, _train_loader(cfg), optimizer)
+    checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
+    trainer.register_hooks(_hooks(cfg, parallel, optimizer, checkpointer, out))
+    first = 0
+    if resume and checkpointer.has_checkpoint():
+        checkpointer.resume_or_load("", resume=True)
+        first = trainer.iter + 1
+        if comm.rank() == 0:
+            print(f"note: going on from iteration {first} of {cfg.SOLVER.MAX_ITER}.", flush=True)
+    if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
+        return
+    try:
+        trainer.train(first, cfg.SOLVER.MAX_ITER)
+    except FloatingPointError as error:
+        kept = _keep_diverged(model, trainer, out)
+        raise UserError(
+            f"the loss is no longer finite at iteration {trainer.iter} ({' '.join(str(error).split())}); {kept} holds "
+            "the state before that step: lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS."
+        ) from error
+
+
+def _train_loader(cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
+    mapper = {"mapper": SemanticMapper(cfg, True)} if cfg.MODEL.META_ARCHITECTURE == SEMANTIC else {}
+    return build_detection_train_loader(cfg, **mapper)
+
+
+def _keep_diverged(model: nn.Module, trainer: TrainerBase, out: Path) -> Path:
+    """Weights, optimiser and iteration as they are; apart from the checkpoints, so that nothing goes on from it."""
+    state = {"model": model.state_dict(), "trainer": trainer.state_dict(), "iteration": trainer.iter}
+    return save_torch(out / DIVERGED, state)
+
+
+def _hooks(
+    cfg: CfgNode,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    checkpointer: DetectionCheckpointer,
+    out: Path,
+) -> list[hooks.HookBase | None]:
+    """detectron2's usual hooks in its usual order; precise BN comes before the checkpoint that must hold it."""
+    precise = None
+    if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
+        here = cfg.clone()
+        here.DATALOADER.NUM_WORKERS = 0  # a second set of workers would idle through the whole training
+        loader = _train_loader(here)
+        precise = hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
+    usual = [hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), precise]
+    if comm.rank() == 0:
+        usual.append(
+            hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS)
+        )
+        usual.append(hooks.PeriodicWriter(default_writers(str(out), cfg.SOLVER.MAX_ITER), period=20))
+    return usual
