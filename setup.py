@@ -33,7 +33,7 @@ setup(
         "packaging",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1"],
+        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "scikit-learn"],
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
     },
 )

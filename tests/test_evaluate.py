@@ -17,8 +17,8 @@ from pretrain.errors import UserError
 from pretrain.model import build_trunk
 from tools import evaluate
 from transfer import knn, results
-from transfer.evaluation import open_labelled
 from transfer.features import extract
+from transfer.labelled import open_labelled
 
 TOOL = Path(evaluate.__file__)
 QUICK = ["image_size=32", "workers=0", "batch_size=8", "device=cpu", "threads=1"]

@@ -15,8 +15,8 @@ from pretrain.errors import UserError
 from pretrain.model import build_trunk
 from tools import pretrain
 from transfer import knn, probe
-from transfer.evaluation import open_labelled
 from transfer.features import extract
+from transfer.labelled import open_labelled
 
 
 @pytest.fixture(scope="module")

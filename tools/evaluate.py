@@ -55,9 +55,12 @@ def main(argv: list[str] | None = None) -> None:
     tasks = args.tasks.split(",")
     paths = destinations(tasks, args.out)
 
+    from pretrain import comm
     from transfer import evaluation, results
 
     for result in evaluation.evaluate(tasks, args.checkpoint, args.data, args.config, args.overrides):
+        if comm.rank() > 0:
+            continue
         results.save(paths[result.task], result)
         print(f"{evaluation.line(result)}\nresult: {paths[result.task]}", flush=True)
 

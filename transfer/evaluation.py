@@ -5,35 +5,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from pretrain import model
+from pretrain import comm, model
 from pretrain.config import load
-from pretrain.data import ImageSource, open_source
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
-from transfer import finetune, knn, linear, subsets
+from transfer import augmented, cache, finetune, heads, knn, linear, race, subsets
 from transfer.convert import TrunkFile, build_trunk, read_trunk
-from transfer.features import Features, extract, resize_for
+from transfer.features import Features, check_finite, extract, resize_for
+from transfer.heads import Head
+from transfer.labelled import Labelled, open_labelled
 from transfer.results import Result
+
+PROBES = ("exact", "fast", "augmented")
+WAIT = 24 * 60  # minutes that ranks wait for each other's features
 
 
 @dataclass
 class Frozen:
     """Options of `knn` and `linear`.
 
-    resize: short side before the centre crop, 0 for 256/224 of image_size. held_out: share of train on which the linear
-    probe chooses its weight decay. workers: loader processes. threads: of the network on a CPU, 0 leaves torch's
-    choice. device: auto|cpu|cuda.
+    resize: short side before the centre crop, 0 for 256/224 of image_size. cache: folder that keeps features, so that
+    they are made once and an interrupted evaluation goes on; several processes need one that all of them see. k: a
+    further number of neighbours, at DINO's temperature. probe: exact (logistic regression on cached features, weight
+    decay chosen), fast (several settings at once on cached features, transfer/race.py) or augmented (the papers'
+    protocols, transfer/augmented.py), the latter two with the options of `head`. held_out: share of train on which the
+    linear probe chooses. workers: loader processes. threads: of the network on a CPU, 0 leaves torch's choice. device:
+    auto|cpu|cuda.
     """
 
     image_size: int = 224
     resize: int = 0
     batch_size: int = 256
+    cache: str = ""
+    k: int = 0
+    probe: str = "exact"
+    head: Head = field(default_factory=Head)
     held_out: float = 0.2
     seed: int = 0
     workers: int = 4
@@ -45,20 +57,12 @@ OPTIONS = {"knn": Frozen, "linear": Frozen, "semi": finetune.FineTune}
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """ROOT/train and ROOT/val as class folders; val's labels are indices into train's classes."""
-
-    name: str
-    train: ImageSource
-    val: ImageSource
-
-
-@dataclass(frozen=True)
 class Subject:
     """What is evaluated: a checkpoint, the trunk it holds, and the data set."""
 
     checkpoint: Path
     trunk_file: TrunkFile
+    sha256: str
     data: Labelled
 
     def trunk(self) -> nn.Module:
@@ -70,46 +74,6 @@ class Subject:
         """Length of a feature row."""
         with torch.device("meta"):
             return model.build_trunk(self.trunk_file.arch)[1]
-
-
-def open_labelled(root: str | Path) -> Labelled:
-    """Read ROOT/train/CLASS/image and ROOT/val/CLASS/image.
-
-    Raises:
-        UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
-    """
-    root = Path(root)
-    for part in ("train", "val"):
-        if not (root / part).is_dir():
-            raise UserError(f"{root} has no folder {part}: give the folder that holds train/CLASS/ and val/CLASS/.")
-    return Labelled(root.resolve().name, *open_pair(root / "train", root / "val"))
-
-
-def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource, ImageSource]:
-    """Two sets of class folders, (train, val), with one numbering of the classes, that of train.
-
-    Raises:
-        UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
-    """
-    train, val = open_source(train_root), open_source(val_root)
-    for source in (train, val):
-        if source.labels is None:
-            raise UserError(
-                f"{source.root} is a flat folder without labels: evaluation needs one folder a class in it."
-            )
-    assert val.labels is not None
-    used = {val.classes[label] for label in val.labels}
-    unknown = sorted(used - set(train.classes))
-    if unknown:
-        raise UserError(
-            f"{val.root} has {len(unknown)} class folders that {train.root} has not, such as '{unknown[0]}': both must "
-            "hold the same classes."
-        )
-    if len(train.classes) < 2:
-        raise UserError(f"{train.root} holds the single class '{train.classes[0]}': classification needs at least two.")
-    index = {name: position for position, name in enumerate(train.classes)}
-    labels = tuple(index[val.classes[label]] for label in val.labels)
-    return train, replace(val, labels=labels, classes=train.classes)
 
 
 def ready(options: Frozen | finetune.FineTune) -> torch.device:
@@ -129,11 +93,30 @@ def ready(options: Frozen | finetune.FineTune) -> torch.device:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but torch sees no GPU: use device=cpu or install a CUDA build of torch.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("evaluation runs in a single process: start it as one task.")
+        _several_processes(options)
+    if isinstance(options, Frozen):
+        _check_frozen(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if on_gpu else "cpu")
+    return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
+
+
+def _several_processes(options: Frozen | finetune.FineTune) -> None:
+    if not isinstance(options, Frozen):
+        raise UserError("semi runs in a single process: start it as one task.")
+    if not options.cache:
+        raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
+
+
+def _check_frozen(options: Frozen) -> None:
+    if not 0 < options.held_out < 1:
+        raise UserError(f"held_out={options.held_out} must be between 0 and 1.")
+    if options.probe not in PROBES:
+        raise UserError(f"probe={options.probe} is not known: choose one of {', '.join(PROBES)}.")
+    if options.k < 0:
+        raise UserError(f"k={options.k} must be a number of neighbours, or 0 for none beyond the usual ones.")
+    heads.check(options.head)
 
 
 def evaluate(
@@ -148,26 +131,41 @@ def evaluate(
     device = [ready(chosen) for chosen in options.values()][0]
     data = open_labelled(root)
     labelled = _labelled(data, options["semi"]) if "semi" in options else None
-    frozen = options.get("knn") or options.get("linear")
-    if frozen and not 0 < frozen.held_out < 1:
-        raise UserError(f"held_out={frozen.held_out} must be between 0 and 1.")
-    subject = Subject(checkpoint, read_trunk(checkpoint), data)
-    features = _features(subject, frozen, device) if frozen else None
+    if "knn" in options:
+        knn.at_most(options["knn"].k, len(data.train))
+    subject = Subject(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data)
+    comm.start(device, timeout_minutes=WAIT)
+    features: tuple[Features, Features] | None = None
     for task in tasks:
         if task == "semi":
             yield _semi(subject, labelled, options[task], device)
+        elif task == "linear" and options[task].probe == "augmented":
+            yield _augmented(subject, options[task], device)
         else:
+            features = features or _features(subject, options[task], device)
             yield _frozen(task, subject, features, options[task], device)
+    comm.stop()
 
 
 def _features(subject: Subject, options: Frozen, device: torch.device) -> tuple[Features, Features]:
-    resize = resize_for(options.image_size, options.resize)
-    given = (options.image_size, resize, options.batch_size, options.workers, device)
-    trunk = subject.trunk()
-    return tuple(
-        extract(trunk, source, *given, f"features of {source.root.name}")
-        for source in (subject.data.train, subject.data.val)
-    )
+    """Of train and val; kept on disk where a cache is given.
+
+    Raises:
+        UserError: features that are not finite, or a cache that cannot be written or is damaged.
+    """
+    size, resize = options.image_size, resize_for(options.image_size, options.resize)
+    found = []
+    for source in (subject.data.train, subject.data.val):
+        if options.cache:
+            wanted = cache.Wanted(subject.sha256, source, subject.width, size, resize)
+            given = (Path(options.cache), wanted, subject.trunk, options.batch_size, options.workers, device)
+            found.append(cache.features(*given))
+        else:
+            given = (size, resize, options.batch_size, options.workers, device, f"features of {source.root.name}")
+            features = extract(subject.trunk(), source, *given)
+            check_finite(features.rows, features.names, str(source.root))
+            found.append(features)
+    return tuple(found)
 
 
 def _frozen(
@@ -176,13 +174,31 @@ def _frozen(
     train, val = features
     begun, classes = time.perf_counter(), len(subject.data.train.classes)
     if task == "knn":
-        metrics, found, protocol = knn.evaluate(train, val, classes, device), {}, knn.protocol(len(train.rows))
+        metrics, found = knn.evaluate(train, val, classes, device, options.k), {}
+        protocol = knn.protocol(len(train.rows))
+    elif options.probe == "fast":
+        given = (options.head, options.held_out, options.seed, device)
+        metrics, found = race.evaluate(train, val, classes, *given)
+        protocol = race.PROTOCOL
     else:
         metrics, found = linear.evaluate(train, val, classes, device, options.held_out, options.seed)
         protocol = linear.PROTOCOL
     seconds = time.perf_counter() - begun + train.seconds + val.seconds
     counts = {"train": len(train.rows), "val": len(val.rows), "skipped": len(train.skipped) + len(val.skipped)}
     return _result(task, protocol, subject, options, metrics, counts, found, seconds)
+
+
+def _augmented(subject: Subject, options: Frozen, device: torch.device) -> Result:
+    begun, data = time.perf_counter(), subject.data
+    resize = resize_for(options.image_size, options.resize)
+    test = (options.image_size, resize, options.batch_size, options.workers)
+    outcome = augmented.evaluate(
+        subject.trunk(), subject.width, data, options.head, test, options.held_out, options.seed, device
+    )
+    counts = {"train": len(data.train), "val": len(data.val) - outcome.skipped_val, "skipped": outcome.skipped_val}
+    protocol = augmented.protocol(options.head)
+    seconds = time.perf_counter() - begun
+    return _result("linear", protocol, subject, options, outcome.metrics, counts, outcome.found, seconds)
 
 
 def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
@@ -245,7 +261,7 @@ def _result(
         init="random" if meta.get("step") == 0 else "pretrained",
         arch=subject.trunk_file.arch,
         checkpoint=str(subject.checkpoint.resolve()),
-        checkpoint_sha256=sha256_of(subject.checkpoint),
+        checkpoint_sha256=subject.sha256,
         pretraining=meta,
         seconds=round(seconds, 3),
         settings={**asdict(options), "found": found},

@@ -7,12 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from fvcore.common.param_scheduler import (
-    ConstantParamScheduler,
-    CosineParamScheduler,
-    MultiStepParamScheduler,
-    ParamScheduler,
-)
 from torch import nn
 from torch.nn import functional
 from torchvision.transforms import v2
@@ -22,8 +16,7 @@ from pretrain.errors import UserError
 from pretrain.views import normalise
 from transfer.accuracy import top1_top5
 from transfer.features import Pictures, extract, loader, name_unreadable, resize_for, shown
-
-SCHEDULES = ("cosine", "step", "constant")
+from transfer.schedules import SCHEDULES, schedule
 
 
 @dataclass
@@ -111,16 +104,6 @@ def check(options: FineTune) -> None:
         raise UserError(f"batch_size={options.batch_size} is too small: batch norm needs at least 2 images.")
     if options.nesterov and options.momentum <= 0:
         raise UserError(f"nesterov=true needs a momentum above 0, not {options.momentum}.")
-
-
-def schedule(options: FineTune) -> ParamScheduler:
-    """The factor on both lrs as a function of the share of epochs done."""
-    if options.schedule == "cosine":
-        return CosineParamScheduler(1.0, 0.0)
-    if options.schedule == "step":
-        values = [options.gamma**drops for drops in range(len(options.milestones) + 1)]
-        return MultiStepParamScheduler(values, num_updates=options.epochs, milestones=options.milestones)
-    return ConstantParamScheduler(1.0)
 
 
 def add_head(trunk: nn.Module, width: int, classes: int, seed: int) -> nn.Sequential:

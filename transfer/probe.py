@@ -12,9 +12,9 @@ from pretrain.config import Config
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from transfer.accuracy import top
-from transfer.evaluation import open_pair
 from transfer.features import Features, extract, name_unreadable, resize_for
 from transfer.knn import votes
+from transfer.labelled import open_pair
 
 BATCH = 256
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting
