@@ -205,7 +205,8 @@ def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
     """The labelled images of `semi`, told in one line."""
     finetune.check(options)
     if options.image_list:
-        subset = subsets.from_list(data.train, options.image_list)
+        subsets.list_name(options.image_list)
+        subset = subsets.from_list(data.train, options.image_list, options.max_absent)
         listed, known = subset.counts["listed"], subset.counts["absent_of_known_classes"]
         print(
             f"{options.image_list}: {len(subset.source)} of {listed} listed images are in {data.name}; {known} of the "
@@ -215,20 +216,17 @@ def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
     else:
         subset = subsets.from_fraction(data.train, options.fraction, options.seed)
         print(f"fraction {options.fraction:g}: {len(subset.source)} labelled images", flush=True)
-    if len(subset.source) < 2:
-        raise UserError(f"{len(subset.source)} labelled image of {data.name} is too few to fine-tune on: label more.")
+    subsets.check_classes(subset)
     return subset
 
 
 def _semi(subject: Subject, subset: subsets.Subset, options: finetune.FineTune, device: torch.device) -> Result:
     begun = time.perf_counter()
-    outcome = finetune.evaluate(subject.trunk(), subject.width, subset.source, subject.data.val, options, device)
-    which = Path(options.image_list).name if options.image_list else f"a balanced fraction of {options.fraction:g}"
-    steps = f" at {options.milestones}" if options.schedule == "step" else ""
-    protocol = (
-        f"fine-tuning on {which}: {options.epochs} epochs, batch {options.batch_size}, lr {options.lr_trunk:g} trunk / "
-        f"{options.lr_head:g} head per {options.reference_batch}, {options.schedule}{steps}, batch norm in train mode"
-    )
+    labelled, train = set(subset.source.paths), subject.data.train
+    rest = train.chosen([at for at, path in enumerate(train.paths) if path not in labelled])
+    outcome = finetune.evaluate(subject.trunk(), subject.width, subset.source, subject.data.val, options, device, rest)
+    which = subsets.list_name(options.image_list) if options.image_list else ""
+    protocol = finetune.protocol(options, which or f"a balanced fraction of {options.fraction:g}")
     counts = {
         "train": len(subset.source) - outcome.skipped_train,
         "val": len(subject.data.val) - outcome.skipped_val,

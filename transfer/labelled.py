@@ -56,3 +56,10 @@ def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource
     index = {name: position for position, name in enumerate(train.classes)}
     labels = tuple(index[val.classes[label]] for label in val.labels)
     return train, replace(val, labels=labels, classes=train.classes)
+
+
+def thinned(source: ImageSource, most: int) -> ImageSource:
+    """At most `most` images, evenly spaced in the sorted list, so that every class keeps its share of them."""
+    assert source.labels is not None
+    kept = range(len(source)) if len(source) <= most else [place * len(source) // most for place in range(most)]
+    return source.chosen(kept)
