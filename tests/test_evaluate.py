@@ -68,6 +68,17 @@ def test_frozen_tasks_share_features_and_write_one_file_each(place, tmp_path, ca
     assert found["linear"].metrics["top1"] > 90  # colours survive random convolutions
 
 
+def test_features_from_a_cache_give_the_same_results(place, tmp_path, capsys):
+    for name, more in (("without", []), ("first", ["cache=CACHE"]), ("again", ["cache=CACHE"])):
+        more = [word.replace("CACHE", str(tmp_path / "cache")) for word in more]
+        evaluate.main(command(place, tmp_path / f"{name}-{{task}}.json", "knn,linear", *more))
+        assert ("features of train" in capsys.readouterr().out) == (name != "again")
+    for task in ("knn", "linear"):
+        found = [results.load(tmp_path / f"{name}-{task}.json") for name in ("without", "first", "again")]
+        assert found[0].metrics == found[1].metrics == found[2].metrics
+        assert found[0].settings["found"] == found[1].settings["found"]
+
+
 def test_knn_of_the_tool_equals_its_parts(place, tmp_path):
     evaluate.main(command(place, tmp_path / "r.json", "knn", checkpoint="trunk.pth"))
     result = results.load(tmp_path / "r.json")
