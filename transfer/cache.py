@@ -148,6 +148,7 @@ def _fill(
             file.flush()
             os.fsync(file.fileno())
             write_json(_marker(place, part), written | {"seconds": time.perf_counter() - begun})
+    assert next(found, None) is None  # which also lets the progress display say its last word
 
 
 def _write_part(
