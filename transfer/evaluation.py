@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,47 +13,18 @@ from torch import nn
 
 from pretrain import comm, model
 from pretrain.config import load
-from pretrain.errors import UserError
-from pretrain.files import sha256_of
-from transfer import augmented, cache, finetune, heads, knn, linear, race, subsets
+from pretrain.data import ImageSource
+from pretrain.files import sha256_of, write_atomically
+from transfer import augmented, cache, finetune, knn, linear, race, subsets
 from transfer.convert import TrunkFile, build_trunk, read_trunk
-from transfer.features import Features, check_finite, extract, resize_for
-from transfer.heads import Head
+from transfer.features import Features, Transform, check_finite, extract, resize_for
 from transfer.labelled import Labelled, open_labelled
+from transfer.options import OPTIONS, Frozen, ready
+from transfer.readings import READINGS
+from transfer.readings.material import Material
 from transfer.results import Result
 
-PROBES = ("exact", "fast", "augmented")
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
-
-
-@dataclass
-class Frozen:
-    """Options of `knn` and `linear`.
-
-    resize: short side before the centre crop, 0 for 256/224 of image_size. cache: folder that keeps features, so that
-    they are made once and an interrupted evaluation goes on; several processes need one that all of them see. k: a
-    further number of neighbours, at DINO's temperature. probe: exact (logistic regression on cached features, weight
-    decay chosen), fast (several settings at once on cached features, transfer/race.py) or augmented (the papers'
-    protocols, transfer/augmented.py), the latter two with the options of `head`. held_out: share of train on which the
-    linear probe chooses. workers: loader processes. threads: of the network on a CPU, 0 leaves torch's choice. device:
-    auto|cpu|cuda.
-    """
-
-    image_size: int = 224
-    resize: int = 0
-    batch_size: int = 256
-    cache: str = ""
-    k: int = 0
-    probe: str = "exact"
-    head: Head = field(default_factory=Head)
-    held_out: float = 0.2
-    seed: int = 0
-    workers: int = 4
-    threads: int = 0
-    device: str = "auto"
-
-
-OPTIONS = {"knn": Frozen, "linear": Frozen, "semi": finetune.FineTune}
 
 
 @dataclass(frozen=True)
@@ -76,53 +47,17 @@ class Subject:
             return model.build_trunk(self.trunk_file.arch)[1]
 
 
-def ready(options: Frozen | finetune.FineTune) -> torch.device:
-    """Check the options that all tasks share and set the threads; the device to run on.
-
-    Raises:
-        UserError: an impossible value, or a GPU that is not there.
-    """
-    at_least = {"image_size": 8, "batch_size": 1, "workers": 0, "threads": 0, "resize": 0}
-    for name, least in at_least.items():
-        if getattr(options, name) < least:
-            raise UserError(f"{name}={getattr(options, name)} is too small: it must be at least {least}.")
-    if 0 < options.resize < options.image_size:
-        raise UserError(f"resize={options.resize} is below image_size={options.image_size}: the crop would leave it.")
-    if options.device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={options.device} is not known: choose one of auto, cpu, cuda.")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch sees no GPU: use device=cpu or install a CUDA build of torch.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _several_processes(options)
-    if isinstance(options, Frozen):
-        _check_frozen(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
-
-
-def _several_processes(options: Frozen | finetune.FineTune) -> None:
-    if not isinstance(options, Frozen):
-        raise UserError("semi runs in a single process: start it as one task.")
-    if not options.cache:
-        raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
-
-
-def _check_frozen(options: Frozen) -> None:
-    if not 0 < options.held_out < 1:
-        raise UserError(f"held_out={options.held_out} must be between 0 and 1.")
-    if options.probe not in PROBES:
-        raise UserError(f"probe={options.probe} is not known: choose one of {', '.join(PROBES)}.")
-    if options.k < 0:
-        raise UserError(f"k={options.k} must be a number of neighbours, or 0 for none beyond the usual ones.")
-    heads.check(options.head)
-
-
 def evaluate(
-    tasks: Sequence[str], checkpoint: Path, root: Path, config: Path | None, overrides: Sequence[str]
+    tasks: Sequence[str],
+    checkpoint: Path,
+    root: Path,
+    config: Path | None,
+    overrides: Sequence[str],
+    pictures: Path | None = None,
 ) -> Iterator[Result]:
-    """One result for each of `tasks` (knn, linear, semi), in that order; knn and linear share their features.
+    """One result for each of `tasks` (knn, linear, readings, semi), in that order; all but semi share their features.
+
+    Args: pictures, the result file of `readings`, beside which its pictures are written; without it they are not.
 
     Raises:
         UserError: anything wrong with the options, the checkpoint or the data, before the first long computation.
@@ -143,7 +78,7 @@ def evaluate(
             yield _augmented(subject, options[task], device)
         else:
             features = features or _features(subject, options[task], device)
-            yield _frozen(task, subject, features, options[task], device)
+            yield _frozen(task, subject, features, options[task], device, pictures)
     comm.stop()
 
 
@@ -169,13 +104,20 @@ def _features(subject: Subject, options: Frozen, device: torch.device) -> tuple[
 
 
 def _frozen(
-    task: str, subject: Subject, features: tuple[Features, Features], options: Frozen, device: torch.device
+    task: str,
+    subject: Subject,
+    features: tuple[Features, Features],
+    options: Frozen,
+    device: torch.device,
+    pictures: Path | None,
 ) -> Result:
     train, val = features
     begun, classes = time.perf_counter(), len(subject.data.train.classes)
     if task == "knn":
         metrics, found = knn.evaluate(train, val, classes, device, options.k), {}
         protocol = knn.protocol(len(train.rows))
+    elif task == "readings":
+        return _readings(subject, features, options, device, pictures)
     elif options.probe == "fast":
         given = (options.head, options.held_out, options.seed, device)
         metrics, found = race.evaluate(train, val, classes, *given)
@@ -186,6 +128,38 @@ def _frozen(
     seconds = time.perf_counter() - begun + train.seconds + val.seconds
     counts = {"train": len(train.rows), "val": len(val.rows), "skipped": len(train.skipped) + len(val.skipped)}
     return _result(task, protocol, subject, options, metrics, counts, found, seconds)
+
+
+def _readings(
+    subject: Subject,
+    features: tuple[Features, Features],
+    options: Frozen,
+    device: torch.device,
+    pictures: Path | None,
+) -> Result:
+    """All numbers as metrics; pictures as PNGs beside the result file."""
+    begun = time.perf_counter()
+    given = (options.image_size, resize_for(options.image_size, options.resize), options.batch_size, options.workers)
+
+    def further(source: ImageSource, change: Transform) -> Features:
+        return extract(subject.trunk(), source, *given, device, "changed images", change)
+
+    material = Material(*features, subject.data, further, options.images, options.seed, device)
+    metrics, images = {}, []
+    for name in options.readings or READINGS:
+        for label, value in READINGS[name](material):
+            if isinstance(value, float):
+                metrics[label] = value
+            elif pictures is not None and comm.rank() == 0:
+                path = pictures.with_name(f"{pictures.stem}-{name}.png")
+                write_atomically(path, partial(value.save, format="PNG"))
+                images.append(path.name)
+    counts = {"train": len(features[0].rows), "val": len(features[1].rows), "skipped": len(features[1].skipped)}
+    protocol = f"readings of frozen trunk features, at most {options.images} val images for the dear ones"
+    seconds = time.perf_counter() - begun + sum(part.seconds for part in features)
+    result = _result("readings", protocol, subject, options, metrics, counts, {}, seconds)
+    result.artefacts["images"] = images
+    return result
 
 
 def _augmented(subject: Subject, options: Frozen, device: torch.device) -> Result:

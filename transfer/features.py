@@ -136,12 +136,13 @@ def extract(
     workers: int,
     device: torch.device,
     what: str | None = "features",
+    change: Transform | None = None,
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
     Args: network maps (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its
     training mode is put back afterwards. what: named in the progress display; None shows none, and leaves it to the
-    caller to name the files that were skipped.
+    caller to name the files that were skipped. change: what is done to each picture after the test transform.
 
     Raises:
         UserError: not one file of the source can be decoded.
@@ -149,7 +150,8 @@ def extract(
     assert source.labels is not None
     begun = time.perf_counter()
     batches = batches_of(range(len(source)), batch_size)
-    pictures = Pictures(source, evaluation_transform(image_size, resize))
+    transform = evaluation_transform(image_size, resize)
+    pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
     rows, indices, skipped = [], [], []
     for part, read, reasons in outputs(network, pictures, batches, workers, device, what):
         rows += [part] if read else []

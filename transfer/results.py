@@ -12,7 +12,7 @@ from pretrain import provenance
 from pretrain.errors import UserError
 from pretrain.files import write_json
 
-TASKS = ("knn", "linear", "semi", "detection", "segmentation")
+TASKS = ("knn", "linear", "semi", "readings", "detection", "segmentation")
 INITS = ("pretrained", "random")
 
 
