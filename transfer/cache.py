@@ -132,16 +132,16 @@ def _fill(
     with open(place / UNFINISHED, "ab") as file:
         os.posix_fallocate(file.fileno(), 0, len(source) * wanted.width * 4)
     parts = range(comm.rank(), -(-len(source) // PART), comm.world_size())
-    todo = [part for part in parts if not _marker(place, part).is_file()]
-    if len(todo) < len(parts):
-        print(f"{place}: {len(parts) - len(todo)} of {len(parts)} parts are there already", flush=True)
-    spans = [range(part * PART, min((part + 1) * PART, len(source))) for part in todo]
+    left = [part for part in parts if not _marker(place, part).is_file()]
+    if len(left) < len(parts):
+        print(f"{place}: {len(parts) - len(left)} of {len(parts)} parts are there already", flush=True)
+    spans = [range(part * PART, min((part + 1) * PART, len(source))) for part in left]
     batches = [batch for span in spans for batch in batches_of(span, batch_size)]
     pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize))
     what = f"features of {source.root.name}"
-    found = outputs(network(), pictures, batches, workers, device, what) if todo else iter(())
+    found = outputs(network(), pictures, batches, workers, device, what) if left else iter(())
     with open(place / UNFINISHED, "r+b") as file:
-        for part, span in zip(todo, spans, strict=True):
+        for part, span in zip(left, spans, strict=True):
             begun = time.perf_counter()
             file.seek(span.start * wanted.width * 4)
             written = _write_part(file, itertools.islice(found, len(batches_of(span, batch_size))), source, span)
@@ -182,6 +182,7 @@ def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
         raise nothing_read(wanted.source, skipped[0][1])
 
     def close_gaps(path: Path) -> None:
+        """Write what was kept of each part, one after the other."""
         with open(rows, "rb") as source, open(path, "wb") as target:
             for number, part in enumerate(parts):
                 source.seek(number * PART * bytes_a_row)
