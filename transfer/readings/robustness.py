@@ -20,6 +20,7 @@ def read(material: Material) -> Iterator[tuple[str, float]]:
     source, found = thinned(material.data.val, material.images), []
 
     def accuracy(features: Features) -> float:
+        """Top-1 of some val images among all training images."""
         k = min(NEIGHBOURS, len(material.train.rows))
         cosines, places = knn.neighbours_of(material.train, features, k, material.device)
         scores = knn.weighted(cosines, material.train.labels[places], material.classes, TEMPERATURE)
