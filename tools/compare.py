@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
     from tools import jobs, rows, table
     from tools.cluster import require_slurm
-    from transfer.evaluation import open_labelled
+    from transfer.labelled import open_labelled
 
     if args.parallel is not None and args.parallel < 1:
         raise UserError(f"--parallel {args.parallel} is below 1: give how many runs may go on at the same time.")

@@ -14,7 +14,7 @@ from tools import pipeline, stages
 from tools.rows import Trial
 from transfer import evaluation, results
 
-MACHINE = ("workers", "threads", "device")  # options that no number depends on
+MACHINE = ("workers", "threads", "device", "cache")  # options that no number depends on
 
 
 @dataclass(frozen=True)
