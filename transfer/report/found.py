@@ -220,6 +220,12 @@ def _without_repetitions(found: Sequence[Downstream]) -> list[Downstream]:
     return [Downstream(entry.path, entry.result, newest[key(entry)] is not entry) for entry in found]
 
 
+def made(run: PretrainingRun, result: Result) -> bool:
+    """Whether a checkpoint is this run's: by the folder it was written in, or by where it lies."""
+    folder = str(run.folder)
+    return str(result.pretraining.get("run")) == folder or result.checkpoint.startswith(f"{folder}/")
+
+
 def finite(value: Any) -> bool:
     """Whether a metric is a number that can be averaged or drawn."""
     return isinstance(value, int | float) and math.isfinite(value)
