@@ -10,7 +10,7 @@ from transfer.report.document import Block, Heading, Table, Text
 from transfer.report.found import Found
 from transfer.report.matching import place, why_not
 from transfer.report.measured import ABSENT, TAGS, Measured, epochs_text, measured
-from transfer.report.paper import SOURCE, TABLES, PaperTable
+from transfer.report.paper import SOURCE, TABLES, PaperRow, PaperTable
 from transfer.report.provenance import arch_name
 
 PAPER, APART = "The paper's tables", "Measured here, not comparable"
@@ -42,7 +42,7 @@ def answering(table: PaperTable, ours: Sequence[Measured]) -> dict[str, list[Mea
     below: dict[str, list[Measured]] = {}
     for one in ours:
         row = place(one, table)
-        if not isinstance(row, str):
+        if isinstance(row, PaperRow):
             below.setdefault(row.name, []).append(one)
     return below
 
@@ -51,7 +51,7 @@ def reason(one: Measured) -> str:
     """Why a number stands in none of the paper's tables; empty where it stands in one."""
     if one.first.task in table8.TASKS:
         return table8.why_not(one)
-    return "" if any(not isinstance(place(one, table), str) for table in TABLES) else why_not(one)
+    return "" if any(isinstance(place(one, table), PaperRow) for table in TABLES) else why_not(one)
 
 
 def _with_ours(table: PaperTable, ours: Sequence[Measured]) -> list[Block]:

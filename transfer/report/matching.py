@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pretrain import methods
 from pretrain.config import Config
@@ -49,17 +50,33 @@ SIDES = ("positive", "negative")
 FREE = {"optim.accumulate", "views.photometry", "method.name"}  # how it is computed; the name is compared by itself
 
 
-def place(measured: Measured, table: PaperTable) -> PaperRow | str:
+class Refusal(NamedTuple):
+    """Why a number stands below no row. agreed: how much was the same before that, so that the nearest row is named."""
+
+    agreed: int
+    reason: str
+
+
+def place(measured: Measured, table: PaperTable) -> PaperRow | Refusal:
     """The row of `table` that `measured` stands below, or why it may not."""
     if measured.first.task != table.task:
-        return f"Table {table.number} holds no numbers of this kind"
-    reason = _evaluation(measured, table) or _trunk(measured)
-    if reason:
-        return reason
+        return Refusal(0, f"Table {table.number} holds no numbers of this kind")
+    if reason := _evaluation(measured, table) or _trunk(measured):
+        return Refusal(0, reason)
     assert measured.run is not None
-    reasons = {row.name: _recipe(measured, measured.run, row, table) for row in table.rows if row.settings is not None}
-    fitting = next((row for row in table.rows if reasons.get(row.name) == ""), None)
-    return fitting or min(filter(None, reasons.values()), key=len)
+    refusals = []
+    for row in table.rows:
+        if row.settings is None:
+            continue
+        refusal = _recipe(measured, measured.run, row, table)
+        if refusal is None:
+            return row
+        refusals.append(refusal)
+    return _nearest(refusals)
+
+
+def _nearest(refusals: Sequence[Refusal]) -> Refusal:
+    return max(refusals, key=lambda refusal: (refusal.agreed, -len(refusal.reason)))
 
 
 def why_not(measured: Measured) -> str:
@@ -70,8 +87,7 @@ def why_not(measured: Measured) -> str:
         return "the paper has no table of this kind"
     if not fitting:
         return "not fine-tuned on one of SimCLR's two lists"
-    reasons = [reason for table in fitting if isinstance(reason := place(measured, table), str)]
-    return min(reasons, key=len)
+    return _nearest([found for table in fitting if isinstance(found := place(measured, table), Refusal)]).reason
 
 
 def _few(measured: Measured) -> int:
@@ -115,18 +131,18 @@ def _trunk(measured: Measured) -> str:
     return ""
 
 
-def _recipe(measured: Measured, run: PretrainingRun, row: PaperRow, table: PaperTable) -> str:
-    """What the run differs in from `row`; empty where nothing does."""
+def _recipe(measured: Measured, run: PretrainingRun, row: PaperRow, table: PaperTable) -> Refusal | None:
+    """What the run differs in from `row`; None where nothing does."""
     assert row.settings is not None and measured.epochs is not None
     if row.epochs and abs(measured.epochs - row.epochs) > SAME * row.epochs:
-        return f"pretrained for {measured.epochs:g} epochs, not {row.epochs}"
+        return Refusal(1, f"pretrained for {measured.epochs:g} epochs, not {row.epochs}")
     method = str(row.settings.get("method.name", "unigrad"))
     if run.setting("method.name") != method:
-        return f"pretrained with {run.setting('method.name')}, which is no row of Table {table.number}"
+        return Refusal(2, f"pretrained with {run.setting('method.name')}, which is no row of Table {table.number}")
     wanted = _expected(method, row.settings) if table.strict else _known(row)
     mine = flat({section: run.setting(section, {}) for section in COMPARED}) | _branches(run, method)
     other = sorted(name for name, value in wanted.items() if name in mine and mine[name] not in (value, None))
-    return f"pretrained with other options than the row ({', '.join(other)})" if other else ""
+    return Refusal(3, f"pretrained with other options than the row ({', '.join(other)})") if other else None
 
 
 def _known(row: PaperRow) -> dict[str, Any]:
