@@ -78,16 +78,17 @@ def _caption(any_of_ours: bool) -> str:
 
 def _apart(ours: Sequence[Measured]) -> list[Block]:
     """A table for each protocol on each data set: numbers of two protocols never share a column."""
-    left: dict[tuple[str, str, str], list[Measured]] = {}
+    left = [one for one in ours if reason(one)]
+    return [Heading(APART, "apart"), Text(HOW, "note"), *by_protocol(left)] if left else []
+
+
+def by_protocol(ours: Sequence[Measured]) -> list[Table]:
+    """A table for each task, data set and protocol, with a row for each network, and whether the paper has the like."""
+    groups: dict[str, list[Measured]] = {}
     for one in ours:
-        if reason(one):
-            left.setdefault((one.first.task, one.first.dataset, one.first.protocol), []).append(one)
-    if not left:
-        return []
-    blocks: list[Block] = [Heading(APART, "apart"), Text(HOW, "note")]
-    for (task, dataset, protocol), together in left.items():
-        blocks.append(_table(f"{task} on {dataset}: {protocol}", together))
-    return blocks
+        first = one.first
+        groups.setdefault(f"{first.task} on {first.dataset}: {first.protocol}", []).append(one)
+    return [_table(caption, together) for caption, together in groups.items()]
 
 
 def _table(protocol: str, ours: Sequence[Measured]) -> Table:
@@ -98,7 +99,7 @@ def _table(protocol: str, ours: Sequence[Measured]) -> Table:
             epochs_text(one.epochs),
             *(one.cell(metric, 2) for metric in metrics),
             *one.tags()[2:],
-            reason(one),
+            reason(one) or "it stands there too",
         )
         for one in ours
     )

@@ -221,9 +221,10 @@ def _without_repetitions(found: Sequence[Downstream]) -> list[Downstream]:
 
 
 def made(run: PretrainingRun, result: Result) -> bool:
-    """Whether a checkpoint is this run's: by the folder it was written in, or by where it lies."""
+    """Whether a checkpoint is this run's: by the folder it was written in, even if moved since, or by where it lies."""
     folder = str(run.folder)
-    return str(result.pretraining.get("run")) == folder or result.checkpoint.startswith(f"{folder}/")
+    written = str(result.pretraining.get("run"))
+    return written in (folder, run.setting("run_dir")) or result.checkpoint.startswith(f"{folder}/")
 
 
 def finite(value: Any) -> bool:

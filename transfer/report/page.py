@@ -12,6 +12,7 @@ from transfer.report.document import (
     Block,
     Bullets,
     Charts,
+    Code,
     Document,
     Facts,
     Figures,
@@ -68,6 +69,10 @@ def _facts(block: Facts) -> str:
 
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{value(name, text)}</dd>" for name, text in block.pairs)
     return f'<section class="facts"><h3>{escape(block.title)}</h3><dl>{pairs}</dl></section>'
+
+
+def _code(block: Code) -> str:
+    return f'<pre class="scroll" tabindex="0"><code>{escape(block.text.strip())}</code></pre>'
 
 
 def _tiles(block: Tiles) -> str:
@@ -168,6 +173,7 @@ _WRITERS: dict[type[Block], Callable[..., str]] = {
     Text: _text,
     Bullets: _bullets,
     Facts: _facts,
+    Code: _code,
     Tiles: _tiles,
     Charts: _charts,
     Table: _table,
