@@ -119,8 +119,13 @@ def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list
 
 
 def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
-    """What was pretrained, in words: method and epochs, and the run's name where another run differs in its recipe."""
+    """What was pretrained, in words: method and epochs, and the run's name where another run differs in its recipe.
+
+    A checkpoint that says neither was not made by this repository.
+    """
     meta = result.pretraining
+    if not meta.get("method") and meta.get("step") is None:
+        return "another project's recipe"
     method = method_name(meta.get("method") or "unknown method")
     epoch = meta.get("epoch")
     length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"

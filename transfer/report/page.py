@@ -27,6 +27,7 @@ from transfer.report.style import PAGE_STYLE
 
 SHORT, LONG = 20, 60  # characters: a cell keeps so many on one line, and gets a wide column beyond so many
 SIZES = {2: (560, 300), 4: (305, 205)}  # of a chart, by charts in a row: about what they are shown at
+NARROW = 4  # a table of no more columns is only as wide as they are
 WIDE = 9  # a table of more columns takes the width it needs and scrolls
 
 
@@ -124,10 +125,10 @@ def _table(block: Table) -> str:
         f'<th scope="col"{_kind(index, name, block)}>{escape(name)}</th>' for index, name in enumerate(block.columns)
     )
     rows = "".join(f"<tr>{cells}</tr>" for cells in _rows(block, block.rows))
-    wide = " wide" if len(block.columns) > WIDE else ""
+    wide = " wide" if len(block.columns) > WIDE else " narrow" if len(block.columns) <= NARROW else ""
     return (
         f'<div class="scroll{wide}" tabindex="0" role="region" aria-label="{escape(block.caption, quote=True)}"><table>'
-        f"<caption>{escape(block.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<caption><span>{escape(block.caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 

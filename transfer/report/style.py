@@ -92,11 +92,13 @@ code{font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 table{border-collapse:separate;border-spacing:0;width:100%;font-size:.88rem;line-height:1.45;
   font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:14px 13px 10px;font-weight:600;font-size:.95rem}
+caption span{position:sticky;left:13px;display:inline-block;max-width:min(100%,calc(100vw - 60px))}
+.narrow{width:fit-content;max-width:100%;min-width:min(100%,460px)}
 th,td{padding:9px 13px;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
 thead th{color:var(--soft);font-weight:500;font-size:.82rem;white-space:nowrap;background:var(--panel)}
-thead button{all:unset;cursor:pointer;white-space:nowrap}thead button:hover{color:var(--ink)}
+thead button{all:unset;position:relative;cursor:pointer;white-space:nowrap}thead button:hover{color:var(--ink)}
 thead button:focus-visible{outline:2px solid var(--pre);outline-offset:3px;border-radius:3px}
-thead button::after{content:"";display:inline-block;width:1.1em;text-align:center}
+thead button::after{position:absolute;left:100%;padding-left:2px}
 th[aria-sort=ascending] button::after{content:"↑"}th[aria-sort=descending] button::after{content:"↓"}
 th[aria-sort] button{color:var(--ink);font-weight:600}
 tbody th{font-weight:600}.number{text-align:right!important;white-space:nowrap}.short{white-space:nowrap}
