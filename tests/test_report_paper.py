@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from report_samples import a_line, a_result, a_run
 
 from pretrain import config
@@ -241,3 +242,19 @@ def test_the_papers_tables_can_be_had_without_a_run_and_never_unasked(tmp_path) 
     assert "Measured here, not comparable\n" not in markdown
     a_result(tmp_path / "runs" / "knn.json", 40.0, "pretrained")
     assert "### Table 2" not in write_report([tmp_path / "runs"], tmp_path / "out")[1].read_text(encoding="utf-8")
+
+
+def test_of_many_metrics_each_has_a_row_and_pictures_of_readings_are_shown(tmp_path) -> None:
+    metrics = {f"class {number}, top1": float(number) for number in range(12)}
+    (tmp_path / "runs").mkdir()
+    Image.new("RGB", (60, 40), "navy").save(tmp_path / "runs" / "readings-tsne.png")
+    images = {"images": ["readings-tsne.png", "readings-gone.png"]}
+    a_result(
+        tmp_path / "runs" / "readings.json", None, "pretrained", task="readings", metrics=metrics, artefacts=images
+    )
+    table = tables(tmp_path / "runs")["apart"]
+    assert table.columns == ("Metric", "ResNet-18, UniGrad, 2 epochs") and len(table.rows) == 12
+    page, markdown = write_report([tmp_path / "runs"], tmp_path / "out", paper=True)
+    assert page.read_text(encoding="utf-8").count("<img ") == 1
+    assert "tsne: ResNet-18, UniGrad, 2 epochs, on toys" in markdown.read_text(encoding="utf-8")
+    assert "readings-gone.png" in markdown.read_text(encoding="utf-8").partition("## Could not read")[2]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from transfer.report import table8
-from transfer.report.document import Block, Heading, Table, Text
+from transfer.report.document import Block, Bullets, Heading, Table, Text
 from transfer.report.found import Found
 from transfer.report.matching import place, why_not
 from transfer.report.measured import ABSENT, TAGS, Measured, epochs_text, measured
@@ -19,6 +19,8 @@ INTRODUCTION = (
     "network, protocol and pretraining recipe are that row's; the others are under “" + APART + "”. Tables 1, 6 and 7 "
     "are left out: none of their numbers is in the source that these were copied from."
 )
+STANDS = "it stands there too"
+MOST = 8  # metrics of a protocol that stand side by side
 HOW = "Percent, mean ± sample standard deviation over n trials. Every protocol and data set has a table of its own."
 FEW = (
     "That the protocol is TWIST's is inferred: its row is TWIST's own. The epochs of pretraining are not in our source."
@@ -82,26 +84,44 @@ def _apart(ours: Sequence[Measured]) -> list[Block]:
     return [Heading(APART, "apart"), Text(HOW, "note"), *by_protocol(left)] if left else []
 
 
-def by_protocol(ours: Sequence[Measured]) -> list[Table]:
+def by_protocol(ours: Sequence[Measured]) -> list[Block]:
     """A table for each task, data set and protocol, with a row for each network, and whether the paper has the like."""
     groups: dict[str, list[Measured]] = {}
     for one in ours:
         first = one.first
         groups.setdefault(f"{first.task} on {first.dataset}: {first.protocol}", []).append(one)
-    return [_table(caption, together) for caption, together in groups.items()]
+    blocks: list[Block] = []
+    for caption, together in groups.items():
+        metrics = list(dict.fromkeys(metric for one in together for metric in one.metrics()))
+        blocks += [_wide(caption, together, metrics)] if len(metrics) <= MOST else _tall(caption, together, metrics)
+    return blocks
 
 
-def _table(protocol: str, ours: Sequence[Measured]) -> Table:
-    metrics = list(dict.fromkeys(metric for one in ours for metric in one.metrics()))
+def _tall(caption: str, ours: Sequence[Measured], metrics: Sequence[str]) -> list[Block]:
+    """Of many metrics each has a row, and the networks' tags follow in words."""
+    rows = tuple((metric, *(one.cell(metric, 2) for one in ours)) for metric in metrics)
+    names = [_network(one) for one in ours]
+    tags = tuple(
+        f"{name}: {epochs_text(one.epochs)} epochs; {'; '.join(one.tags()[2:])}; {reason(one) or STANDS}"
+        for name, one in zip(names, ours, strict=True)
+    )
+    return [Table(caption, ("Metric", *names), rows, frozenset(range(1, 1 + len(ours)))), Bullets(tags)]
+
+
+def _network(one: Measured) -> str:
+    return f"{arch_name(one.first.arch)}, {one.recipe}"
+
+
+def _wide(caption: str, ours: Sequence[Measured], metrics: Sequence[str]) -> Table:
     rows = tuple(
         (
-            f"{arch_name(one.first.arch)}, {one.recipe}",
+            _network(one),
             epochs_text(one.epochs),
             *(one.cell(metric, 2) for metric in metrics),
             *one.tags()[2:],
-            reason(one) or "it stands there too",
+            reason(one) or STANDS,
         )
         for one in ours
     )
     columns = ("Network and pretraining", "Epochs", *metrics, *TAGS[2:], "Why it stands in no table of the paper")
-    return Table(protocol, columns, rows, frozenset(range(1, 2 + len(metrics))))
+    return Table(caption, columns, rows, frozenset(range(1, 2 + len(metrics))))

@@ -25,6 +25,7 @@ from transfer.report.document import (
 )
 from transfer.report.examples import detections
 from transfer.report.found import Downstream, Found, PretrainingRun, finite
+from transfer.report.gallery import gallery
 from transfer.report.pictures import Picture
 from transfer.report.provenance import (
     arch_name,
@@ -69,6 +70,7 @@ def compose(found: Found, paper: bool = False) -> Document:
     document.blocks += _views(found)
     document.blocks += _downstream(rows)
     document.blocks += beside(found) if paper else tables(found)
+    document.blocks += gallery(found)
     document.blocks += classes_and_curves(found)
     document.blocks += detections(found)
     document.blocks += _appendix(found.results)
