@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_samples import fill
+from report_samples import a_result, fill
 
 from transfer.report.write import write_report
 
@@ -32,7 +32,7 @@ VISIT = """<script>addEventListener("load", () => {
     ground: getComputedStyle(document.body).backgroundColor, sorted: {}};
   told.pictures = [...document.images].map(one => one.naturalWidth);
   told.charts = [...document.querySelectorAll("svg.chart")].map(one => one.getBoundingClientRect().height);
-  for (const [caption, name] of [["table-9", "top1"], ["table-9", "Row"], ["ResNet-18", "Pretrained"]]) {
+  for (const [caption, name] of [["table-9", "top1"], ["table-9", "Row"], ["ResNet-18", "Difference"]]) {
     const table = tableOf(caption), at = column(table, name), button = table.tHead.rows[0].cells[at].firstChild;
     const cells = [...table.tBodies[0].rows].map(row => row.cells.length);
     button.focus();
@@ -71,7 +71,11 @@ def visit(page: Path, folder: Path, width: int, *options: str) -> dict[str, Any]
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    return write_report([fill(folder / "runs")], folder / "out", paper=True)[0]
+    runs = fill(folder / "runs")
+    for number, (random, pretrained) in enumerate([(50.0, 20.0), (50.0, 45.0), (None, 45.0)]):
+        for init, top1 in (("random", random), ("pretrained", pretrained)):
+            a_result(runs / f"{number}-{init}.json", top1, init, task="linear", protocol=f"probe {number}")
+    return write_report([runs], folder / "out", paper=True)[0]
 
 
 def test_on_a_desktop_the_page_has_no_errors_and_its_tables_sort(page: Path, tmp_path: Path) -> None:
@@ -90,9 +94,9 @@ def test_rows_that_shared_cells_move_whole_and_what_is_missing_comes_last(page: 
     told = visit(page, tmp_path, 390, "--force-dark-mode")
     assert told["errors"] == [] and told["dark"] and told["ground"] == "rgb(20, 24, 31)"
     assert told["width"] == told["page"] == 390
-    merged = told["sorted"]["ResNet-18 Pretrained"]
+    merged = told["sorted"]["ResNet-18 Difference"]
     assert len(set(merged["cells"])) == 2  # before: the second metric of a protocol has its own cells only
+    rising = ["-30.00", "-5.00", "+0.00", "+0.00", "+11.00 ± 1.29"]
     for direction, values, cells in merged["steps"][1:]:
-        numbers = [float(value.split()[0]) for value in values]
-        assert numbers == sorted(numbers, reverse=direction == "descending") and len(numbers) == 3
+        assert values == [*(rising if direction == "ascending" else rising[::-1]), "—"]
         assert set(cells) == {max(merged["cells"])}
