@@ -48,6 +48,7 @@ TASK_NAMES = {
     "semantic": "Semantic segmentation",
 }
 MOST_VIEWS = 6
+BETWEEN = re.compile(r"[,:;] (?![^()]*\))")  # what separates the settings in a protocol's name, outside of brackets
 HOW_TO_READ = (
     "Numbers are percent, mean ± sample standard deviation over n results; n=1 is a single run and has no ±. The ± of "
     "a difference adds both deviations in quadrature. “Within the spread” means that the two ± ranges overlap: such a "
@@ -139,7 +140,7 @@ def distinctions(rows: Sequence[Row]) -> dict[tuple[str, str, str], str]:
         known += [row.protocol] if row.protocol not in known else []
     words = {}
     for (task, dataset), protocols in together.items():
-        parts = {protocol: re.split(r"[,:;] ", protocol) for protocol in protocols}
+        parts = {protocol: BETWEEN.split(protocol) for protocol in protocols}
         shared = set.intersection(*(set(of_one) for of_one in parts.values()))
         for protocol, of_one in parts.items():
             words[task, dataset, protocol] = ", ".join(part for part in of_one if part not in shared)
