@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pretrain import methods
 from pretrain.config import Config
-from transfer.report.found import PretrainingRun
+from transfer.report.found import PretrainingRun, finite
 from transfer.report.labels import flat
 from transfer.report.measured import RANDOM, Measured
 from transfer.report.paper import TABLES, PaperRow, PaperTable
@@ -126,7 +126,7 @@ def _trunk(measured: Measured) -> str:
     if measured.run is None:
         return "the run folder of its pretraining was not found, so its recipe is unknown"
     seen, epochs = measured.first.pretraining.get("images_seen"), measured.epochs
-    if not seen or not epochs or abs(seen / epochs / IMAGENET["train"] - 1) > SAME:
+    if not finite(seen) or not epochs or abs(seen / epochs / IMAGENET["train"] - 1) > SAME:
         return "not pretrained on ImageNet's 1,281,167 images"
     return ""
 
