@@ -59,7 +59,14 @@ def visit(page: Path, folder: Path, width: int, *options: str) -> dict[str, Any]
     (folder / "watched.html").write_text(
         text.replace("<head>", f"<head>{BEFORE}").replace("</body>", f"{VISIT}</body>"), encoding="utf-8"
     )
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
     command += ["--hide-scrollbars", "--window-size=1400,1000", "--virtual-time-budget=5000", *options]
     command += ["--enable-logging=stderr", "--dump-dom", frame.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
