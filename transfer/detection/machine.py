@@ -37,8 +37,8 @@ def scale_schedule(cfg: CfgNode, processes: int) -> list[str]:
     solver = DefaultTrainer.auto_scale_workers(cfg, processes).SOLVER
     cfg.SOLVER.merge_from_other_cfg(solver)
     return [
-        f"written for {reference} process{'es' * (reference > 1)} of {before.IMS_PER_BATCH // reference} images, here {processes}: batch "
-        f"{before.IMS_PER_BATCH} -> {solver.IMS_PER_BATCH}, lr {before.BASE_LR:g} -> {solver.BASE_LR:g}, iterations "
+        f"written for {reference} process{'es' * (reference > 1)} of {before.IMS_PER_BATCH // reference} images, here "
+        f"{processes}: batch {before.IMS_PER_BATCH} -> {solver.IMS_PER_BATCH}, lr {before.BASE_LR:g} -> {solver.BASE_LR:g}, iterations "
         f"{before.MAX_ITER} -> {solver.MAX_ITER}, steps {tuple(before.STEPS)} -> {tuple(solver.STEPS)}, warm-up "
         f"{before.WARMUP_ITERS} -> {solver.WARMUP_ITERS} (SOLVER.REFERENCE_WORLD_SIZE=0 keeps them)."
     ]
