@@ -88,7 +88,10 @@ def test_default_is_pretraining_the_paper(tmp_path: Path) -> None:
         (["--cluster", "local", "--nodes", "2", "data.root=."], "--tasks N"),
         (["--time", "3m", "data.root=."], "SLURM warns"),
         (["--tasks", "0", "data.root=."], "--tasks 0 is below 1"),
-        (["evaluate", "--tasks", "2", "knn"], "one process"),
+        (["convert", "--tasks", "2", "x"], "one process"),
+        (["evaluate", "--trials", "5", "knn"], "needs to be 1 or more, and {trial}"),
+        (["--trials", "5", "data.root=."], "compare.py --seeds"),
+        (["--retries", "-1", "data.root=."], "--retries -1 is below 0"),
         (["--config", "absent.yaml", "data.root=."], "absent.yaml is not a file"),
     ],
 )
