@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pretrain.errors import UserError
-from tools import cluster, command_line, exits, joblogs, launch, plan, ranks, waiting
+from tools import cluster, command_line, exits, joblogs, launch, plan, ranks, submission, waiting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TELL = """
@@ -193,6 +193,20 @@ def test_the_tools_exit_code_and_output_come_back(tmp_path: Path) -> None:
     bad = _launch(*words, "--scenes", "2", folder=tmp_path)
     assert bad.returncode == 2 and "made with other arguments" in bad.stdout
     assert bad.stderr.startswith("error: prepare_data: rank 0 of 1") and bad.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("retries", "code"), [(1, 0), (0, 137)])
+def test_a_crash_here_is_started_again_as_often_as_asked(
+    retries: int, code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    been = "import os, pathlib\nif not pathlib.Path('been').exists():\n    pathlib.Path('been').touch()\n"
+    words = (sys.executable, "-c", f"{been}    os.kill(os.getpid(), 9)")
+    request = cluster.Request("test", retries=retries)
+    launched = plan.Launch("local", "evaluate", (words,), str(tmp_path), request, tmp_path / "run", {})
+    assert submission.run(launched, follow=True) == code
+    told = capfd.readouterr()
+    assert ("starting again from the newest checkpoint (retry 1 of 1)" in told.out) == bool(retries)
+    assert ("exit code 137 (SIGKILL)" in told.err) == bool(code)
 
 
 def test_ending_the_launcher_ends_its_tasks(tmp_path: Path) -> None:
