@@ -15,7 +15,7 @@ import tiny_runs
 
 from pretrain.errors import UserError
 from pretrain.progress import last_line, seconds_left
-from tools import control, exits, job_record, status
+from tools.launcher import control, exits, job_record, status
 
 DEMO = "configs/pretrain/demo.yaml"
 WAITS = 'import time\nprint("hello", flush=True)\ntime.sleep(600)'

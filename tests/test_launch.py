@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from pretrain.errors import UserError
-from tools import cluster, command_line, exits, joblogs, launch, plan, ranks, submission, waiting
+from tools import launch
+from tools.launcher import cluster, command_line, exits, joblogs, plan, ranks, submission, waiting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TELL = """

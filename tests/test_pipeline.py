@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.errors import UserError
-from tools import pipeline, run_pipeline, stages
+from tools.launcher import pipeline, run_pipeline, stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"

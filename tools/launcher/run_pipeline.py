@@ -2,7 +2,7 @@
 
 Here (--cluster local) the stages run one after the other. On SLURM all are submitted at once, as jobs that wait for
 those they need, a stage with `for` as one array. Either way a stage that ended well with the same arguments and
-configuration is not done again. tools/pipeline.py says what the YAML holds. Every command can be copied.
+configuration is not done again. tools/launcher/pipeline.py says what the YAML holds. Every command can be copied.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.files import write_text
-from tools import chain, snapshot, stages
-from tools.pipeline import Stage, read
-from tools.plan import OPTIONS
+from tools.launcher import chain, snapshot, stages
+from tools.launcher.pipeline import Stage, read
+from tools.launcher.plan import OPTIONS
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pretrain.errors import STOPPED
-from tools import exits
+from tools.launcher import exits
 
 if TYPE_CHECKING:
     import submitit

@@ -30,10 +30,10 @@ from typing import Any
 import yaml
 
 from pretrain.errors import UserError
-from tools import stages
-from tools.plan import OPTIONS, TOOLS
+from tools.launcher import stages
+from tools.launcher.plan import OPTIONS, TOOLS
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parents[1]
 COUNTS = {"nodes": 1, "tasks": 1, "gpus": 0, "cpus": 1, "retries": 0}  # and their least values
 TEXTS = ("time", "mem", *OPTIONS)
 STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "after", *COUNTS, *TEXTS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrain.errors import UserError
-from tools.cluster import REPOSITORY, Request
+from tools.launcher.cluster import REPOSITORY, Request
 
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
 START = 90  # seconds: SLURM's warning may come a minute early, and a run has to start before it can stop
