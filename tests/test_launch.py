@@ -164,6 +164,18 @@ def test_a_restarted_job_gets_another_port(monkeypatch: pytest.MonkeyPatch) -> N
     assert ranks.rendezvous(submitit.JobEnvironment())["MASTER_ADDR"] == "127.0.0.1"
 
 
+def test_gloo_gets_the_network_that_leads_to_the_first_node_unless_one_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    assert ranks.interface_towards("127.0.0.1") == "lo" and ranks.interface_towards("unknown.invalid") is None
+    told = subprocess.run(
+        ["ip", "-o", "-4", "route", "get", "192.0.2.1"], capture_output=True, text=True
+    ).stdout.split()
+    if "dev" in told:  # the kernel's own answer, where this machine has a way out
+        assert ranks.interface_towards("192.0.2.1") == told[told.index("dev") + 1]
+
+
 @pytest.mark.parametrize(
     ("how", "code", "told"),
     [("sys.exit(3)", 3, "exit code 3;"), ("os.kill(os.getpid(), 9)", 137, r"exit code 137 \(SIGKILL\);")],
