@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,11 +170,10 @@ def test_gloo_gets_the_network_that_leads_to_the_first_node_unless_one_is_chosen
 ) -> None:
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     assert ranks.interface_towards("127.0.0.1") == "lo" and ranks.interface_towards("unknown.invalid") is None
-    told = subprocess.run(
-        ["ip", "-o", "-4", "route", "get", "192.0.2.1"], capture_output=True, text=True
-    ).stdout.split()
-    if "dev" in told:  # the kernel's own answer, where this machine has a way out
-        assert ranks.interface_towards("192.0.2.1") == told[told.index("dev") + 1]
+    if shutil.which("ip"):  # the kernel's own answer, where this machine has a way out
+        asked = subprocess.run(["ip", "-o", "-4", "route", "get", "192.0.2.1"], capture_output=True, text=True)
+        if "dev" in (told := asked.stdout.split()):
+            assert ranks.interface_towards("192.0.2.1") == told[told.index("dev") + 1]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ def _end_with_parent(number: signal.Signals) -> None:
 
 
 def rendezvous(job: submitit.JobEnvironment) -> dict[str, str]:
-    """RANK and the rest of torch's env:// rendezvous, and gloo's network. CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK.
+    """RANK and the rest of torch's env:// rendezvous, and gloo's network.
+
+    CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK.
 
     The port depends on the job, on how often SLURM restarted it and on the step within it, so that no start ever meets
     the store of an earlier one.
