@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pretrain.files import write_text
 from tools.launcher import chain, snapshot, stages
-from tools.launcher.pipeline import Stage, read
+from tools.launcher.pipeline import Stage, read, without
 from tools.launcher.plan import OPTIONS
 
 
@@ -28,12 +28,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm", help="SLURM (default) or here")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the commands only")
     parser.add_argument("--again", action="store_true", help="do also what ended well before")
+    parser.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out, repeatable")
     for name in OPTIONS:
         parser.add_argument(f"--{name}", help="as in sbatch, for every stage that does not say its own")
     parser.add_argument("overrides", nargs="*", metavar="variable=value", help="replace a value of 'variables'")
     args = parser.parse_args(argv)
     common = {name: value for name in OPTIONS if (value := getattr(args, name))}
     out, found = read(args.config, args.overrides, args.cluster, common)
+    found = without(found, args.without)
     if args.dry_run:
         for stage in found:
             for command in stage.commands:
