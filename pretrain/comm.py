@@ -154,6 +154,25 @@ def all_gather(value: torch.Tensor, axis: int = 0) -> torch.Tensor:
     return torch.cat(parts, axis)
 
 
+def share(count: int) -> list[int]:
+    """This rank's part of `count` things, as torch's DistributedSampler deals them without shuffling.
+
+    Every rank gets equally many; where they do not divide, the first ones are dealt once more at the end.
+    """
+    each = -(-count // world_size())
+    return [place % count for place in range(rank(), each * world_size(), world_size())] if count else []
+
+
+def gather_rows(rows: torch.Tensor, places: list[int], count: int) -> torch.Tensor:
+    """(count, ...) from the rows (n, ...) that each rank has for its `places`; one dealt twice counts once."""
+    if world_size() == 1:
+        return rows
+    places_of_all = all_gather(torch.tensor(places, device=rows.device))
+    whole = rows.new_empty(count, *rows.shape[1:])
+    whole[places_of_all] = all_gather(rows)
+    return whole
+
+
 def average_gradients(module: nn.Module) -> nn.Module:
     """Average the gradients of a small module over ranks, each as soon as it is complete, in every backward.
 

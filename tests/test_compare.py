@@ -14,7 +14,8 @@ import yaml
 from painted import paint_both
 
 from pretrain.errors import UserError
-from tools import compare, evaluate, jobs, pretrain, rows, stages, table
+from tools import compare, evaluate, jobs, pretrain, rows, table
+from tools.launcher import stages
 
 TABLES = Path(__file__).parents[1] / "configs" / "pretrain"
 SMALL = {
@@ -138,7 +139,7 @@ def test_a_run_folder_of_another_setting_is_refused(place, compared):
         (["--config", "configs/absent"], "configs/absent is not a folder"),
         (["--data", "{place}/data/train"], "has no folder train: give the folder"),
         (["--seeds", "0,one"], "--seeds 0,one has to be whole numbers"),
-        (["--tasks", "knn,lineal"], "'lineal' is not known: choose among knn, linear, semi"),
+        (["--tasks", "knn,lineal"], "'lineal' is not known: choose among knn, linear, readings, semi"),
         (["--evaluate", "image_sise=32"], "did you mean 'image_size'"),
         (["--parallel", "0"], "--parallel 0 is below 1"),
         (["--with", "absent.yaml"], "absent.yaml is not a file"),

@@ -119,6 +119,10 @@ def test_every_architecture_is_told_by_its_shapes_and_has_detectron2s_and_timms_
     assert all(convert.from_detectron2_name(convert.detectron2_name(name)) == name for name in shapes_of(arch))
 
 
+def test_the_command_line_offers_every_destination():
+    assert set(tool.DESTINATIONS) == set(convert.DESTINATIONS)
+
+
 def read_pickle(path):
     return pickle.loads(path.read_bytes())
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ def write_caffe2(path):
 
 
 BAD = {
-    "empty dictionary": (lambda path: torch.save({}, path), r"is an empty dictionary; known are unigrad-checkpoint, "),
+    "empty dictionary": (lambda path: torch.save({}, path), r"is an empty dictionary: give a checkpoint"),
     "ViT of MoCo v3": (
         lambda path: torch.save({"arch": "vit_small", "state_dict": vit("base_encoder")}, path),
         r"is a vision transformer .*: module\.base_encoder\.cls_token",
@@ -150,6 +151,37 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, kind):
     with pytest.raises(UserError, match=message) as caught:
         convert.read_trunk(tmp_path / "in.pth")
     assert "\n" not in str(caught.value)
+
+
+def test_two_trunks_that_one_layout_could_mean_are_refused(tmp_path):
+    """solo-learn calls its trunk `backbone` or, earlier, `encoder`: a file with both was put together by hand."""
+    state = torchvision_network("resnet18").state_dict()
+    both = {f"{part}.{name}": tensor for part in ("backbone", "encoder") for name, tensor in state.items()}
+    torch.save({"state_dict": {**both, "classifier.weight": torch.zeros(3, 512)}}, tmp_path / "in.pth")
+    message = r"more than one layout: solo-learn \(in state_dict backbone\), solo-learn \(in state_dict encoder\)"
+    with pytest.raises(UserError, match=message):
+        convert.read_trunk(tmp_path / "in.pth")
+
+
+def test_a_name_with_and_without_wrapper_hides_nothing(tmp_path):
+    state = torchvision_network("resnet18").state_dict()
+    torch.save({**state, "module.conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "in.pth")
+    with pytest.raises(UserError, match=r"holds beyond the trunk module\.conv1\.weight"):
+        convert.read_trunk(tmp_path / "in.pth")
+
+
+@pytest.mark.parametrize(("key", "prefix"), [("state_dict", "net.body."), ("weights", ""), ("ema", "0.")])
+def test_an_unknown_layout_is_read_only_where_the_user_says_it_lies(tmp_path, key, prefix):
+    state = torchvision_network("resnet18").state_dict()
+    torch.save({key: {f"{prefix}{name}": tensor for name, tensor in state.items()}}, tmp_path / "in.pth")
+    told = re.escape(prefix or '""')
+    with pytest.raises(UserError, match=rf"no known layout; .*its trunk is below {told}, add --prefix {told}"):
+        convert.read_trunk(tmp_path / "in.pth")
+    found = convert.read_trunk(tmp_path / "in.pth", prefix=prefix)
+    assert found.layout == f"below {prefix or 'no prefix'}"
+    assert torch.equal(found.state["conv1.weight"], state["conv1.weight"])
+    with pytest.raises(UserError, match=rf"no known layout; .*add --prefix {told}"):
+        convert.read_trunk(tmp_path / "in.pth", prefix="body.")
 
 
 def test_another_architecture_than_the_expected_one_is_refused(tmp_path):

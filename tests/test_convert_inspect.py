@@ -36,7 +36,7 @@ def test_a_training_checkpoint_is_told_in_full(tmp_path, capsys):
         "branch online: student backbone",
         "branch target: teacher backbone",
         "trunk: resnet18, 120 tensors from teacher backbone, whole, finite, with running statistics",
-        "mean (0.485, 0.456, 0.406)",
+        "mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225), as its project trains with",
         "left out: student.backbone (120), student.head",
     ):
         assert expected in told
@@ -68,6 +68,16 @@ def test_the_tool_says_which_branch_it_took_and_what_it_left_out(tmp_path, capsy
     assert "branch: target (teacher backbone); student backbone is there too: --branch\n" in told
     assert "left out: student.backbone (120)" in told
     assert f"sha256 {sha256_of(tmp_path / 'out.pth')}\n" in told
+
+
+def test_pixel_statistics_of_a_project_survive_every_further_conversion(tmp_path, capsys):
+    """SwAV's code divides red by 0.228, not 0.229 (src/multicropdataset.py)."""
+    write(tmp_path / "in.pth", "swav")
+    tool.main([str(tmp_path / "in.pth"), str(tmp_path / "one.safetensors"), "--to", "safetensors"])
+    tool.main([str(tmp_path / "one.safetensors"), str(tmp_path / "two.pkl"), "--to", "detectron2"])
+    assert "MODEL.PIXEL_STD [58.14, 57.12, 57.375]" in capsys.readouterr().out
+    assert provenance(tmp_path / "two.pkl")["input"]["std"] == [0.228, 0.224, 0.225]
+    assert "std (0.228, 0.224, 0.225), as the file says" in inspected(tmp_path / "two.pkl", capsys)
 
 
 def provenance(path):

@@ -17,8 +17,8 @@ from pretrain.errors import UserError
 from pretrain.model import build_trunk
 from tools import evaluate
 from transfer import knn, results
-from transfer.evaluation import open_labelled
 from transfer.features import extract
+from transfer.labelled import open_labelled
 
 TOOL = Path(evaluate.__file__)
 QUICK = ["image_size=32", "workers=0", "batch_size=8", "device=cpu", "threads=1"]
@@ -68,6 +68,17 @@ def test_frozen_tasks_share_features_and_write_one_file_each(place, tmp_path, ca
     assert found["linear"].metrics["top1"] > 90  # colours survive random convolutions
 
 
+def test_features_from_a_cache_give_the_same_results(place, tmp_path, capsys):
+    for name, more in (("without", []), ("first", ["cache=CACHE"]), ("again", ["cache=CACHE"])):
+        more = [word.replace("CACHE", str(tmp_path / "cache")) for word in more]
+        evaluate.main(command(place, tmp_path / f"{name}-{{task}}.json", "knn,linear", *more))
+        assert ("features of train" in capsys.readouterr().out) == (name != "again")
+    for task in ("knn", "linear"):
+        found = [results.load(tmp_path / f"{name}-{task}.json") for name in ("without", "first", "again")]
+        assert found[0].metrics == found[1].metrics == found[2].metrics
+        assert found[0].settings["found"] == found[1].settings["found"]
+
+
 def test_knn_of_the_tool_equals_its_parts(place, tmp_path):
     evaluate.main(command(place, tmp_path / "r.json", "knn", checkpoint="trunk.pth"))
     result = results.load(tmp_path / "r.json")
@@ -91,7 +102,15 @@ def test_fine_tuning_counts_its_list(place, tmp_path):
     ]
     (tmp_path / "few.txt").write_text("\n".join(names))
     evaluate.main(
-        command(place, tmp_path / "r.json", "semi", f"image_list={tmp_path / 'few.txt'}", "epochs=2", "seed=7")
+        command(
+            place,
+            tmp_path / "r.json",
+            "semi",
+            f"image_list={tmp_path / 'few.txt'}",
+            "epochs=2",
+            "seed=7",
+            "max_absent=0.2",
+        )
     )
     result = results.load(tmp_path / "r.json")
     assert result.counts == {
@@ -105,6 +124,38 @@ def test_fine_tuning_counts_its_list(place, tmp_path):
     }
     assert result.seed == 7 and "few.txt" in result.protocol and "2 epochs" in result.protocol
     assert result.settings["found"]["batch_size_used"] == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["n01_red_0", "n02_green_3", "n03_blue_5", "n03_blue_77"], r"1 of the 4 names .* such as n03_blue_77\.JPEG"),
+        (["n01_red_0", "n01_red_1", "n03_blue_5"], "1 of 3 classes have no labelled image, such as n02_green"),
+    ],
+    ids=["absent images", "absent class"],
+)
+def test_a_list_that_does_not_fit_is_told_before_training(place, tmp_path, capsys, names, sentence):
+    (tmp_path / "few.txt").write_text("".join(f"{name}.JPEG\n" for name in names))
+    with pytest.raises(UserError, match=sentence):
+        evaluate.main(command(place, tmp_path / "r.json", "semi", f"image_list={tmp_path / 'few.txt'}"))
+    assert "images/s" not in capsys.readouterr().out and not (tmp_path / "r.json").exists()
+
+
+def test_a_result_that_cannot_be_written_is_told_with_its_numbers(place, tmp_path):
+    (tmp_path / "full").symlink_to("/proc")  # a folder in which no file can be made
+    with pytest.raises(UserError, match=r"r\.json cannot be written .* it says top1"):
+        evaluate.main(command(place, tmp_path / "full" / "r.json", "knn"))
+
+
+def test_features_that_are_not_finite_are_told_and_not_kept(place, tmp_path):
+    trunk, _ = build_trunk("resnet18")
+    with torch.no_grad():
+        trunk.bn1.running_var.fill_(-1.0)  # finite in the file, and no number has this root
+    export_trunk(tmp_path / "diverged.pth", trunk, "resnet18", {"step": 9, "seed": 0})
+    for more in ([], [f"cache={tmp_path / 'cache'}"]):
+        with pytest.raises(UserError, match="are not finite, first those of n01_red"):
+            evaluate.main(command(place, tmp_path / "r.json", "knn", *more, checkpoint=str(tmp_path / "diverged.pth")))
+    assert not list((tmp_path / "cache").iterdir()) and not (tmp_path / "r.json").exists()
 
 
 def test_corrupt_images_are_counted_in_the_result(place, tmp_path):
@@ -156,6 +207,11 @@ def test_data_that_cannot_work_is_told_before_any_image_is_read(place, tmp_path,
         ("knn", ["imagesize=32"], "did you mean 'image_size'"),
         ("linear", ["image_size=big"], "image_size"),
         ("linear", ["held_out=1.5"], "held_out=1.5"),
+        ("linear", ["probe=quick"], "probe=quick"),
+        ("linear", ["head.lr=1"], "did you mean 'head.lrs'"),
+        ("knn", ["k=19"], "k=19 neighbours are more than the 18 training images"),
+        ("semi", ["max_absent=2"], "max_absent=2"),
+        ("semi", ["sweep=[0.1]", "fraction=1.0", "epochs=1"], "there are none: label fewer"),
         ("knn", ["resize=16"], "resize=16"),
         ("knn", ["device=tpu"], "device=tpu"),
         ("semi", ["fraction=2"], "fraction=2"),

@@ -122,6 +122,17 @@ def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
     assert first == second
 
 
+def test_a_sweep_takes_the_lr_that_does_best_on_other_images(tmp_path):
+    train, rest, val = (open_source(paint(tmp_path / str(seed), 6, seed=seed)) for seed in (1, 2, 3))
+    options = dataclasses.replace(SMALL, epochs=20, sweep=[1e-6, 0.5], sweep_images=9)
+    swept = finetune.evaluate(small_trunk(), 6, train, val, options, CPU, rest)
+    alone = finetune.evaluate(
+        small_trunk(), 6, train, val, dataclasses.replace(SMALL, epochs=20, lr_trunk=0.5, lr_head=0.5), CPU
+    )
+    assert swept.found["lr_head_used"] == 0.5 and swept.found["chosen_on"] == 9
+    assert swept.metrics == alone.metrics and set(swept.found["held_out_top1"]) == {"1e-06", "0.5"}
+
+
 def test_corrupt_training_image_is_counted_once_over_all_epochs(tmp_path, capsys):
     root = paint(tmp_path / "set", 4)
     (root / "n01_red" / "n01_red_0.png").write_bytes(b"no image")
@@ -160,6 +171,13 @@ PUBLISHED = {
     "vicreg_1percent": (0.03, 0.08, 20, 256, "cosine", 0.0),
     "vicreg_10percent": (0.01, 0.1, 20, 256, "cosine", 0.0),
 }
+
+
+@pytest.mark.parametrize("percent", [1, 10])
+def test_byols_presets_sweep_five_lrs_on_other_images(percent):
+    preset = load(FineTune, PRESETS / f"byol_{percent}percent.yaml")
+    assert (preset.sweep, preset.sweep_images) == ([0.005, 0.01, 0.02, 0.05, 0.1], 10009)
+    assert (preset.batch_size, preset.epochs, preset.nesterov, preset.momentum) == (1024, 50, True, 0.9)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 
+from pretrain.errors import UserError
 from transfer import knn
-from transfer.features import Features
+from transfer.features import Features, RowFile
 
 CPU = torch.device("cpu")
 
@@ -42,7 +45,8 @@ def test_length_of_rows_and_chunking_change_nothing(monkeypatch):
     train, queries = torch.randn(2, 50, 6, generator=generator, dtype=torch.float64)
     labels = torch.randint(3, (50,), generator=generator)
     expected = knn.votes(train, labels, queries, 3, 10, 0.1)
-    monkeypatch.setattr(knn, "SIMILARITIES", 7 * 50)  # seven queries at once, the last chunk smaller
+    monkeypatch.setattr(knn, "QUERIES", 7)
+    monkeypatch.setattr(knn, "BANK", 6)  # fewer than k, and the last block smaller
     lengths = torch.rand(2, 50, 1, generator=generator, dtype=torch.float64) + 0.1
     assert torch.allclose(knn.votes(train * lengths[0], labels, queries * lengths[1], 3, 10, 0.1), expected)
 
@@ -71,3 +75,36 @@ def test_both_settings_are_reported_by_name():
 def test_the_reading_to_quote_is_one_whose_neighbours_could_all_be_of_one_class():
     assert knn.settings(images=9469, classes=10)[0] == (200, 0.1)
     assert knn.settings(images=1000, classes=8) == [(20, 0.07), (200, 0.1)]
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (50, 0.1), (20, math.inf)])
+def test_predictions_are_scikit_learns_weighted_and_by_majority(k, temperature):
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.arange(600) % 5
+    rows = torch.randn(5, 8, generator=generator, dtype=torch.float64)[labels]
+    rows = rows + 1.5 * torch.randn(600, 8, generator=generator, dtype=torch.float64)
+    train, queries = rows[:400], rows[400:]
+
+    def weights(distances):
+        return np.exp(-distances / temperature)
+
+    oracle = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=weights).fit(train, labels[:400])
+    ours = knn.votes(train, labels[:400], queries, 5, k, temperature)
+    assert ours.argmax(1).tolist() == oracle.predict(queries).tolist()
+
+
+def test_a_bank_on_disk_gives_what_one_in_memory_gives(tmp_path, monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    rows = torch.randn(101, 6, generator=generator)
+    rows.numpy().tofile(tmp_path / "rows")
+    monkeypatch.setattr(knn, "BANK", 17)
+    found = [knn.nearest(bank, rows[:9], 20) for bank in (rows, RowFile(tmp_path / "rows", (101, 6)))]
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_a_further_k_is_read_beside_the_two_and_refused_beyond_the_bank():
+    rows, labels = torch.eye(3).repeat(70, 1), torch.arange(3).repeat(70)
+    train, val = features_of(rows, labels), features_of(torch.eye(3), torch.arange(3))
+    assert knn.evaluate(train, val, 3, CPU, 10)["top1 k=10 T=0.07"] == 100
+    with pytest.raises(UserError, match="k=211 neighbours are more than the 210 training images"):
+        knn.at_most(211, 210)

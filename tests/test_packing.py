@@ -23,7 +23,7 @@ from pretrain.packed import BLOB, INDEX
 from pretrain.views import MultiCrop
 from tools.packing import JOURNAL
 from tools.prepare_data import main
-from transfer.evaluation import open_pair
+from transfer.labelled import open_pair
 from transfer.subsets import from_list
 
 ROOT = Path(__file__).parents[1]

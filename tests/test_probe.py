@@ -14,9 +14,9 @@ from pretrain.data import open_source
 from pretrain.errors import UserError
 from pretrain.model import build_trunk
 from tools import pretrain
-from transfer import knn, probe
-from transfer.evaluation import open_labelled
+from transfer import knn, labelled, probe
 from transfer.features import extract
+from transfer.labelled import open_labelled
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def test_the_trunk_and_the_random_state_are_left_as_found(root, trunk):
 
 def test_thinning_keeps_the_classes_and_their_order(root):
     source = open_source(root / "train")
-    thin = probe.thinned(source, 10)
+    thin = labelled.thinned(source, 10)
     assert len(thin) == 10 and sorted(thin.labels.count(label) for label in range(3)) == [3, 3, 4]
     assert list(thin.paths) == sorted(thin.paths) and set(thin.paths) <= set(source.paths)
     assert all(path.parent.name == thin.classes[label] for path, label in zip(thin.paths, thin.labels, strict=True))
-    assert probe.thinned(source, 27) == source
+    assert labelled.thinned(source, 27) == source
 
 
 def test_an_unreadable_image_is_named_once(root, trunk, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
-from transfer.subsets import from_fraction, from_list
+from transfer.subsets import SIMCLR, check_classes, from_fraction, from_list, list_name
 
 ROOT = Path("set")
 CLASSES = ("n01440764", "n02102040", "other")
@@ -97,3 +97,24 @@ def test_whole_fraction_is_the_source_and_impossible_ones_are_told():
     for fraction in (0.0, -0.1, 1.5):
         with pytest.raises(UserError, match="above 0"):
             from_fraction(uneven(), fraction, 0)
+
+
+def test_absent_names_of_known_classes_stop_above_the_share_that_is_allowed(source, tmp_path):
+    path = listed(tmp_path, "n01440764_1.JPEG\nn01440764_2.JPEG\nn02102040_1.JPEG\nn02102040_8.JPEG\nn9_1.JPEG\n")
+    assert from_list(source, path, 0.25).counts["absent_of_known_classes"] == 1
+    with pytest.raises(UserError, match=r"1 of the 4 names .*, such as n02102040_8\.JPEG"):
+        from_list(source, path, 0.24)
+
+
+def test_a_class_without_a_label_is_told(source, tmp_path):
+    with pytest.raises(UserError, match="2 of 3 classes have no labelled image, such as n02102040, other"):
+        check_classes(from_list(source, listed(tmp_path, "n01440764_1.JPEG\n")))
+
+
+def test_a_list_under_simclrs_name_must_be_simclrs(tmp_path):
+    own = listed(tmp_path, "n1_1.JPEG\n")
+    assert list_name(own) == "list.txt"
+    for name in SIMCLR:
+        own.rename(own := own.with_name(name))
+        with pytest.raises(UserError, match=f"{name} is not SimCLR's"):
+            list_name(own)

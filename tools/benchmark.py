@@ -122,6 +122,28 @@ def run_train(args: argparse.Namespace) -> None:
     _write(args, about, [cost])
 
 
+def run_knn(args: argparse.Namespace) -> None:
+    """Cost of k-NN beside a plain matrix product."""
+    import torch
+
+    from tools import benchmark_frozen
+
+    about = _held(torch.device("cpu"), benchmark_frozen.neighbours_apart(args.width), args)
+    costs = [benchmark_frozen.search(args.queries, args.bank, args.width, args.repeats)]
+    _write(args, about, _shown(costs, benchmark_frozen.search_line))
+
+
+def run_probe(args: argparse.Namespace) -> None:
+    """Cost of several settings of the linear probe at once beside one."""
+    import torch
+
+    from tools import benchmark_frozen
+
+    about = _held(torch.device("cpu"), [], args)
+    costs = [benchmark_frozen.compete(args.rows, args.width, args.classes, args.epochs, args.repeats)]
+    _write(args, about, _shown(costs, benchmark_frozen.race_line))
+
+
 TASKS = {
     "equivalence": Task(run_equivalence, "what holds this code to the official one, with numbers and bounds", "?", {}),
     "data": Task(run_data, "cost of the views of an image, 2x224 and 2x224 + 6x96", "1", {"--images": "100"} | ROUNDS),
@@ -145,6 +167,18 @@ TASKS = {
         "training end to end: images a second, waiting for data, hours of ImageNet",
         "1",
         NETWORK | {"--workers": None, "--precision": "bf16", "--steps": "50"} | MACHINE,
+    ),
+    "knn": Task(
+        run_knn,
+        "k-NN in a bank on disk beside a plain matrix product of that size, and its peak memory",
+        "",
+        {"--queries": "2000", "--bank": "100000", "--width": "2048", "--threads": "1"} | ROUNDS,
+    ),
+    "probe": Task(
+        run_probe,
+        "several settings of the linear probe at once beside a single one",
+        "",
+        {"--rows": "20000", "--width": "512", "--classes": "10", "--epochs": "60", "--threads": "1"} | ROUNDS,
     ),
 }
 

@@ -34,6 +34,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "without this, the one that its project evaluates",
     )
     parser.add_argument("--arch", help="torchvision's name of the network that IN must hold")
+    parser.add_argument("--prefix", help="what the trunk's names begin with, for a file of no known layout")
     parser.add_argument(
         "--allow-pickle",
         metavar="SHA256",
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.inspect:
         from transfer import convert
 
-        for line in convert.describe(args.source, args.branch, args.allow_pickle):
+        for line in convert.describe(args.source, args.branch, args.prefix, args.allow_pickle):
             print(line)
         return
     if args.out.is_dir() or args.out.resolve() == args.source.resolve():
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         library, stages_of_draft = "detectron2", verify.stages_of_file
     else:
         library, stages_of_draft = convert.loader_for(args.to)
-    trunk = convert.read_trunk(args.source, args.branch, args.arch, args.allow_pickle)
+    trunk = convert.read_trunk(args.source, args.branch, args.arch, args.prefix, args.allow_pickle)
     origin = convert.provenance_of(args.source, trunk)
     write = partial(destination.save, trunk_file=trunk, origin=origin)
     differences = convert.write_verified(args.out, trunk, write, stages_of_draft)
@@ -81,8 +82,17 @@ def main(argv: list[str] | None = None) -> None:
     print("left out: " + (", ".join(f"{group} ({count})" for group, count in trunk.left_out.items()) or "nothing"))
     for stage, difference in differences.items():
         print(f"{stage}: largest difference from the source {difference:.1e} (allowed {convert.TOLERANCE:.0e})")
-    print(f"checked in {library}: RGB, mean {trunk.pixels[0]}, std {trunk.pixels[1]}, stride in the 3x3 convolution")
+    print(f"checked in {library}: {_input(args.to, *trunk.pixels)}, as {trunk.pixels_from}")
     print(f"wrote {args.out}, sha256 {sha256_of(args.out)}")
+
+
+def _input(to: str, mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    """What the network wants to be fed, in the destination's words."""
+    if to != "detectron2":
+        return f"RGB in 0..1, mean {mean}, std {std}"
+    scaled = [[round(255 * value, 3) for value in one] for one in (mean, std)]
+    stride = "MODEL.RESNETS.STRIDE_IN_1X1 False"
+    return f"INPUT.FORMAT RGB, {stride}, MODEL.PIXEL_MEAN {scaled[0]}, MODEL.PIXEL_STD {scaled[1]}"
 
 
 if __name__ == "__main__":

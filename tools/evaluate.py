@@ -1,7 +1,8 @@
 """Evaluate a trunk: python tools/evaluate.py knn --checkpoint FILE --data ROOT --out RESULT.json [key=value ...].
 
-Tasks: knn, linear (frozen features), semi (fine-tuning on few labels: image_list=FILE or fraction=0.01). ROOT holds
-train/CLASS/ and val/CLASS/. Several tasks at once, such as knn,linear, share features; --out then holds {task}.
+Tasks: knn, linear, readings (few-shot, per class, retrieval, RankMe, robustness, pictures) of frozen features; semi,
+fine-tuning on few labels (image_list=FILE or fraction=0.01). ROOT holds train/CLASS/ and val/CLASS/. Several tasks at
+once, such as knn,linear, share features; --out then holds {task}.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 
 from pretrain.errors import UserError, run_tool
 
-TASKS = ("knn", "linear", "semi")
+TASKS = ("knn", "linear", "semi", "readings")
 
 
 def destinations(tasks: list[str], out: str) -> dict[str, Path]:
@@ -43,7 +44,7 @@ def destinations(tasks: list[str], out: str) -> dict[str, Path]:
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, evaluate, print a line for each result and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", help="knn, linear or semi, or several with commas")
+    parser.add_argument("tasks", help="knn, linear, readings or semi, or several with commas")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint or export of pretraining")
     parser.add_argument("--data", type=Path, required=True, help="folder with train/CLASS/ and val/CLASS/")
     parser.add_argument("--out", required=True, help="JSON file to write")
@@ -55,9 +56,13 @@ def main(argv: list[str] | None = None) -> None:
     tasks = args.tasks.split(",")
     paths = destinations(tasks, args.out)
 
+    from pretrain import comm
     from transfer import evaluation, results
 
-    for result in evaluation.evaluate(tasks, args.checkpoint, args.data, args.config, args.overrides):
+    given = (args.checkpoint, args.data, args.config, args.overrides, paths.get("readings"))
+    for result in evaluation.evaluate(tasks, *given):
+        if comm.rank() > 0:
+            continue
         results.save(paths[result.task], result)
         print(f"{evaluation.line(result)}\nresult: {paths[result.task]}", flush=True)
 

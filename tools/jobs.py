@@ -10,11 +10,11 @@ from pathlib import Path
 from pretrain.config import load
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
-from tools import pipeline, stages
+from tools.launcher import pipeline, stages
 from tools.rows import Trial
 from transfer import evaluation, results
 
-MACHINE = ("workers", "threads", "device")  # options that no number depends on
+MACHINE = ("workers", "threads", "device", "cache")  # options that no number depends on
 
 
 @dataclass(frozen=True)

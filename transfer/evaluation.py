@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from pretrain import model
+from pretrain import comm, model
 from pretrain.config import load
-from pretrain.data import ImageSource, open_source
-from pretrain.errors import UserError
-from pretrain.files import sha256_of
-from transfer import finetune, knn, linear, subsets
+from pretrain.data import ImageSource
+from pretrain.files import sha256_of, write_atomically
+from transfer import augmented, cache, finetune, knn, linear, race, subsets
 from transfer.convert import TrunkFile, build_trunk, read_trunk
-from transfer.features import Features, extract, resize_for
+from transfer.features import Features, Transform, check_finite, extract, resize_for
+from transfer.labelled import Labelled, open_labelled
+from transfer.options import OPTIONS, Frozen, ready
+from transfer.readings import READINGS
+from transfer.readings.material import Material
 from transfer.results import Result
 
-
-@dataclass
-class Frozen:
-    """Options of `knn` and `linear`.
-
-    resize: short side before the centre crop, 0 for 256/224 of image_size. held_out: share of train on which the linear
-    probe chooses its weight decay. workers: loader processes. threads: of the network on a CPU, 0 leaves torch's
-    choice. device: auto|cpu|cuda.
-    """
-
-    image_size: int = 224
-    resize: int = 0
-    batch_size: int = 256
-    held_out: float = 0.2
-    seed: int = 0
-    workers: int = 4
-    threads: int = 0
-    device: str = "auto"
-
-
-OPTIONS = {"knn": Frozen, "linear": Frozen, "semi": finetune.FineTune}
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """ROOT/train and ROOT/val as class folders; val's labels are indices into train's classes."""
-
-    name: str
-    train: ImageSource
-    val: ImageSource
+WAIT = 24 * 60  # minutes that ranks wait for each other's features
 
 
 @dataclass(frozen=True)
@@ -59,6 +33,7 @@ class Subject:
 
     checkpoint: Path
     trunk_file: TrunkFile
+    sha256: str
     data: Labelled
 
     def trunk(self) -> nn.Module:
@@ -72,74 +47,17 @@ class Subject:
             return model.build_trunk(self.trunk_file.arch)[1]
 
 
-def open_labelled(root: str | Path) -> Labelled:
-    """Read ROOT/train/CLASS/image and ROOT/val/CLASS/image.
-
-    Raises:
-        UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
-    """
-    root = Path(root)
-    for part in ("train", "val"):
-        if not (root / part).is_dir():
-            raise UserError(f"{root} has no folder {part}: give the folder that holds train/CLASS/ and val/CLASS/.")
-    return Labelled(root.resolve().name, *open_pair(root / "train", root / "val"))
-
-
-def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource, ImageSource]:
-    """Two sets of class folders, (train, val), with one numbering of the classes, that of train.
-
-    Raises:
-        UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
-    """
-    train, val = open_source(train_root), open_source(val_root)
-    for source in (train, val):
-        if source.labels is None:
-            raise UserError(
-                f"{source.root} is a flat folder without labels: evaluation needs one folder a class in it."
-            )
-    assert val.labels is not None
-    used = {val.classes[label] for label in val.labels}
-    unknown = sorted(used - set(train.classes))
-    if unknown:
-        raise UserError(
-            f"{val.root} has {len(unknown)} class folders that {train.root} has not, such as '{unknown[0]}': both must "
-            "hold the same classes."
-        )
-    if len(train.classes) < 2:
-        raise UserError(f"{train.root} holds the single class '{train.classes[0]}': classification needs at least two.")
-    index = {name: position for position, name in enumerate(train.classes)}
-    labels = tuple(index[val.classes[label]] for label in val.labels)
-    return train, replace(val, labels=labels, classes=train.classes)
-
-
-def ready(options: Frozen | finetune.FineTune) -> torch.device:
-    """Check the options that all tasks share and set the threads; the device to run on.
-
-    Raises:
-        UserError: an impossible value, or a GPU that is not there.
-    """
-    at_least = {"image_size": 8, "batch_size": 1, "workers": 0, "threads": 0, "resize": 0}
-    for name, least in at_least.items():
-        if getattr(options, name) < least:
-            raise UserError(f"{name}={getattr(options, name)} is too small: it must be at least {least}.")
-    if 0 < options.resize < options.image_size:
-        raise UserError(f"resize={options.resize} is below image_size={options.image_size}: the crop would leave it.")
-    if options.device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={options.device} is not known: choose one of auto, cpu, cuda.")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch sees no GPU: use device=cpu or install a CUDA build of torch.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("evaluation runs in a single process: start it as one task.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if on_gpu else "cpu")
-
-
 def evaluate(
-    tasks: Sequence[str], checkpoint: Path, root: Path, config: Path | None, overrides: Sequence[str]
+    tasks: Sequence[str],
+    checkpoint: Path,
+    root: Path,
+    config: Path | None,
+    overrides: Sequence[str],
+    pictures: Path | None = None,
 ) -> Iterator[Result]:
-    """One result for each of `tasks` (knn, linear, semi), in that order; knn and linear share their features.
+    """One result for each of `tasks` (knn, linear, readings, semi), in that order; all but semi share their features.
+
+    Args: pictures, the result file of `readings`, beside which its pictures are written; without it they are not.
 
     Raises:
         UserError: anything wrong with the options, the checkpoint or the data, before the first long computation.
@@ -148,35 +66,62 @@ def evaluate(
     device = [ready(chosen) for chosen in options.values()][0]
     data = open_labelled(root)
     labelled = _labelled(data, options["semi"]) if "semi" in options else None
-    frozen = options.get("knn") or options.get("linear")
-    if frozen and not 0 < frozen.held_out < 1:
-        raise UserError(f"held_out={frozen.held_out} must be between 0 and 1.")
-    subject = Subject(checkpoint, read_trunk(checkpoint), data)
-    features = _features(subject, frozen, device) if frozen else None
+    if "knn" in options:
+        knn.at_most(options["knn"].k, len(data.train))
+    subject = Subject(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data)
+    comm.start(device, timeout_minutes=WAIT)
+    features: tuple[Features, Features] | None = None
     for task in tasks:
         if task == "semi":
             yield _semi(subject, labelled, options[task], device)
+        elif task == "linear" and options[task].probe == "augmented":
+            yield _augmented(subject, options[task], device)
         else:
-            yield _frozen(task, subject, features, options[task], device)
+            features = features or _features(subject, options[task], device)
+            yield _frozen(task, subject, features, options[task], device, pictures)
+    comm.stop()
 
 
 def _features(subject: Subject, options: Frozen, device: torch.device) -> tuple[Features, Features]:
-    resize = resize_for(options.image_size, options.resize)
-    given = (options.image_size, resize, options.batch_size, options.workers, device)
-    trunk = subject.trunk()
-    return tuple(
-        extract(trunk, source, *given, f"features of {source.root.name}")
-        for source in (subject.data.train, subject.data.val)
-    )
+    """Of train and val; kept on disk where a cache is given.
+
+    Raises:
+        UserError: features that are not finite, or a cache that cannot be written or is damaged.
+    """
+    size, resize = options.image_size, resize_for(options.image_size, options.resize)
+    found = []
+    for source in (subject.data.train, subject.data.val):
+        if options.cache:
+            wanted = cache.Wanted(subject.sha256, source, subject.width, size, resize)
+            given = (Path(options.cache), wanted, subject.trunk, options.batch_size, options.workers, device)
+            found.append(cache.features(*given))
+        else:
+            given = (size, resize, options.batch_size, options.workers, device, f"features of {source.root.name}")
+            features = extract(subject.trunk(), source, *given)
+            check_finite(features.rows, features.names, str(source.root))
+            found.append(features)
+    return tuple(found)
 
 
 def _frozen(
-    task: str, subject: Subject, features: tuple[Features, Features], options: Frozen, device: torch.device
+    task: str,
+    subject: Subject,
+    features: tuple[Features, Features],
+    options: Frozen,
+    device: torch.device,
+    pictures: Path | None,
 ) -> Result:
     train, val = features
     begun, classes = time.perf_counter(), len(subject.data.train.classes)
     if task == "knn":
-        metrics, found, protocol = knn.evaluate(train, val, classes, device), {}, knn.protocol(len(train.rows))
+        metrics, found = knn.evaluate(train, val, classes, device, options.k), {}
+        protocol = knn.protocol(len(train.rows))
+    elif task == "readings":
+        return _readings(subject, features, options, device, pictures)
+    elif options.probe == "fast":
+        given = (options.head, options.held_out, options.seed, device)
+        metrics, found = race.evaluate(train, val, classes, *given)
+        protocol = race.PROTOCOL
     else:
         metrics, found = linear.evaluate(train, val, classes, device, options.held_out, options.seed)
         protocol = linear.PROTOCOL
@@ -185,11 +130,57 @@ def _frozen(
     return _result(task, protocol, subject, options, metrics, counts, found, seconds)
 
 
+def _readings(
+    subject: Subject,
+    features: tuple[Features, Features],
+    options: Frozen,
+    device: torch.device,
+    pictures: Path | None,
+) -> Result:
+    """All numbers as metrics; pictures as PNGs beside the result file."""
+    begun = time.perf_counter()
+    given = (options.image_size, resize_for(options.image_size, options.resize), options.batch_size, options.workers)
+
+    def further(source: ImageSource, change: Transform) -> Features:
+        return extract(subject.trunk(), source, *given, device, "changed images", change)
+
+    material = Material(*features, subject.data, further, options.images, options.seed, device)
+    metrics, images = {}, []
+    for name in options.readings or READINGS:
+        for label, value in READINGS[name](material):
+            if isinstance(value, float):
+                metrics[label] = value
+            elif pictures is not None and comm.rank() == 0:
+                path = pictures.with_name(f"{pictures.stem}-{name}.png")
+                write_atomically(path, partial(value.save, format="PNG"))
+                images.append(path.name)
+    counts = {"train": len(features[0].rows), "val": len(features[1].rows), "skipped": len(features[1].skipped)}
+    protocol = f"readings of frozen trunk features, at most {options.images} val images for the dear ones"
+    seconds = time.perf_counter() - begun + sum(part.seconds for part in features)
+    result = _result("readings", protocol, subject, options, metrics, counts, {}, seconds)
+    result.artefacts["images"] = images
+    return result
+
+
+def _augmented(subject: Subject, options: Frozen, device: torch.device) -> Result:
+    begun, data = time.perf_counter(), subject.data
+    resize = resize_for(options.image_size, options.resize)
+    test = (options.image_size, resize, options.batch_size, options.workers)
+    outcome = augmented.evaluate(
+        subject.trunk(), subject.width, data, options.head, test, options.held_out, options.seed, device
+    )
+    counts = {"train": len(data.train), "val": len(data.val) - outcome.skipped_val, "skipped": outcome.skipped_val}
+    protocol = augmented.protocol(options.head)
+    seconds = time.perf_counter() - begun
+    return _result("linear", protocol, subject, options, outcome.metrics, counts, outcome.found, seconds)
+
+
 def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
     """The labelled images of `semi`, told in one line."""
     finetune.check(options)
     if options.image_list:
-        subset = subsets.from_list(data.train, options.image_list)
+        subsets.list_name(options.image_list)
+        subset = subsets.from_list(data.train, options.image_list, options.max_absent)
         listed, known = subset.counts["listed"], subset.counts["absent_of_known_classes"]
         print(
             f"{options.image_list}: {len(subset.source)} of {listed} listed images are in {data.name}; {known} of the "
@@ -199,20 +190,17 @@ def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
     else:
         subset = subsets.from_fraction(data.train, options.fraction, options.seed)
         print(f"fraction {options.fraction:g}: {len(subset.source)} labelled images", flush=True)
-    if len(subset.source) < 2:
-        raise UserError(f"{len(subset.source)} labelled image of {data.name} is too few to fine-tune on: label more.")
+    subsets.check_classes(subset)
     return subset
 
 
 def _semi(subject: Subject, subset: subsets.Subset, options: finetune.FineTune, device: torch.device) -> Result:
     begun = time.perf_counter()
-    outcome = finetune.evaluate(subject.trunk(), subject.width, subset.source, subject.data.val, options, device)
-    which = Path(options.image_list).name if options.image_list else f"a balanced fraction of {options.fraction:g}"
-    steps = f" at {options.milestones}" if options.schedule == "step" else ""
-    protocol = (
-        f"fine-tuning on {which}: {options.epochs} epochs, batch {options.batch_size}, lr {options.lr_trunk:g} trunk / "
-        f"{options.lr_head:g} head per {options.reference_batch}, {options.schedule}{steps}, batch norm in train mode"
-    )
+    labelled, train = set(subset.source.paths), subject.data.train
+    rest = train.chosen([at for at, path in enumerate(train.paths) if path not in labelled])
+    outcome = finetune.evaluate(subject.trunk(), subject.width, subset.source, subject.data.val, options, device, rest)
+    which = subsets.list_name(options.image_list) if options.image_list else ""
+    protocol = finetune.protocol(options, which or f"a balanced fraction of {options.fraction:g}")
     counts = {
         "train": len(subset.source) - outcome.skipped_train,
         "val": len(subject.data.val) - outcome.skipped_val,
@@ -245,7 +233,7 @@ def _result(
         init="random" if meta.get("step") == 0 else "pretrained",
         arch=subject.trunk_file.arch,
         checkpoint=str(subject.checkpoint.resolve()),
-        checkpoint_sha256=sha256_of(subject.checkpoint),
+        checkpoint_sha256=subject.sha256,
         pretraining=meta,
         seconds=round(seconds, 3),
         settings={**asdict(options), "found": found},

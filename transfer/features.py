@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -25,14 +27,43 @@ Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
 
 @dataclass(frozen=True)
+class RowFile:
+    """(n, D) float32 rows on disk, read where they are indexed or split as a tensor would be: memory holds only that.
+
+    path: the rows one after the other, without a header. Slices are read, not mapped, so that what was read leaves
+    memory with the tensor; single rows are picked through a mapping.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | torch.Tensor) -> torch.Tensor:
+        if not isinstance(key, slice):
+            return torch.from_numpy(np.memmap(self.path, np.float32, "r", shape=self.shape)[key.numpy()])
+        start, stop, step = key.indices(len(self))
+        assert step == 1, "rows are read in their order"
+        count, width = max(0, stop - start), self.shape[1]
+        values = np.fromfile(self.path, np.float32, count * width, offset=start * width * 4)
+        return torch.from_numpy(values.reshape(count, width))
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """Parts of `size` rows, the last one perhaps smaller, one in memory at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+
+@dataclass(frozen=True)
 class Features:
     """What a network gives for the readable images of one set.
 
-    rows (n, D) float32 and labels (n,) int64, on the CPU, in the source's order. names: paths relative to the source's
-    root. skipped: one message for each unreadable file. seconds: of reading and of the network together.
+    rows (n, D) float32, in memory or on disk, and labels (n,) int64, on the CPU, in the source's order. names: paths
+    relative to the source's root. skipped: one message for each unreadable file. seconds: of reading and of the network
+    together.
     """
 
-    rows: torch.Tensor
+    rows: torch.Tensor | RowFile
     labels: torch.Tensor
     names: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -105,51 +136,98 @@ def extract(
     workers: int,
     device: torch.device,
     what: str | None = "features",
+    change: Transform | None = None,
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
     Args: network maps (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its
     training mode is put back afterwards. what: named in the progress display; None shows none, and leaves it to the
-    caller to name the files that were skipped.
+    caller to name the files that were skipped. change: what is done to each picture after the test transform.
 
     Raises:
         UserError: not one file of the source can be decoded.
     """
     assert source.labels is not None
-    begun, training = time.perf_counter(), network.training
-    network = network.to(device, memory_format=torch.channels_last).eval()
-    batches = [
-        [(0, index) for index in range(start, min(start + batch_size, len(source)))]
-        for start in range(0, len(source), batch_size)
-    ]
-    samples = loader(Pictures(source, evaluation_transform(image_size, resize)), batches, workers)
-    told = _named(shown(samples, len(source), what)) if what else samples
-    rows, indices, skipped = _outputs(network, told, device)
-    network.train(training)
+    begun = time.perf_counter()
+    batches = batches_of(range(len(source)), batch_size)
+    transform = evaluation_transform(image_size, resize)
+    pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
+    rows, indices, skipped = [], [], []
+    for part, read, reasons in outputs(network, pictures, batches, workers, device, what):
+        rows += [part] if read else []
+        indices += read
+        skipped += reasons
     if not indices:
-        raise UserError(f"no file under {source.root} can be decoded, for example {skipped[0]}.")
+        raise nothing_read(source, skipped[0])
     return Features(
         torch.cat(rows),
         torch.tensor([source.labels[index] for index in indices]),
-        tuple(source.paths[index].relative_to(source.root).as_posix() for index in indices),
+        names_of(source, indices),
         tuple(skipped),
         time.perf_counter() - begun,
     )
 
 
+def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
+    """(epoch 0, index) of `indices` in their order, `batch_size` at a time."""
+    starts = range(0, len(indices), batch_size)
+    return [[(0, index) for index in indices[start : start + batch_size]] for start in starts]
+
+
+def names_of(source: ImageSource, indices: Sequence[int]) -> tuple[str, ...]:
+    """Paths of some images relative to the source's root."""
+    return tuple(source.paths[index].relative_to(source.root).as_posix() for index in indices)
+
+
+def check_finite(rows: torch.Tensor, names: Sequence[str], where: str) -> None:
+    """Refuse rows (n, D) that are not finite.
+
+    Raises:
+        UserError: counting them and naming the first image that has one.
+    """
+    wrong = [index for index, fine in enumerate(rows.flatten(1).isfinite().all(1).tolist()) if not fine]
+    if wrong:
+        raise UserError(
+            f"the features of {len(wrong)} images under {where} are not finite, first those of {names[wrong[0]]}: the "
+            "trunk has diverged; evaluate an earlier checkpoint."
+        )
+
+
+def nothing_read(source: ImageSource, reason: str) -> UserError:
+    """What to raise where no file of a source can be decoded."""
+    return UserError(f"no file under {source.root} can be decoded, for example {reason}.")
+
+
+def outputs(
+    network: nn.Module,
+    pictures: Pictures,
+    batches: Sequence[list[tuple[int, int]]],
+    workers: int,
+    device: torch.device,
+    what: str | None,
+) -> Iterator[tuple[torch.Tensor, list[int], list[str]]]:
+    """For each batch in its order: outputs (m, D), the indices of their images, and why the others were not read.
+
+    Where m is 0 there are no outputs at all, for nothing then tells D.
+
+    Args and the network's modes: as of `extract`.
+    """
+    training = network.training
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    samples: Iterable[Batch] = loader(pictures, batches, workers)
+    if what:
+        samples = _named(shown(samples, sum(map(len, batches)), what))
+    try:
+        for images, read, reasons in samples:
+            yield _rows(network, images, device) if len(read) else torch.empty(0), read.tolist(), reasons
+    finally:
+        network.train(training)
+
+
 @torch.inference_mode()  # not where the network is moved: what that makes anew could never learn again
-def _outputs(
-    network: nn.Module, batches: Iterable[Batch], device: torch.device
-) -> tuple[list[torch.Tensor], list[int], list[str]]:
-    """Outputs of every batch, the indices of their images, and why the others could not be read."""
-    rows, indices, skipped = [], [], []
-    for images, read, reasons in batches:
-        skipped += reasons
-        if len(read):
-            images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-            rows.append(network(images).float().cpu())
-            indices += read.tolist()
-    return rows, indices, skipped
+def _rows(network: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    return network(images).float().cpu()
 
 
 def _named(batches: Iterable[Batch]) -> Iterator[Batch]:

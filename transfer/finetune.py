@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from fvcore.common.param_scheduler import (
-    ConstantParamScheduler,
-    CosineParamScheduler,
-    MultiStepParamScheduler,
-    ParamScheduler,
-)
 from torch import nn
 from torch.nn import functional
 from torchvision.transforms import v2
@@ -20,25 +16,30 @@ from torchvision.transforms import v2
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from pretrain.views import normalise
-from transfer.accuracy import top1_top5
-from transfer.features import Pictures, extract, loader, name_unreadable, resize_for, shown
-
-SCHEDULES = ("cosine", "step", "constant")
+from transfer.accuracy import top, top1_top5
+from transfer.features import Features, Pictures, extract, loader, name_unreadable, resize_for, shown
+from transfer.labelled import thinned
+from transfer.schedules import SCHEDULES, schedule
 
 
 @dataclass
 class FineTune:
     """Options of `semi`; the lrs are those of `reference_batch` images and are scaled linearly to the batch in use.
 
-    image_list: text file of the labelled images' names; where it is empty, `fraction` of every class is drawn from
-    `seed`. resize: short side before the centre crop of val, 0 for 256/224 of image_size. schedule: cosine to 0, step
-    (× gamma at each of `milestones`, in epochs) or constant, changing from epoch to epoch as in the field's scripts.
-    min_scale: smallest share of an image's area that a training crop keeps. workers: loader processes. threads: of
-    the network on a CPU, 0 leaves torch's choice. device: auto|cpu|cuda. precision: fp32|bf16.
+    image_list: text file of the labelled images' names, of which a share of max_absent may be missing, counted among
+    the names of known classes; where it is empty, `fraction` of every class is drawn from `seed`. sweep: lrs of trunk
+    and head alike, in place of lr_trunk and lr_head, of which the best is chosen on sweep_images other images of train
+    (BYOL's protocol). resize: short side before the centre crop of val, 0 for 256/224 of image_size. schedule: cosine
+    to 0, step (× gamma at each of `milestones`, in epochs) or constant, changing from epoch to epoch as in the field's
+    scripts. min_scale: smallest share of an image's area that a training crop keeps. workers: loader processes.
+    threads: of the network on a CPU, 0 leaves torch's choice. device: auto|cpu|cuda. precision: fp32|bf16.
     """
 
     image_list: str = ""
+    max_absent: float = 0.01
     fraction: float = 1.0
+    sweep: list[float] = field(default_factory=list)
+    sweep_images: int = 10009
     image_size: int = 224
     resize: int = 0
     batch_size: int = 256
@@ -67,7 +68,7 @@ class Outcome:
     metrics: dict[str, float]
     skipped_train: int
     skipped_val: int
-    found: dict[str, float]
+    found: dict[str, Any]
 
 
 class EpochBatches:
@@ -109,18 +110,12 @@ def check(options: FineTune) -> None:
             raise UserError(f"{name}={getattr(options, name)} must be above 0.")
     if options.batch_size < 2:
         raise UserError(f"batch_size={options.batch_size} is too small: batch norm needs at least 2 images.")
+    if not all(lr > 0 for lr in options.sweep) or options.sweep_images < 1:
+        raise UserError(f"sweep={options.sweep} must hold lrs above 0, and sweep_images={options.sweep_images} images.")
+    if not 0 <= options.max_absent <= 1:
+        raise UserError(f"max_absent={options.max_absent} must be a share between 0 and 1.")
     if options.nesterov and options.momentum <= 0:
         raise UserError(f"nesterov=true needs a momentum above 0, not {options.momentum}.")
-
-
-def schedule(options: FineTune) -> ParamScheduler:
-    """The factor on both lrs as a function of the share of epochs done."""
-    if options.schedule == "cosine":
-        return CosineParamScheduler(1.0, 0.0)
-    if options.schedule == "step":
-        values = [options.gamma**drops for drops in range(len(options.milestones) + 1)]
-        return MultiStepParamScheduler(values, num_updates=options.epochs, milestones=options.milestones)
-    return ConstantParamScheduler(1.0)
 
 
 def add_head(trunk: nn.Module, width: int, classes: int, seed: int) -> nn.Sequential:
@@ -133,24 +128,76 @@ def add_head(trunk: nn.Module, width: int, classes: int, seed: int) -> nn.Sequen
     return nn.Sequential(trunk, head)
 
 
+def protocol(options: FineTune, labelled: str) -> str:
+    """The human name of fine-tuning on the images called `labelled`."""
+    steps = f" at {options.milestones}" if options.schedule == "step" else ""
+    lrs = f"lr {options.lr_trunk:g} trunk / {options.lr_head:g} head"
+    if options.sweep:
+        lrs = f"lr chosen on other images of train among {', '.join(f'{lr:g}' for lr in options.sweep)}"
+    return (
+        f"fine-tuning on {labelled}: {options.epochs} epochs, batch {options.batch_size}, {lrs} per "
+        f"{options.reference_batch}, {options.schedule}{steps}, batch norm in train mode"
+    )
+
+
 def evaluate(
-    trunk: nn.Module, width: int, train: ImageSource, val: ImageSource, options: FineTune, device: torch.device
+    trunk: nn.Module,
+    width: int,
+    train: ImageSource,
+    val: ImageSource,
+    options: FineTune,
+    device: torch.device,
+    rest: ImageSource | None = None,
 ) -> Outcome:
     """Fine-tune trunk and a new head on `train`, then score val with the last epoch's weights.
 
     Batch norm is in train mode while fine-tuning, the field's practice, and uses its running statistics on val. Random
     resized crops and flips are the only augmentation. A batch larger than the training set becomes the whole set.
 
+    Args: rest, the images of train that are not labelled, whose labels choose among the lrs of a sweep.
+
     Raises:
-        UserError: fewer than two readable training images, or a loss that is not finite.
+        UserError: fewer than two readable training images, a sweep without other images, or a loss that is not finite.
     """
     classes = len(train.classes)
-    network = add_head(trunk, width, classes, options.seed).to(device, memory_format=torch.channels_last)
-    found, unreadable = _fit(network, train, options, device)
-    resize = resize_for(options.image_size, options.resize)
-    at_once = options.batch_size
-    scores = extract(network, val, options.image_size, resize, at_once, options.workers, device, "scores of val")
+
+    def network_of(body: nn.Module) -> nn.Sequential:
+        return add_head(body, width, classes, options.seed).to(device, memory_format=torch.channels_last)
+
+    def scored(network: nn.Module, source: ImageSource, what: str) -> Features:
+        resize = resize_for(options.image_size, options.resize)
+        return extract(network, source, options.image_size, resize, options.batch_size, options.workers, device, what)
+
+    if not options.sweep:
+        network = network_of(trunk)
+        found, unreadable = _fit(network, train, options, device)
+    else:
+        network, found, unreadable = _sweep(trunk, network_of, scored, train, rest, options, device)
+    scores = scored(network, val, "scores of val")
     return Outcome(top1_top5(scores.rows, scores.labels), len(unreadable), len(scores.skipped), found)
+
+
+def _sweep(
+    trunk: nn.Module,
+    network_of: Callable[[nn.Module], nn.Sequential],
+    scored: Callable[[nn.Module, ImageSource, str], Features],
+    train: ImageSource,
+    rest: ImageSource | None,
+    options: FineTune,
+    device: torch.device,
+) -> tuple[nn.Sequential, dict[str, Any], set[str]]:
+    """The network of the lr that does best on other images of train, and what was found on the way."""
+    if rest is None or not len(rest):
+        raise UserError("a sweep chooses on images of train that are not labelled, and there are none: label fewer.")
+    choosing, best, rivals = thinned(rest, options.sweep_images), None, {}
+    for lr in options.sweep:
+        network = network_of(copy.deepcopy(trunk))
+        found, unreadable = _fit(network, train, replace(options, lr_trunk=lr, lr_head=lr), device)
+        scores = scored(network, choosing, f"choosing with lr {lr:g}")
+        rivals[f"{lr:g}"] = top(scores.rows, scores.labels, 1)
+        if best is None or rivals[f"{lr:g}"] > best[0]:
+            best = rivals[f"{lr:g}"], network, found, unreadable
+    return best[1], best[2] | {"chosen_on": len(choosing), "held_out_top1": rivals}, best[3]
 
 
 def _fit(

@@ -5,29 +5,73 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from pretrain import comm
+from pretrain.errors import UserError
 from transfer.accuracy import top
-from transfer.features import Features
+from transfer.features import Features, RowFile
 
 SETTINGS = ((200, 0.1), (20, 0.07))  # (k, T): the official UniGrad code's, then DINO's
-SIMILARITIES = 2**26  # cosines held at once: 256 MiB of float32
+QUERIES, BANK = 2**13, 2**13  # rows multiplied at once: 256 MiB of float32 cosines
+
+
+def nearest(
+    bank: torch.Tensor | RowFile, queries: torch.Tensor | RowFile, k: int, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines (m, k), falling, of each query's k nearest rows of the bank, and their places (m, k), on the CPU.
+
+    Exact, in the rows' precision: every query meets every row, block by block, and the best k so far are kept, so that
+    memory holds one block of cosines and one of each side. Blocks of a bank on disk are read as they come.
+
+    Args: bank (n, D) and queries (m, D) of any length, compared after l2 normalisation; k at most n.
+    """
+    found = []
+    for chunk in queries.split(QUERIES):
+        chunk = functional.normalize(chunk.to(device), dim=1)
+        best = chunk.new_empty(len(chunk), 0), torch.empty(len(chunk), 0, dtype=torch.int64, device=chunk.device)
+        start = 0
+        for part in bank.split(BANK):
+            cosines = chunk @ functional.normalize(part.to(device), dim=1).T
+            values, places = _candidates(cosines, best[0][:, k - 1 :])
+            values, order = torch.cat([best[0], values], 1).topk(min(k, best[0].shape[1] + values.shape[1]), dim=1)
+            best = values, torch.cat([best[1], places + start], 1).gather(1, order)
+            start += len(part)
+        found.append([tensor.cpu() for tensor in best])
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+
+def _candidates(cosines: torch.Tensor, least: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cosines (m, B) above `least` (m, 1) and their columns, (m, w) each, filled up with -inf; all without a least.
+
+    Once k are found, a block holds few that are better: picking them costs a fraction of selecting k from the block.
+    """
+    if not least.shape[1]:
+        return cosines, torch.arange(cosines.shape[1], device=cosines.device).expand_as(cosines)
+    rows, columns = (cosines > least).nonzero(as_tuple=True)
+    counts = rows.bincount(minlength=len(cosines))
+    slots = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    values = cosines.new_full((len(cosines), int(counts.max())), -torch.inf)
+    places = torch.zeros_like(values, dtype=torch.int64)
+    values[rows, slots], places[rows, slots] = cosines[rows, columns], columns
+    return values, places
+
+
+def weighted(cosines: torch.Tensor, labels: torch.Tensor, classes: int, temperature: float) -> torch.Tensor:
+    """Σ over the neighbours of each class of exp((cos - 1) / T), (m, classes).
+
+    The constant factor exp(-1/T) keeps the weights at most 1 and changes no ranking; T = inf counts neighbours.
+
+    Args: cosines (m, k) and the neighbours' labels (m, k).
+    """
+    weights = ((cosines - 1) / temperature).exp()
+    return weights.new_zeros(len(cosines), classes).scatter_add_(1, labels, weights)
 
 
 def votes(
     train: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor, classes: int, k: int, temperature: float
 ) -> torch.Tensor:
-    """Σ over the k nearest training rows of each class of exp((cos - 1) / T), (m, classes) in the rows' precision.
-
-    The constant factor exp(-1/T) keeps the weights at most 1 and changes no ranking. k must not exceed len(train).
-
-    Args: train (n, D) and queries (m, D) of any length, compared after l2 normalisation; labels (n,).
-    """
-    train = functional.normalize(train, dim=1)
-    scores = []
-    for chunk in functional.normalize(queries, dim=1).split(max(1, SIMILARITIES // len(train))):
-        cosines, nearest = (chunk @ train.T).topk(k, dim=1)
-        weights = ((cosines - 1) / temperature).exp()
-        scores.append(weights.new_zeros(len(chunk), classes).scatter_add_(1, labels[nearest], weights))
-    return torch.cat(scores)
+    """`weighted` over the k nearest of train (n, D) with labels (n,), for queries (m, D); k must not exceed n."""
+    cosines, places = nearest(train, queries, k, train.device)
+    return weighted(cosines, labels.cpu()[places], classes, temperature)
 
 
 def settings(images: int, classes: int) -> list[tuple[int, float]]:
@@ -44,12 +88,35 @@ def protocol(images: int) -> str:
     return "; ".join(["k-NN on l2-normalised trunk features, weights exp(cos/T)", *clipped])
 
 
-def evaluate(train: Features, val: Features, classes: int, device: torch.device) -> dict[str, float]:
-    """Top-1 in percent in the order of `settings`, as {"top1 k=200 T=0.1": ...}; k is clipped to the training set."""
-    rows, labels, queries = (tensor.to(device) for tensor in (train.rows, train.labels, val.rows))
+def at_most(k: int, images: int) -> None:
+    """Refuse a k that was asked for and that the bank does not have.
+
+    Raises:
+        UserError: naming both.
+    """
+    if k > images:
+        raise UserError(f"k={k} neighbours are more than the {images} training images: choose a k of at most {images}.")
+
+
+def neighbours_of(train: Features, val: Features, k: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """`nearest` of all of val in train; each rank searches for its share of val, and all ranks get the whole."""
+    mine = comm.share(len(val.rows))
+    found = nearest(train.rows, val.rows[torch.tensor(mine)], k, device)
+    return tuple(comm.gather_rows(part.to(device), mine, len(val.rows)).cpu() for part in found)
+
+
+def evaluate(train: Features, val: Features, classes: int, device: torch.device, more: int = 0) -> dict[str, float]:
+    """Top-1 in percent in the order of `settings`, as {"top1 k=200 T=0.1": ...}; k is clipped to the training set.
+
+    Args: more, a further number of neighbours, at DINO's temperature; 0 for none.
+    """
+    images = len(train.rows)
+    asked = settings(images, classes) + ([(more, SETTINGS[1][1])] if more else [])
+    cosines, places = neighbours_of(train, val, min(max(k for k, _ in asked), images), device)
+    labels = train.labels[places]
     return {
         f"top1 k={k} T={temperature:g}": top(
-            votes(rows, labels, queries, classes, min(k, len(rows)), temperature).cpu(), val.labels, 1
+            weighted(cosines[:, :k], labels[:, :k], classes, temperature), val.labels, 1
         )
-        for k, temperature in settings(len(rows), classes)
+        for k, temperature in asked
     }

@@ -149,7 +149,7 @@ def evaluate(
     Returns: metrics in percent; and what was found on the way: the weight decay, its rivals' held-out top-1, and the
     largest entry of the gradient at the end (0 at the exact optimum).
     """
-    rows, labels = train.rows.to(device), train.labels.to(device)
+    rows, labels = train.rows[:].to(device), train.labels.to(device)  # all of them: on disk they may have been
     chosen_on = held_out(train.labels, share, seed).to(device)
     rivals = choose_weight_decay(rows, labels, classes, chosen_on) if chosen_on.any() else {}
     weight_decay = max(rivals, key=rivals.__getitem__, default=WEIGHT_DECAYS[0])  # one image a class: no choice

@@ -12,9 +12,9 @@ from pretrain.config import Config
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from transfer.accuracy import top
-from transfer.evaluation import open_pair
 from transfer.features import Features, extract, name_unreadable, resize_for
 from transfer.knn import votes
+from transfer.labelled import open_pair, thinned
 
 BATCH = 256
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting
@@ -66,10 +66,3 @@ def build(cfg: Config) -> KnnProbe | None:
     if most < len(train.classes):
         raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.root}: raise it.")
     return KnnProbe(thinned(train, most), thinned(val, most), cfg.views.size, cfg.data.workers)
-
-
-def thinned(source: ImageSource, most: int) -> ImageSource:
-    """At most `most` images, evenly spaced in the sorted list, so that every class keeps its share of them."""
-    assert source.labels is not None
-    kept = range(len(source)) if len(source) <= most else [place * len(source) // most for place in range(most)]
-    return source.chosen(kept)

@@ -12,7 +12,7 @@ from pretrain import provenance
 from pretrain.errors import UserError
 from pretrain.files import write_json
 
-TASKS = ("knn", "linear", "semi", "detection", "segmentation", "semantic")
+TASKS = ("knn", "linear", "semi", "readings", "detection", "segmentation", "semantic")
 INITS = ("pretrained", "random")
 
 
@@ -56,8 +56,16 @@ class Result:
 
 
 def save(path: str | Path, result: Result) -> Path:
-    """Write `result` as JSON, atomically: a reader sees a whole file or none."""
-    return write_json(Path(path), asdict(result))
+    """Write `result` as JSON, atomically: a reader sees a whole file or none.
+
+    Raises:
+        UserError: it cannot be written, as on a full disk; the numbers are then in the sentence.
+    """
+    try:
+        return write_json(Path(path), asdict(result))
+    except OSError as error:
+        metrics = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it; it says {metrics}.") from error
 
 
 def load(path: str | Path) -> Result:

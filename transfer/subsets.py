@@ -10,6 +10,13 @@ import torch
 
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
+from pretrain.files import sha256_of
+
+SIMCLR = {  # google-research/simclr, imagenet_subsets/: SHA-256 and name
+    "1percent.txt": ("71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17", "SimCLR's 1 % list"),
+    "10percent.txt": ("6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091", "SimCLR's 10 % list"),
+}
+FIRST = 3  # absent names that are told
 
 
 @dataclass(frozen=True)
@@ -25,15 +32,37 @@ def _restrict(source: ImageSource, indices: list[int]) -> ImageSource:
     return source.chosen(indices)
 
 
-def from_list(source: ImageSource, path: str | Path) -> Subset:
+def list_name(path: str | Path) -> str:
+    """What a list is called: SimCLR's by its checksum, others by their file names.
+
+    Raises:
+        UserError: a file under the name of one of SimCLR's lists that is not it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} cannot be read as a list of image names: it is not a file.")
+    found = sha256_of(path)
+    if path.name in SIMCLR and found != SIMCLR[path.name][0]:
+        raise UserError(
+            f"{path} is not {SIMCLR[path.name][1]} (its sha256 begins with {found[:8]}, not with "
+            f"{SIMCLR[path.name][0][:8]}): fetch imagenet_subsets/ of google-research/simclr again, or give a list of "
+            "your own another name."
+        )
+    return next((f"{name} ({path.name})" for sha256, name in SIMCLR.values() if sha256 == found), path.name)
+
+
+def from_list(source: ImageSource, path: str | Path, max_absent: float = 1.0) -> Subset:
     """The images of `source` that a text file names, one a line, such as SimCLR's n04235860_14959.JPEG.
 
     A name is matched by its stem, whatever the extension on disk; CLASS/NAME also by its folder. A stem that several
     classes hold belongs to the class that its own prefix (up to the last underscore) names. Names that the source does
     not hold are counted: counts has listed, absent, and absent_of_known_classes for those whose class it does hold.
 
+    Args: max_absent, the share of names that may be absent, among those whose class the source holds.
+
     Raises:
-        UserError: the list is missing, not text or empty; none of its names is there; or a name is ambiguous.
+        UserError: the list is missing, not text or empty; none of its names, or too few, are there; or a name is
+            ambiguous.
     """
     wanted = _read_list(Path(path))
     assert source.labels is not None
@@ -54,8 +83,14 @@ def from_list(source: ImageSource, path: str | Path) -> Subset:
             f"none of the {len(wanted)} names in {path} (the first is '{wanted[0]}') is an image under {source.root}: "
             "give the list of this data set, or draw one with fraction=0.01."
         )
-    known = sum(_class_of(name) in source.classes for name in absent)
-    counts = {"listed": len(wanted), "absent": len(absent), "absent_of_known_classes": known}
+    known = [name for name in absent if _class_of(name) in source.classes]
+    if len(known) > max_absent * (len(known) + len(found)):
+        raise UserError(
+            f"{len(known)} of the {len(known) + len(found)} names in {path} that are of classes of {source.root} have "
+            f"no image there, such as {', '.join(known[:FIRST])}: complete the images, or allow it "
+            "with max_absent=SHARE."
+        )
+    counts = {"listed": len(wanted), "absent": len(absent), "absent_of_known_classes": len(known)}
     return Subset(_restrict(source, sorted(found)), counts)
 
 
@@ -83,6 +118,22 @@ def _matches(name: str, by_stem: dict[str, list[int]], source: ImageSource) -> l
     if PurePosixPath(name).parent.name:
         return of_class
     return of_class or candidates
+
+
+def check_classes(subset: Subset) -> None:
+    """Refuse a labelled subset that lacks a class.
+
+    Raises:
+        UserError: counting the classes that have no labelled image and naming the first ones.
+    """
+    assert subset.source.labels is not None
+    used = set(subset.source.labels)
+    without = [name for label, name in enumerate(subset.source.classes) if label not in used]
+    if without:
+        raise UserError(
+            f"{len(without)} of {len(subset.source.classes)} classes have no labelled image, such as "
+            f"{', '.join(without[:FIRST])}: label at least one of each, or take their folders away."
+        )
 
 
 def from_fraction(source: ImageSource, fraction: float, seed: int) -> Subset:

@@ -12,7 +12,8 @@ import pytest
 import tiny_runs
 import torch
 
-from tools import exits, prepare_data, submission
+from tools import prepare_data
+from tools.launcher import exits, submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = ("b_simclr", "j_vicreg_l2")
@@ -106,20 +107,8 @@ def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp
     tiny_runs.write_images(tmp_path / "images")
     words = [*tiny_runs.TINY, "optim.batch_size=16", "optim.epochs=2", "run.threads=1", f"data.root={tmp_path}/images"]
     config = ["--config", str(REPOSITORY / "configs/pretrain/demo.yaml")]
-    done = _launch(
-        "--nodes",
-        "8",
-        "--gpus",
-        "0",
-        "--time",
-        "20m",
-        "--run-dir",
-        "eight",
-        "--follow",
-        *config,
-        *words,
-        folder=tmp_path,
-    )
+    options = ["--nodes", "8", "--gpus", "0", "--time", "20m", "--run-dir", "eight", "--follow"]
+    done = _launch(*options, *config, *words, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 x cpu" in done.stdout
     alone = [sys.executable, str(REPOSITORY / "tools/pretrain.py"), *config, *words, "run_dir=one"]

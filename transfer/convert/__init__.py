@@ -1,7 +1,8 @@
 """Checkpoints to trunks and back: recognise a file's layout, check every tensor, rename, write, and verify.
 
 layouts.py is the table of what is known; names.py what each library calls a tensor; contents.py reads files;
-recognise.py and trunk.py make a whole trunk of them or say why not; destinations.py writes; verify.py compares.
+recognise.py, about.py and trunk.py make a whole trunk of them or say why not; destinations.py writes, verify.py
+compares, inspection.py tells.
 """
 
 from transfer.convert.destinations import (

@@ -15,7 +15,9 @@ from transfer.convert.recognise import group_of, read_trunk, recognise, tensors_
 from transfer.convert.trunk import COUNTER, STATISTICS
 
 
-def describe(path: Path, branch: str | None = None, allow_pickle: str | None = None) -> Iterator[str]:
+def describe(
+    path: Path, branch: str | None = None, prefix: str | None = None, allow_pickle: str | None = None
+) -> Iterator[str]:
     """What the file holds, group by group, then its layout, branches and trunk; stops where that is unknown.
 
     Raises:
@@ -26,22 +28,16 @@ def describe(path: Path, branch: str | None = None, allow_pickle: str | None = N
     told = [f"{key}={value}" for key, value in content.items() if isinstance(value, (bool, int, float, str))]
     yield f"says of itself: {', '.join(told) or 'nothing'}"
     yield from _groups(content)
-    found = recognise(path, content)
+    found = recognise(path, content, prefix)
     yield f"layout: {found.layout.name} ({found.layout.source})"
     for name, there in found.branches.items():
         yield f"branch {name}: {there.called}" + ("" if found.layout.target else " (the only one)")
     del content  # read_trunk reads it again: one copy of a large file at a time
-    trunk = read_trunk(path, branch, allow_pickle=allow_pickle)
+    trunk = read_trunk(path, branch, prefix=prefix, allow_pickle=allow_pickle)
     mean, std = trunk.pixels
     yield f"trunk: {trunk.arch}, {len(trunk.state)} tensors from {trunk.called}, whole, finite, with running statistics"
-    yield f"input: RGB in 0..1, mean {mean}, std {std} ({_certainty(trunk.layout)})"
+    yield f"input: RGB in 0..1, mean {mean}, std {std}, as {trunk.pixels_from}"
     yield "left out: " + (", ".join(f"{group} ({count})" for group, count in trunk.left_out.items()) or "nothing")
-
-
-def _certainty(layout: str) -> str:
-    if layout in ("torchvision", "torchvision-references", "timm", "detectron2"):
-        return "usual for such files; the file does not say"
-    return "what the project's code trains with"
 
 
 def _groups(content: Mapping[str, Any]) -> Iterator[str]:

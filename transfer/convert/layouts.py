@@ -6,6 +6,7 @@ DistributedDataParallel and the `_orig_mod.` of torch.compile. `source` names th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pretrain.checkpoint import EXPORT_FORMAT
@@ -37,7 +38,8 @@ class Layout:
     marks: expressions of which each fits the start of some name. unless: expressions that fit none.
     beside, alone: keys (or key=value) that the top of the file must, or must not, have.
     head: names below the trunk's prefix that are no trunk. names: how the trunk's tensors are called (names.py).
-    pixels: mean and standard deviation of RGB in 0..1 that the project trains with.
+    pixels: mean and standard deviation of RGB in 0..1 that the project trains with. anyones: names that many projects
+        share, so that `pixels` is only what is usual.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Layout:
     head: str = r"fc\."
     names: str = "torchvision"
     pixels: ImageStatistics = IMAGENET
+    anyones: bool = False
 
     def places(self) -> dict[str, Place]:
         """The branches, online first."""
@@ -231,7 +234,8 @@ LAYOUTS = (
         "huggingface/pytorch-image-models: timm/utils/checkpoint_saver.py",
         Place("state_dict"),
         Place("state_dict_ema"),
-        beside=("arch", "version"),
+        beside=("version=2",),
+        anyones=True,
     ),
     Layout(
         "torchvision-references",
@@ -240,14 +244,16 @@ LAYOUTS = (
         Place("model_ema"),
         beside=("model_ema",),
         head=r"fc\.|n_averaged$",
+        anyones=True,
     ),
     Layout(
         "torchvision",
         "pytorch/vision: models/resnet.py; the same names in timm, in pytorch/examples, and in files of trunks alone",
         Place("|state_dict|model"),
         unless=(r"projection_head\.", r"prototypes\."),
-        alone=(f"format={EXPORT_FORMAT}", "version", "model_ema"),
+        alone=(f"format={EXPORT_FORMAT}", "version=2", "model_ema"),
         head=r"fc\.(weight|bias)$",
+        anyones=True,
     ),
     Layout(
         "detectron2",
@@ -255,8 +261,22 @@ LAYOUTS = (
         Place("model"),
         head=r"stem\.fc\.",
         names="detectron2",
+        anyones=True,
     ),
 )
+
+
+def below(prefix: str, within: str) -> tuple[Layout, ...]:
+    """Layouts of a trunk that someone says lies below `prefix`, under torchvision's names or those of nn.Sequential.
+
+    Args:
+        within: every place of the file that may hold it, as in `Place`.
+    """
+    told, where = f"below {prefix or 'no prefix'}", Place(within, re.escape(prefix))
+    return tuple(
+        Layout(told, "the command line", where, names=names, anyones=True) for names in ("torchvision", "children")
+    )
+
 
 # networks that are no torchvision ResNet, by names that only they have, so that a refusal can say what a file is
 FOREIGN = {

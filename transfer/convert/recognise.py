@@ -12,27 +12,33 @@ from typing import Any
 
 from torch import Tensor
 
-from pretrain.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from pretrain.errors import UserError
+from transfer.convert.about import claimed, meta, pixels, value_at
 from transfer.convert.contents import read_content
-from transfer.convert.layouts import FOREIGN, LAYOUTS, Layout
+from transfer.convert.layouts import FOREIGN, LAYOUTS, Layout, Place, below
 from transfer.convert.names import FIRST, TO_TORCHVISION
 from transfer.convert.trunk import TrunkFile, check_trunk, infer_arch, some, with_counters
 
 WRAPPERS = re.compile(r"((module|_orig_mod)\.)*")
-PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were
 NESTED = 5  # dictionaries within dictionaries that are looked at to tell what a file is
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A trunk in a file. within: dotted keys of its dictionary; prefix: before its names; names: of that dictionary,
-    without wrappers, to (the file's name, value); called: where it lies, in the file's own words."""
+    """A trunk in a file.
+
+    within: dotted keys of its dictionary. prefix: what its names begin with. names: all of that dictionary, without
+    wrappers, to (the file's name, value).
+    """
 
     within: str
-    prefix: re.Pattern[str]
+    prefix: str
     names: dict[str, tuple[str, Any]]
-    called: str
+
+    @property
+    def called(self) -> str:
+        """Where it lies, in the file's own words."""
+        return " ".join(filter(None, (self.within, self.prefix.rstrip(".")))) or "the file itself"
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,11 @@ class Found:
 
 
 def read_trunk(
-    path: str | Path, branch: str | None = None, arch: str | None = None, allow_pickle: str | None = None
+    path: str | Path,
+    branch: str | None = None,
+    arch: str | None = None,
+    prefix: str | None = None,
+    allow_pickle: str | None = None,
 ) -> TrunkFile:
     """The trunk of any checkpoint that layouts.py lists.
 
@@ -55,20 +65,20 @@ def read_trunk(
         path: a file of torch.save, safetensors, or detectron2's pickle.
         branch: online or target, where a layout holds both; None for the one that the project itself evaluates.
         arch: torchvision's name of the network that is expected, to refuse any other.
+        prefix: what the trunk's names begin with, for a file of no known layout.
         allow_pickle: the file's SHA-256, to let Python build objects other than tensors (contents.py).
 
     Raises:
         UserError: unreadable file, no known layout or more than one, an architecture other than the expected one, or a
             tensor that is missing, left over, of the wrong shape or not finite.
     """
-    path = Path(path)
-    content = read_content(path, allow_pickle)
-    found = recognise(path, content)
+    content = read_content(path := Path(path), allow_pickle)
+    found = recognise(path, content, prefix)
     taken = _choose(path, found, branch)
     tensors, mapping = _trunk_tensors(found, taken)
     named = taken if found.layout.target else ""
     where = f"{path} ({found.layout.name})"
-    inferred = infer_arch(where, tensors, _claimed(content))
+    inferred = infer_arch(where, tensors, claimed(content))
     if arch not in (None, inferred):
         raise UserError(f"{where} is a {inferred}, not the {arch} that was asked for: give the checkpoint of that one.")
     state = check_trunk(with_counters(tensors, inferred), inferred, str(path))
@@ -76,35 +86,45 @@ def read_trunk(
         state,
         inferred,
         found.layout.name,
-        _meta(content, named),
+        meta(content, named),
         mapping,
         named,
         found.branches[taken].called,
         next((branch.called for name, branch in found.branches.items() if name != taken), ""),
         _left_out(content, set(mapping.values())),
-        found.layout.pixels,
+        *pixels(content, found.layout),
     )
 
 
-def recognise(path: Path, content: Mapping[str, Any]) -> Found:
-    """The one layout that fits `content`.
+def recognise(path: Path, content: Mapping[str, Any], prefix: str | None = None) -> Found:
+    """The one layout that fits `content`, or the one that `prefix` states.
 
     Raises:
         UserError: none or several fit; what was seen is listed, and a network that is no ResNet is named.
     """
-    candidates = [found for layout in LAYOUTS for found in _candidates(layout, content)]
+    held = list(tensors_in(content))
+    layouts = LAYOUTS if prefix is None else below(prefix, "|".join(dict.fromkeys(at for at, *_ in held)))
+    candidates = [found for layout in layouts for found in _candidates(layout, content)]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
         fitting = ", ".join(_told(found) for found in candidates)
         raise UserError(f"{path} has more than one layout: {fitting}; seen were {_seen(content)}; save one alone.")
-    names = [name for _, name, _ in tensors_in(content)]
     for kind, expression in FOREIGN.items():
-        if hits := [name for name in names if re.match(expression, name)]:
+        if hits := [name for _, name, _ in held if re.match(expression, name)]:
             raise UserError(f"{path} is {kind}: {hits[0]}; conversion is for torchvision's ResNets.")
-    known = ", ".join(layout.name for layout in LAYOUTS)
-    what = "is an empty dictionary" if not content else f"has no known layout; seen were {_seen(content)}"
-    raise UserError(f"{path} {what}; known are {known}.")
+    if not content:
+        raise UserError(f"{path} is an empty dictionary: give a checkpoint.")
+    known = ", ".join(layout.name for layout in layouts)
+    raise UserError(f"{path} has no known layout; seen were {_seen(content)}; known are {known}{_hint(held)}.")
+
+
+def _hint(held: list[tuple[str, str, Tensor]]) -> str:
+    """Where a ResNet seems to begin; only a person may say that it does."""
+    firsts = [bare(name) for _, name, tensor in held if tensor.ndim == 4 and tuple(tensor.shape[1:]) == (3, 7, 7)]
+    stems = {hit[1] for hit in (re.fullmatch(r"(|.*\.)(conv1|0)\.weight", name) for name in firsts) if hit}
+    told = [stem or '""' for stem in sorted(stems)][:3]
+    return "".join(f"; if its trunk is below {stem}, add --prefix {stem}" for stem in told)
 
 
 def tensors_in(content: Mapping[str, Any], at: str = "", depth: int = NESTED) -> Iterator[tuple[str, str, Tensor]]:
@@ -126,37 +146,37 @@ def _candidates(layout: Layout, content: Mapping[str, Any]) -> Iterator[Found]:
         return
     fitting = []
     for within in layout.online.within.split("|"):
-        branches = {}
-        for name, place in layout.places().items():
-            alternatives = [within] if place.within == layout.online.within else place.within.split("|")
-            there = [branch for one in alternatives if (branch := _branch(content, one, place.prefix, layout.names))]
-            branches |= {name: there[0]} if there else {}
-        if any(_marked(layout, branch.names) for branch in branches.values()):
-            fitting.append(Found(layout, branches))
+        places = layout.places()
+        held = {
+            name: _branches(content, within if place.within == layout.online.within else place.within, place, layout)
+            for name, place in places.items()
+        }
+        for chosen in itertools.product(*(branches or [None] for branches in held.values())):
+            branches = {name: branch for name, branch in zip(places, chosen, strict=True) if branch}
+            if any(_marked(layout, branch.names) for branch in branches.values()):
+                fitting.append(Found(layout, branches))
     learning = [found for found in fitting if "online" in found.branches]
     yield from learning or fitting[:1]  # a target alone is the same one at every place where the other could be
 
 
-def _branch(content: Mapping[str, Any], within: str, prefix: str, names: str) -> Branch | None:
-    holder: Any = content
-    for key in filter(None, within.split(".")):
-        holder = holder.get(key) if isinstance(holder, Mapping) else None
-    if not isinstance(holder, Mapping):
-        return None
-    held = {bare(str(key)): (str(key), value) for key, value in holder.items()}
-    if len(held) < len(holder):  # a name with and without wrapper: neither may hide the other
-        held = {str(key): (str(key), value) for key, value in holder.items()}
-    first = re.compile(rf"({prefix}){re.escape(FIRST[names])}$")
-    hit = next(filter(None, map(first.match, held)), None)
-    if hit is None:
-        return None
-    called = " ".join(filter(None, (within, hit[1].rstrip(".")))) or "the file itself"
-    return Branch(within, re.compile(prefix), held, called)
+def _branches(content: Mapping[str, Any], withins: str, place: Place, layout: Layout) -> list[Branch]:
+    """All trunks that begin as `place` says; more than one is not for us to choose from."""
+    first = re.compile(rf"({place.prefix}){re.escape(FIRST[layout.names])}$")
+    found = []
+    for within in withins.split("|"):
+        holder = value_at(content, *filter(None, within.split(".")))
+        if not isinstance(holder, Mapping):
+            continue
+        held = {bare(str(key)): (str(key), value) for key, value in holder.items()}
+        if len(held) < len(holder):  # a name with and without wrapper: neither may hide the other
+            held = {str(key): (str(key), value) for key, value in holder.items()}
+        found += [Branch(within, hit[1], held) for hit in map(first.match, held) if hit]
+    return found
 
 
 def _beside(content: Mapping[str, Any], key: str) -> bool:
     name, _, value = key.partition("=")
-    return name in content and (not value or content[name] == value)
+    return name in content and (not value or str(content[name]) == value)
 
 
 def _marked(layout: Layout, names: Mapping[str, Any]) -> bool:
@@ -183,12 +203,10 @@ def _trunk_tensors(found: Found, branch: str) -> tuple[dict[str, Any], dict[str,
     rename = TO_TORCHVISION[found.layout.names]
     tensors, mapping = {}, {}
     for name, (key, value) in there.names.items():
-        hit = there.prefix.match(name)
-        inner = name[hit.end() :] if hit else ""
-        if not hit or re.match(found.layout.head, inner) or not isinstance(value, Tensor):
-            continue
-        tensors[rename(inner)] = value
-        mapping[rename(inner)] = ".".join(filter(None, (there.within, key)))
+        inner = name.removeprefix(there.prefix)
+        if name.startswith(there.prefix) and isinstance(value, Tensor) and not re.match(found.layout.head, inner):
+            tensors[rename(inner)] = value
+            mapping[rename(inner)] = ".".join(filter(None, (there.within, key)))
     return tensors, mapping
 
 
@@ -211,35 +229,3 @@ def _told(found: Found) -> str:
 def _seen(content: Mapping[str, Any]) -> str:
     nested = [f"{name}: {some(inner)}" for name, inner in content.items() if isinstance(inner, Mapping) and inner]
     return "; ".join([f"keys {some(content, 8)}", *nested[:3]])
-
-
-def _value(content: Any, *keys: str) -> Any:
-    """What lies below `keys` in nested dictionaries; None where nothing does."""
-    for key in keys:
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content
-
-
-def _claimed(content: Mapping[str, Any]) -> str | None:
-    claims = (_value(content, *keys) for keys in (("arch",), ("config", "model", "arch"), ("provenance", "arch")))
-    return next((claim for claim in claims if isinstance(claim, str)), None)
-
-
-def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
-    about = [_value(content, "provenance", "meta"), content.get("meta")]
-    meta = {key: value for one in about if isinstance(one, Mapping) for key, value in _plain(one).items()}
-    meta |= {name: content[name] for name in PROGRESS if isinstance(content.get(name), int)}
-    if content.get("format") == CHECKPOINT_FORMAT:
-        meta["method"] = _value(content, "config", "method", "name")
-        meta["seed"] = _value(content, "config", "run", "seed")
-        meta["images_seen"] = meta.get("step", 0) * (_value(content, "config", "optim", "batch_size") or 0)
-    return {**meta, "branch": branch} if branch else meta
-
-
-def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Without values that a converted file could not hold, or that are as large as a log."""
-    return {
-        str(key): value
-        for key, value in meta.items()
-        if isinstance(value, (bool, int, float, list)) or (isinstance(value, str) and len(value) < 200)
-    }

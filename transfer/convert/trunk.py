@@ -27,7 +27,8 @@ class TrunkFile:
     state: torchvision names without `fc` to tensors on the CPU, float32 but for BN's counters. layout: a name of
     layouts.py. meta: what the file says of itself. mapping: torchvision's names to the file's. branch: online or
     target, and what the file calls it; empty where there is one trunk. left_out: groups of the file's other tensors to
-    their numbers. pixels: mean and standard deviation that the layout's project trains with.
+    their numbers. pixels: mean and standard deviation of the images that it
+    was trained on. pixels_from: who says so, after the word "as".
     """
 
     state: dict[str, Tensor]
@@ -40,6 +41,7 @@ class TrunkFile:
     other: str = ""
     left_out: dict[str, int] = field(default_factory=dict)
     pixels: ImageStatistics = IMAGENET
+    pixels_from: str = "is usual"
 
 
 def build_trunk(trunk_file: TrunkFile) -> nn.Module:

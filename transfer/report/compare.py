@@ -13,7 +13,7 @@ from transfer.results import TASKS, Result
 
 # What two results may differ in and still be one protocol: whose trunk, which seed, where and on what it ran, and what
 # the protocol itself chose by its own search.
-MAY_DIFFER = {"seed", "skipped", "found", "workers", "threads", "device", "processes"}
+MAY_DIFFER = {"seed", "skipped", "found", "workers", "threads", "device", "processes", "cache"}
 MAY_DIFFER |= {"SEED", "OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "peak_memory_mb"}
 
 

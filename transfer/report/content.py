@@ -40,6 +40,7 @@ TASK_NAMES = {
     "knn": "k-NN",
     "linear": "Linear probe",
     "semi": "Few labels",
+    "readings": "Further readings",
     "detection": "Detection",
     "segmentation": "Instance segmentation",
     "semantic": "Semantic segmentation",

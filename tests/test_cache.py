@@ -1,0 +1,155 @@
+"""transfer.cache: features on disk equal those in memory, go on after an interruption, and leave nothing corrupt."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from painted import paint
+from torch import nn
+
+from pretrain.data import open_source
+from pretrain.errors import UserError
+from transfer import cache
+from transfer.features import extract
+
+CPU = torch.device("cpu")
+SIZE = 8
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(cache, "PART", 5)
+
+
+def wanted(root, sha256="0" * 64):
+    return cache.Wanted(sha256, open_source(root), 3 * SIZE * SIZE, SIZE, SIZE)
+
+
+def cached(root, folder, network=nn.Flatten, sha256="0" * 64):
+    return cache.features(folder, wanted(root, sha256), network, 2, 0, CPU)
+
+
+def in_memory(root):
+    return extract(nn.Flatten(), open_source(root), SIZE, SIZE, 2, 0, CPU, None)
+
+
+class Stopping(nn.Module):
+    """A network that is interrupted at its n-th batch."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return images.flatten(1)
+
+
+def alike(one, other):
+    return (
+        torch.equal(one.rows[:], other.rows[:]) and torch.equal(one.labels, other.labels) and one.names == other.names
+    )
+
+
+def never():
+    raise AssertionError("features that are there are made again")
+
+
+def test_features_on_disk_are_those_in_memory_and_are_made_once(tmp_path, capsys):
+    root = paint(tmp_path / "set", 4)
+    first = cached(root, tmp_path / "cache")
+    assert alike(first, in_memory(root))
+    assert alike(cached(root, tmp_path / "cache", never), first)
+    assert torch.equal(first.rows[torch.tensor([7, 2])], first.rows[:][[7, 2]])
+    assert [len(part) for part in first.rows.split(5)] == [5, 5, 2]
+
+
+def test_another_checkpoint_or_a_changed_image_or_size_is_another_folder(tmp_path):
+    root = paint(tmp_path / "set", 2)
+    cached(root, tmp_path / "cache")
+    cached(root, tmp_path / "cache", sha256="1" * 64)
+    image = root / "n01_red" / "n01_red_0.png"
+    image.write_bytes((root / "n03_blue" / "n03_blue_0.png").read_bytes())
+    assert alike(cached(root, tmp_path / "cache"), in_memory(root))
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+@pytest.mark.parametrize("after", [1, 4, 6])
+def test_interrupted_caching_goes_on_where_whole_parts_end(tmp_path, after, capsys):
+    root = paint(tmp_path / "set", 4)
+    with pytest.raises(KeyboardInterrupt):
+        cached(root, tmp_path / "cache", lambda: Stopping(after))
+    assert not list(tmp_path.rglob("index.json"))
+    whole = after // 3  # batches of 2, 2 and 1 image make a part of 5
+    assert len(list(tmp_path.rglob("part-*.json"))) == whole
+    assert bool(list(tmp_path.rglob("rows.part"))) == bool(whole)
+    again = Stopping(7 - 3 * whole)  # no more batches than are missing
+    assert alike(cached(root, tmp_path / "cache", lambda: again), in_memory(root))
+    assert sorted(path.name for path in next((tmp_path / "cache").iterdir()).iterdir()) == ["index.json", "rows.f32"]
+
+
+def test_unreadable_images_leave_no_gap(tmp_path):
+    root = paint(tmp_path / "set", 4)
+    for name in ("n01_red_1", "n02_green_0", "n03_blue_3"):
+        (root / name.rpartition("_")[0] / f"{name}.png").write_bytes(b"no image")
+    first = cached(root, tmp_path / "cache")
+    assert alike(first, in_memory(root)) and alike(cached(root, tmp_path / "cache", never), first)
+    assert len(first.skipped) == 3 and "n01_red_1" in first.skipped[0]
+
+
+def test_features_that_are_not_finite_are_refused_and_not_kept(tmp_path):
+    class Broken(nn.Flatten):
+        def forward(self, images):
+            return super().forward(images) / 0
+
+    root = paint(tmp_path / "set", 2)
+    with pytest.raises(UserError, match=r"not finite, first those of n01_red/n01_red_0\.png"):
+        cached(root, tmp_path / "cache", Broken)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_damaged_rows_are_told(tmp_path):
+    root = paint(tmp_path / "set", 2)
+    cached(root, tmp_path / "cache")
+    (rows,) = tmp_path.rglob("rows.f32")
+    content = bytearray(rows.read_bytes())
+    content[100] ^= 1
+    rows.write_bytes(content)
+    with pytest.raises(UserError, match=r"rows\.f32 is damaged .*: delete"):
+        cached(root, tmp_path / "cache")
+
+
+def test_a_full_disk_is_one_sentence_before_any_image_is_read(tmp_path):
+    """The kernel's limit on a file's size stands for the end of the disk: both are an OSError of the same calls."""
+    root = paint(tmp_path / "set", 2)
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[3]]; from pathlib import Path; import test_cache\n"
+        "from pretrain.errors import run_tool\n"
+        "run_tool(lambda: test_cache.cached(Path(sys.argv[1]), Path(sys.argv[2]), test_cache.never))"
+    )
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, root, tmp_path / "cache", here],
+        capture_output=True,
+        text=True,
+        cwd=here.parent,
+        env=os.environ | {"PYTHONPATH": str(here.parent)},
+        preexec_fn=limit,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "features cannot be written" in done.stderr and "make room" in done.stderr
+    assert not list((tmp_path / "cache").iterdir())
