@@ -1,6 +1,8 @@
-"""Report on pretraining runs and downstream results. Usage: `python tools/report.py RUN_DIR... --out DIR`.
+"""Report on pretraining runs and downstream results. Usage: `python tools/report.py [RUN_DIR...] [--paper] --out DIR`.
 
-Results measured under a protocol of the paper's Table 8 are also printed, below the paper's rows.
+With --paper, every table of the paper is in it, our rows below its own wherever protocol, data, network and recipe are
+the same; all other numbers have a table of their own. Results measured under a protocol of the paper's Table 8 are also
+printed.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ from pretrain.errors import run_tool
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     root = argparse.ArgumentParser(description=__doc__)
-    root.add_argument("folders", nargs="+", type=Path, metavar="RUN_DIR", help="searched for runs and result files")
-    root.add_argument("--out", required=True, type=Path, metavar="DIR", help="gets report.html, report.md, figures/")
+    root.add_argument("folders", nargs="*", type=Path, metavar="RUN_DIR", help="searched for runs and result files")
+    root.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="gets report.html, .md, .csv, .json, figures/"
+    )
+    root.add_argument("--paper", action="store_true", help="with every table of the paper, ours beside it")
     return root
 
 
@@ -29,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     from transfer.report.table8 import TITLE
     from transfer.report.write import write_report
 
-    page, markdown = write_report(args.folders, args.out)
+    page, markdown = write_report(args.folders, args.out, args.paper)
     _, found, rest = markdown.read_text(encoding="utf-8").partition(f"## {TITLE}\n")
     if found:
         print(rest.split("\n## ")[0].strip() + "\n")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transfer.report.found import Downstream, PretrainingRun, finite
+from transfer.report.found import Downstream, PretrainingRun, finite, made
 from transfer.report.provenance import method_name
 from transfer.results import TASKS, Result
 
@@ -127,14 +127,8 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     alike: dict[str, list[str]] = {}
     for run in runs:
         alike.setdefault(run.recipe(), []).append(run.name)
-    mine = [names for names in alike.values() if any(run.name in names and _made(run, result) for run in runs)]
+    mine = [names for names in alike.values() if any(run.name in names and made(run, result) for run in runs)]
     return f"{method}, {length}" + (f" ({mine[0][0]})" if mine and len(alike) > 1 else "")
-
-
-def _made(run: PretrainingRun, result: Result) -> bool:
-    """Whether a checkpoint is this run's: by the folder it was written in, or by where it lies."""
-    folder = str(run.folder)
-    return str(result.pretraining.get("run")) == folder or result.checkpoint.startswith(f"{folder}/")
 
 
 def _rows(key: tuple[str, str, str, str], recipe: str, random: list[Result], pretrained: list[Result]) -> list[Row]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from transfer.report.beside import beside
 from transfer.report.classes import classes_and_curves
 from transfer.report.compare import Row, Summary, compare, reading
 from transfer.report.document import (
@@ -53,8 +54,8 @@ HOW_TO_READ = (
 )
 
 
-def compose(found: Found) -> Document:
-    """The whole report, from summary to appendix."""
+def compose(found: Found, paper: bool = False) -> Document:
+    """The whole report, from summary to appendix. paper: with every table of the paper."""
     rows = compare(found.results, found.runs)
     untested = "Pretraining runs" if len(found.runs) > 1 else "A pretraining run"
     document = Document("What the pretrained features are worth" if found.results else untested)
@@ -67,7 +68,7 @@ def compose(found: Found) -> Document:
     document.blocks += training(found.runs)
     document.blocks += _views(found)
     document.blocks += _downstream(rows)
-    document.blocks += tables(found)
+    document.blocks += beside(found) if paper else tables(found)
     document.blocks += classes_and_curves(found)
     document.blocks += detections(found)
     document.blocks += _appendix(found.results)

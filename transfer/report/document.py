@@ -43,6 +43,14 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Lines to be copied as they are. language: of a fenced block in Markdown."""
+
+    text: str
+    language: str
+
+
+@dataclass(frozen=True)
 class Bar:
     """A value within a tile: its text, and mean and std as shares (0..1) of the tile's scale."""
 
@@ -112,7 +120,7 @@ class Figures:
     columns: int = 1
 
 
-Block: TypeAlias = Heading | Text | Bullets | Facts | Tiles | Charts | Table | Figures
+Block: TypeAlias = Heading | Text | Bullets | Facts | Code | Tiles | Charts | Table | Figures
 
 
 @dataclass

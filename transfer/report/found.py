@@ -220,6 +220,13 @@ def _without_repetitions(found: Sequence[Downstream]) -> list[Downstream]:
     return [Downstream(entry.path, entry.result, newest[key(entry)] is not entry) for entry in found]
 
 
+def made(run: PretrainingRun, result: Result) -> bool:
+    """Whether a checkpoint is this run's: by the folder it was written in, even if moved since, or by where it lies."""
+    folder = str(run.folder)
+    written = str(result.pretraining.get("run"))
+    return written in (folder, run.setting("run_dir")) or result.checkpoint.startswith(f"{folder}/")
+
+
 def finite(value: Any) -> bool:
     """Whether a metric is a number that can be averaged or drawn."""
     return isinstance(value, int | float) and math.isfinite(value)

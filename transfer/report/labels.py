@@ -47,7 +47,7 @@ def _repetitions(runs: Sequence[PretrainingRun]) -> list[tuple[str, PretrainingR
 
 
 def _recipes(recipes: dict[str, list[PretrainingRun]]) -> list[tuple[str, PretrainingRun]]:
-    settings = {recipe: _flat(json.loads(recipe)) for recipe in recipes}
+    settings = {recipe: flat(json.loads(recipe)) for recipe in recipes}
     named = []
     for recipe, alike in recipes.items():
         method = _method(alike[0])
@@ -61,12 +61,12 @@ def _recipes(recipes: dict[str, list[PretrainingRun]]) -> list[tuple[str, Pretra
     return named
 
 
-def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+def flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
     """{"section.key": value} of all leaves."""
-    flat: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat
+        leaves |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return leaves
 
 
 def _said(name: str, value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pretrain.files import write_text
 from transfer.report.curves import draw
-from transfer.report.document import Block, Bullets, Charts, Document, Facts, Figures, Heading, Table, Text, Tiles
+from transfer.report.document import Block, Bullets, Charts, Code, Document, Facts, Figures, Heading, Table, Text, Tiles
 
 MARKUP = re.compile(r"[\\`*\[\]<>]|(?<!\w)_|_(?!\w)")  # within a word an underscore means nothing
 
@@ -19,9 +19,18 @@ def write_markdown(document: Document, out: Path) -> Path:
     Raises:
         OSError: a picture vanished since the document was composed, or OUT cannot be written.
     """
+    return write_text(out / "report.md", to_markdown(document, out))
+
+
+def to_markdown(document: Document, out: Path) -> str:
+    """The text alone; its figures, if any, are written to OUT/figures.
+
+    Raises:
+        OSError: a picture vanished since the document was composed, or OUT cannot be written.
+    """
     parts = [f"# {_inline(document.title)}"]
     parts += [_WRITERS[type(block)](block, out) for block in document.blocks]
-    return write_text(out / "report.md", "\n\n".join(part for part in parts if part) + "\n")
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _heading(block: Heading, _: Path) -> str:
@@ -41,6 +50,10 @@ def _facts(block: Facts, _: Path) -> str:
         return f"`{text.replace('`', chr(39))}`" if name in block.code and text else _inline(text)
 
     return f"### {_inline(block.title)}\n\n" + "\n".join(f"- {name}: {value(name, text)}" for name, text in block.pairs)
+
+
+def _code(block: Code, _: Path) -> str:
+    return f"```{block.language}\n{block.text.strip()}\n```"
 
 
 def _tiles(block: Tiles, _: Path) -> str:
@@ -96,6 +109,7 @@ _WRITERS: dict[type[Block], Callable[..., str]] = {
     Text: _text,
     Bullets: _bullets,
     Facts: _facts,
+    Code: _code,
     Tiles: _tiles,
     Charts: _charts,
     Table: _table,

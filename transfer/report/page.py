@@ -1,4 +1,4 @@
-"""A document as one self-contained HTML page: no script, nothing fetched, pictures and charts inside."""
+"""A document as one self-contained HTML page: nothing fetched, pictures and charts inside, tables that sort."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transfer.report.document import (
     Block,
     Bullets,
     Charts,
+    Code,
     Document,
     Facts,
     Figures,
@@ -21,6 +22,7 @@ from transfer.report.document import (
     Tile,
     Tiles,
 )
+from transfer.report.script import PAGE_SCRIPT
 from transfer.report.style import PAGE_STYLE
 
 SHORT, LONG = 20, 60  # characters: a cell keeps so many on one line, and gets a wide column beyond so many
@@ -44,7 +46,7 @@ def to_html(document: Document) -> str:
         f"<title>{title}</title>\n<style>{PAGE_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
         f'<nav aria-label="Sections">{links}</nav>\n{body}\n'
         f"<footer>Every number on this page was computed from the run folders and result files named on it.</footer>\n"
-        f"</main>\n</body>\n</html>\n"
+        f"</main>\n<script>{PAGE_SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
@@ -67,6 +69,10 @@ def _facts(block: Facts) -> str:
 
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{value(name, text)}</dd>" for name, text in block.pairs)
     return f'<section class="facts"><h3>{escape(block.title)}</h3><dl>{pairs}</dl></section>'
+
+
+def _code(block: Code) -> str:
+    return f'<pre class="scroll" tabindex="0"><code>{escape(block.text.strip())}</code></pre>'
 
 
 def _tiles(block: Tiles) -> str:
@@ -167,6 +173,7 @@ _WRITERS: dict[type[Block], Callable[..., str]] = {
     Text: _text,
     Bullets: _bullets,
     Facts: _facts,
+    Code: _code,
     Tiles: _tiles,
     Charts: _charts,
     Table: _table,

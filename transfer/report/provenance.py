@@ -87,8 +87,8 @@ def run_facts(run: PretrainingRun) -> Facts:
         ),
         (
             "Optimiser",
-            f"SGD, batch {get('optim.batch_size', '?')}, base lr {get('optim.base_lr', '?')} per 256, "
-            f"target momentum {get('optim.target_momentum', '?')}",
+            f"{str(get('optim.optimiser', 'sgd')).upper()}, batch {get('optim.batch_size', '?')}, "
+            f"base lr {get('optim.base_lr', '?')} per 256, target momentum {get('optim.target_momentum', '?')}",
         ),
         ("Precision", str(get("run.precision", "?"))),
         ("Seed", str(get("run.seed", "?"))),

@@ -94,6 +94,11 @@ table{border-collapse:separate;border-spacing:0;width:100%;font-size:.88rem;line
 caption{text-align:left;padding:14px 13px 10px;font-weight:600;font-size:.95rem}
 th,td{padding:9px 13px;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
 thead th{color:var(--soft);font-weight:500;font-size:.82rem;white-space:nowrap;background:var(--panel)}
+thead button{all:unset;cursor:pointer;white-space:nowrap}thead button:hover{color:var(--ink)}
+thead button:focus-visible{outline:2px solid var(--pre);outline-offset:3px;border-radius:3px}
+thead button::after{content:"";display:inline-block;width:1.1em;text-align:center}
+th[aria-sort=ascending] button::after{content:"↑"}th[aria-sort=descending] button::after{content:"↓"}
+th[aria-sort] button{color:var(--ink);font-weight:600}
 tbody th{font-weight:600}.number{text-align:right!important;white-space:nowrap}.short{white-space:nowrap}
 .medium{min-width:130px;overflow-wrap:anywhere}.long{min-width:230px;overflow-wrap:anywhere}
 .wide table{width:max-content;min-width:100%}.wide td{max-width:320px}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transfer.report.compare import Summary, recipe_of
 from transfer.report.document import Block, Heading, Table, Text
-from transfer.report.found import Downstream, Found, PretrainingRun, finite
+from transfer.report.found import Found
+from transfer.report.measured import ABSENT, TAGS, Measured, epochs_text, measured
 from transfer.report.published import TABLES, Published
 from transfer.results import Result
 
 TITLE = "Beside published numbers"
+TASKS = ("detection", "segmentation")
 SAME = 0.01  # share by which numbers of images may differ: schedules are rounded, damaged images left out
 
 
@@ -19,21 +20,39 @@ def tables(found: Found) -> list[Block]:
 
     A result of the same protocol with another trunk, a shortened schedule or a part of the data is counted, not shown.
     """
-    blocks: list[Block] = []
-    for number, published in enumerate(TABLES):
-        related = [entry for entry in found.results if not entry.superseded and _related(published, entry.result)]
-        if not related:
-            continue
-        ours = [entry.result for entry in related if _same(published, entry.result)]
-        blocks += [Heading(published.title, f"published-{number}", 3), _table(published, ours, found.runs)]
-        left = [entry for entry in related if entry.result not in ours]
-        if left:
-            blocks.append(Text(_left_out(published, left), "note"))
-    return [Heading(TITLE, "published"), *blocks] if blocks else []
+    ours = measured(found.results, found.runs)
+    shown = [block for published in TABLES if _related(published, ours) for block in _blocks(published, ours)]
+    return [Heading(TITLE, "published"), *shown] if shown else []
 
 
-def _related(published: Published, result: Result) -> bool:
-    return (result.settings.get("protocol"), result.dataset) == (published.protocol, published.dataset)
+def of_the_paper(ours: Sequence[Measured]) -> list[Block]:
+    """The paper's Table 8, of both data sets; other publications' tables where something here answers to them."""
+    return [
+        block
+        for published in TABLES
+        if published.title.startswith("Table 8") or answering(published, ours)
+        for block in _blocks(published, ours)
+    ]
+
+
+def answering(published: Published, ours: Sequence[Measured]) -> list[Measured]:
+    """What was measured here by the table's protocol, data, trunk and schedule."""
+    return [one for one in _related(published, ours) if _same(published, one.first)]
+
+
+def why_not(one: Measured) -> str:
+    """Why a detector's numbers stand in no published table; empty where they stand in one."""
+    related = [published for published in TABLES if _related(published, [one])]
+    if not related:
+        return "no published table has this protocol and these data"
+    if any(_same(published, one.first) for published in related):
+        return ""
+    return "another trunk, schedule or part of the data: " + _told(one)
+
+
+def _related(published: Published, ours: Sequence[Measured]) -> list[Measured]:
+    wanted = (published.protocol, published.dataset)
+    return [one for one in ours if (one.first.settings.get("protocol"), one.first.dataset) == wanted]
 
 
 def images_seen(result: Result) -> int:
@@ -48,34 +67,39 @@ def _same(published: Published, result: Result) -> bool:
     return alike and result.arch == published.arch
 
 
-def _table(published: Published, ours: Sequence[Result], runs: Sequence[PretrainingRun]) -> Table:
-    by_recipe: dict[str, list[Result]] = {}
-    for result in ours:
-        recipe = "random initialisation" if result.init == "random" else recipe_of(result, runs)
-        by_recipe.setdefault(f"here: {recipe}", []).append(result)
-    rows = [(name, *(f"{value:.1f}" for value in values)) for name, values in published.rows.items()]
-    for name, repeated in by_recipe.items():
-        rows.append((name, *(_mean(repeated, metric) for metric in published.metrics)))
+def _blocks(published: Published, ours: Sequence[Measured]) -> list[Block]:
+    shown = answering(published, ours)
+    left = [one for one in _related(published, ours) if one not in shown]
+    blocks: list[Block] = [
+        Heading(published.title, f"published-{TABLES.index(published)}", 3),
+        _table(published, shown),
+    ]
+    return [*blocks, Text(_left_out(published, left), "note")] if left else blocks
+
+
+def _table(published: Published, ours: Sequence[Measured]) -> Table:
+    tags = ("Epochs", *TAGS) if ours else ()
+    rows = [
+        (name, *(f"{value:.1f}" for value in values), *(ABSENT for _ in tags))
+        for name, values in published.rows.items()
+    ]
+    for one in ours:
+        cells = tuple(one.cell(metric) for metric in published.metrics)
+        rows.append((f"here: {one.recipe}", *cells, epochs_text(one.epochs), *one.tags()))
     caption = f"{published.protocol}. Published: {published.source}"
-    columns = ("Pretraining", *published.metrics)
-    return Table(caption, columns, tuple(rows), frozenset(range(1, len(columns))))
+    columns = ("Pretraining", *published.metrics, *tags)
+    return Table(caption, columns, tuple(rows), frozenset(range(1, 1 + len(published.metrics))))
 
 
-def _mean(repeated: Sequence[Result], metric: str) -> str:
-    values = tuple(float(result.metrics[metric]) for result in repeated if finite(result.metrics.get(metric)))
-    if not values:
-        return "—"
-    summary = Summary(values)
-    spread = "" if summary.std is None else f" ± {summary.std:.1f}"
-    return f"{summary.mean:.1f}{spread} (n={len(values)})"
-
-
-def _left_out(published: Published, left: Sequence[Downstream]) -> str:
-    kinds = dict.fromkeys(
-        f"{entry.result.arch}, {images_seen(entry.result):,} images seen of {entry.result.counts.get('train', 0):,}"
-        for entry in left
-    )
+def _left_out(published: Published, left: Sequence[Measured]) -> str:
+    kinds = "; ".join(dict.fromkeys(map(_told, left)))
+    number = sum(len(one.results) for one in left)
     return (
-        f"Not shown: {len(left)} result(s) with another trunk, schedule or part of the data ({'; '.join(kinds)}); the "
+        f"Not shown: {number} result(s) with another trunk, schedule or part of the data ({kinds}); the "
         f"published rows are of a {published.arch}, {published.images:,} images seen of {published.sizes[0]:,}."
     )
+
+
+def _told(one: Measured) -> str:
+    first = one.first
+    return f"{first.arch}, {images_seen(first):,} images seen of {first.counts.get('train', 0):,}"

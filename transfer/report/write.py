@@ -1,4 +1,4 @@
-"""The one call of tools/report.py: folders in, report.html and report.md out."""
+"""The one call of tools/report.py: folders in, report.html, .md, .csv and .json out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from pathlib import Path
 from pretrain.errors import UserError
 from pretrain.files import write_text
 from transfer.report.content import compose
-from transfer.report.found import find
+from transfer.report.found import Found, find
 from transfer.report.markdown import write_markdown
 from transfer.report.page import to_html
+from transfer.report.records import write_records
 
 
-def write_report(folders: Sequence[str | Path], out: str | Path) -> tuple[Path, Path]:
-    """Write OUT/report.html (self-contained) and OUT/report.md with OUT/figures/, from all that lies below `folders`.
+def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = False) -> tuple[Path, Path]:
+    """Write OUT/report.html (self-contained), OUT/report.md with OUT/figures/, and OUT/report.csv and .json, from all
+    that lies below `folders`.
 
-    Returns: the paths of both.
+    Args: paper, with every table of the paper; then `folders` may be empty.
+
+    Returns: the paths of the page and of the Markdown.
 
     Raises:
         UserError: a folder is missing, nothing of ours was found, or `out` cannot be a folder.
@@ -24,5 +28,11 @@ def write_report(folders: Sequence[str | Path], out: str | Path) -> tuple[Path, 
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: give the folder that the report shall be written to.")
-    document = compose(find(folders))
+    if not folders and not paper:
+        raise UserError(
+            "no folder is given: name folders that hold runs or results, or ask for the paper with --paper."
+        )
+    found = find(folders) if folders else Found()
+    document = compose(found, paper)
+    write_records(found, out, paper)
     return write_text(out / "report.html", to_html(document)), write_markdown(document, out)
