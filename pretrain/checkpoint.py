@@ -110,6 +110,7 @@ def resume(
     chosen: list[tuple[Path, dict[str, Any]]] = []  # what rank 0 has read already
 
     def choose() -> str | None:
+        """Only its name is told to the others: what it holds is large."""
         if (known := newest(run_dir, tell)) is None:
             return None
         chosen.append(known)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -37,6 +39,9 @@ def run_tool(main: Callable[[], object]) -> NoReturn:
         sys.exit(STOPPED)
     except UserError as error:
         fail(str(error))
+    except BrokenPipeError:  # whoever read our output has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (RuntimeError, ImportError) as error:
         if "torchvision::" in str(error):  # what `import torchvision` says when its operators do not fit torch
             fail(

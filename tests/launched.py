@@ -13,8 +13,8 @@ from typing import Any
 
 import submitit
 
-from tools import cluster, job_record, ranks, status, waiting
-from tools.plan import Launch
+from tools.launcher import cluster, job_record, ranks, status, waiting
+from tools.launcher.plan import Launch
 
 LAUNCH = Path(__file__).resolve().parents[1] / "tools/launch.py"
 

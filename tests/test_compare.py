@@ -14,7 +14,8 @@ import yaml
 from painted import paint_both
 
 from pretrain.errors import UserError
-from tools import compare, evaluate, jobs, pretrain, rows, stages, table
+from tools import compare, evaluate, jobs, pretrain, rows, table
+from tools.launcher import stages
 
 TABLES = Path(__file__).parents[1] / "configs" / "pretrain"
 SMALL = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import tiny_runs
 
 from pretrain.errors import UserError
 from pretrain.progress import last_line, seconds_left
-from tools import control, exits, job_record, status
+from tools.launcher import control, exits, job_record, status
 
 DEMO = "configs/pretrain/demo.yaml"
 WAITS = 'import time\nprint("hello", flush=True)\ntime.sleep(600)'
@@ -99,6 +100,14 @@ def test_resuming_a_pretraining_goes_on_from_its_newest_checkpoint_wherever_it_i
         f"resumed from {run_dir}/checkpoints/step_{step:08d}.pth" in said
         and f"6000 steps of 8, from step {step}" in said
     )
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    with launched.here("pass", tmp_path / "run"):
+        pass
+    words = [*launched.command("status", tmp_path / "run", "--json")]
+    done = subprocess.run(f"{shlex.join(words)} | true", shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Detectors: heads and trunk are torchvision's, perfect predictions give AP 100, runs start, go on and stop."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -238,6 +240,24 @@ def test_a_run_is_repeated_by_its_seed(run, sets, export, tmp_path):
     other = train.train(settings.load(FPN, tiny(FPN, sets, export, "SEED=1")), tmp_path / "other", drawn=0)
     assert losses(out) == losses(tmp_path / "again") != losses(tmp_path / "other")
     assert result.metrics == again.metrics and other.seed == 1
+
+
+def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(sets, export, tmp_path):
+    out, long = tmp_path / "run", [*tiny(C4, sets, export, "SOLVER.MAX_ITER=500", "SOLVER.CHECKPOINT_PERIOD=2")]
+    command = [sys.executable, str(ROOT / "tools/train_detection.py"), "--config", str(C4), "--out", str(out), *long]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (out / "last_checkpoint").is_file():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR2)
+        said = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, said
+    iteration = int((out / "last_checkpoint").read_text().removeprefix("model_").removesuffix(".pth"))
+    assert f"stopped after iteration {iteration + 1} of 500: --resume" in said
+    kept = torch.load(out / f"model_{iteration:07d}.pth", weights_only=True)
+    assert kept["iteration"] == iteration and kept["trainer"]["optimizer"]["state"]
+    on = settings.load(C4, tiny(C4, sets, export, f"SOLVER.MAX_ITER={iteration + 2}"))
+    train.train(on, out, resume=True, drawn=0)
+    assert torch.load(out / "model_final.pth", weights_only=True)["iteration"] == iteration + 1
 
 
 def test_a_run_goes_on_only_when_asked_and_only_with_what_it_began_with(sets, export, trunk, tmp_path):

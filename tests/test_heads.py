@@ -85,6 +85,12 @@ def test_rounds_of_a_race_cost_less_than_half_of_a_single_setting(rivals, steps)
     assert left == 1 and extra <= race.EXTRA * steps
 
 
+def test_within_a_standard_error_of_the_best_the_stronger_decay_goes_first():
+    found = [(Setting(0.1, 0.0), 51.0), (Setting(0.1, 0.1), 50.0), (Setting(0.3, 0.1), 50.5), (Setting(0.1, 1.0), 20.0)]
+    assert race.order(found, 400) == [2, 1, 0, 3]  # the error is 2.5 points
+    assert race.order(found, 40000) == [0, 2, 1, 3]  # and here a quarter of one
+
+
 def test_the_race_finds_a_setting_that_trains_and_equals_training_it_alone(capsys):
     train, val = (features_of(*drawn(400, seed)) for seed in (1, 2))
     options = Head(lrs=[1e-7, 0.05, 1e4], weight_decays=[1e-4], epochs=20, batch_size=50)

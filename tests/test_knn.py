@@ -108,3 +108,18 @@ def test_a_further_k_is_read_beside_the_two_and_refused_beyond_the_bank():
     assert knn.evaluate(train, val, 3, CPU, 10)["top1 k=10 T=0.07"] == 100
     with pytest.raises(UserError, match="k=211 neighbours are more than the 210 training images"):
         knn.at_most(211, 210)
+
+
+def test_a_cut_between_cosines_that_float32_cannot_tell_apart_is_made_in_float64():
+    """600 rows close together: their cosines differ by less than float32 resolves, again and again."""
+    generator = torch.Generator().manual_seed(6)
+    rows = (torch.ones(64) + 0.01 * torch.randn(700, 64, generator=generator)).float()
+    train, val = features_of(rows[:600], torch.arange(600) % 3), features_of(rows[600:], torch.arange(100) % 3)
+    unit = torch.nn.functional.normalize(rows.double(), dim=1)
+    expected = (unit[600:] @ unit[:600].T).topk(50).indices
+    plain = knn.nearest(train.rows, val.rows, 50)[1]
+    _, found = knn.neighbours_of(train, val, [20, 50], CPU)
+    for cut in (20, 50):
+        right = expected[:, :cut].sort(1).values
+        assert torch.equal(found[:, :cut].sort(1).values, right)
+    assert not torch.equal(plain.sort(1).values, right)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 import yaml
 
 from pretrain.errors import UserError
-from tools import cluster, command_line, exits, joblogs, launch, plan, ranks, waiting
+from tools import launch
+from tools.launcher import cluster, command_line, exits, joblogs, plan, ranks, submission, waiting
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TELL = """
@@ -88,7 +90,10 @@ def test_default_is_pretraining_the_paper(tmp_path: Path) -> None:
         (["--cluster", "local", "--nodes", "2", "data.root=."], "--tasks N"),
         (["--time", "3m", "data.root=."], "SLURM warns"),
         (["--tasks", "0", "data.root=."], "--tasks 0 is below 1"),
-        (["evaluate", "--tasks", "2", "knn"], "one process"),
+        (["convert", "--tasks", "2", "x"], "one process"),
+        (["evaluate", "--trials", "5", "knn"], "needs to be 1 or more, and {trial}"),
+        (["--trials", "5", "data.root=."], "compare.py --seeds"),
+        (["--retries", "-1", "data.root=."], "--retries -1 is below 0"),
         (["--config", "absent.yaml", "data.root=."], "absent.yaml is not a file"),
     ],
 )
@@ -160,6 +165,17 @@ def test_a_restarted_job_gets_another_port(monkeypatch: pytest.MonkeyPatch) -> N
     assert ranks.rendezvous(submitit.JobEnvironment())["MASTER_ADDR"] == "127.0.0.1"
 
 
+def test_gloo_gets_the_network_that_leads_to_the_first_node_unless_one_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    assert ranks.interface_towards("127.0.0.1") == "lo" and ranks.interface_towards("unknown.invalid") is None
+    if shutil.which("ip"):  # the kernel's own answer, where this machine has a way out
+        asked = subprocess.run(["ip", "-o", "-4", "route", "get", "192.0.2.1"], capture_output=True, text=True)
+        if "dev" in (told := asked.stdout.split()):
+            assert ranks.interface_towards("192.0.2.1") == told[told.index("dev") + 1]
+
+
 @pytest.mark.parametrize(
     ("how", "code", "told"),
     [("sys.exit(3)", 3, "exit code 3;"), ("os.kill(os.getpid(), 9)", 137, r"exit code 137 \(SIGKILL\);")],
@@ -190,6 +206,20 @@ def test_the_tools_exit_code_and_output_come_back(tmp_path: Path) -> None:
     bad = _launch(*words, "--scenes", "2", folder=tmp_path)
     assert bad.returncode == 2 and "made with other arguments" in bad.stdout
     assert bad.stderr.startswith("error: prepare_data: rank 0 of 1") and bad.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("retries", "code"), [(1, 0), (0, 137)])
+def test_a_crash_here_is_started_again_as_often_as_asked(
+    retries: int, code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    been = "import os, pathlib\nif not pathlib.Path('been').exists():\n    pathlib.Path('been').touch()\n"
+    words = (sys.executable, "-c", f"{been}    os.kill(os.getpid(), 9)")
+    request = cluster.Request("test", retries=retries)
+    launched = plan.Launch("local", "evaluate", (words,), str(tmp_path), request, tmp_path / "run", {})
+    assert submission.run(launched, follow=True) == code
+    told = capfd.readouterr()
+    assert ("starting again from the newest checkpoint (retry 1 of 1)" in told.out) == bool(retries)
+    assert ("exit code 137 (SIGKILL)" in told.err) == bool(code)
 
 
 def test_ending_the_launcher_ends_its_tasks(tmp_path: Path) -> None:

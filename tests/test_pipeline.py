@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.errors import UserError
-from tools import pipeline, run_pipeline, stages
+from tools.launcher import pipeline, run_pipeline, stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / "configs"
@@ -77,6 +77,18 @@ def test_what_ended_well_is_not_done_again_until_what_it_needs_or_its_arguments_
     assert done_before() == ["set-0", "set-1"]
 
 
+def test_a_stage_can_be_left_out_and_none_waits_for_it(tmp_path: Path) -> None:
+    found = pipeline.read(_write(tmp_path, GOOD), [], "local")[1]
+    (left,) = pipeline.without(found, ["set-${seed}"])
+    assert left.name == "again" and left.after == () and found[1].after == ("set-${seed}",)
+    for names, told in ((["sat-${seed}"], "did you mean 'set-"), ([stage.name for stage in found], "leaves no stage")):
+        with pytest.raises(UserError, match=told):
+            pipeline.without(found, names)
+    suite = pipeline.read(CONFIGS / "pipeline/imagenet.yaml", ["checkpoint=mine.pth", "out=o"], "slurm")[1]
+    words = [word for stage in pipeline.without(suite, ["pretrain"]) for one in stage.commands for word in one.words]
+    assert "mine.pth" in words and not any("o/pretrain" in word for word in words)
+
+
 def test_a_printed_command_can_be_copied(tmp_path: Path) -> None:
     shown = _run(_write(tmp_path, GOOD), "--cluster", "local", "--dry-run").stdout.splitlines()
     assert len(shown) == 3 and not (tmp_path / "out").exists()
@@ -127,6 +139,8 @@ def test_every_mistake_is_told_before_the_first_stage(tmp_path: Path, old: str, 
 def test_shipped_pipelines_are_valid(name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert (CONFIGS / name).read_text().startswith("#")
+    if where == "local" and "nodes:" in (CONFIGS / name).read_text():
+        return  # for a cluster only
     assert pipeline.read(CONFIGS / name, [], where)[1]
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from pretrain.views import MEAN, STD
 from transfer import knn, linear
 from transfer.features import extract
 from transfer.labelled import open_labelled, thinned
@@ -31,7 +32,8 @@ def network():
             self.whole = whole
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.whole.extract_features(images).mean((2, 3))
+            grey_levels = (images * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255
+            return self.whole.extract_features((grey_levels - 127) / 128).mean((2, 3))  # as it was trained
 
     return Trunk()
 
@@ -40,6 +42,6 @@ def network():
 @pytest.mark.filterwarnings("ignore")  # of a package of 2020
 def test_features_of_a_supervised_network_classify_imagenette():
     data, trunk = open_labelled(ROOT), network()
-    pair = [extract(trunk, thinned(source, 600), 128, 128, 50, 0, CPU) for source in (data.train, data.val)]
+    pair = [extract(trunk, thinned(source, 300), 224, 224, 50, 0, CPU) for source in (data.train, data.val)]
     assert knn.evaluate(*pair, 10, CPU)["top1 k=20 T=0.07"] > 90
     assert linear.evaluate(*pair, 10, CPU, 0.2, 0)[0]["top1"] > 90

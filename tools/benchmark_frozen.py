@@ -87,9 +87,13 @@ def search(queries: int, bank: int, width: int, repeats: int) -> Search:
         except OSError as error:
             size = bank * width * 4 / 2**30
             raise UserError(f"a bank of {size:.1f} GiB cannot be written to {folder} ({error.strerror}).") from error
-        rows = RowFile(path, (bank, width))
-        contenders = {"product": lambda: _product(asked, bank), "knn": lambda: knn.nearest(rows, asked, K)}
-        times = timing.take_turns(contenders, repeats, torch.device("cpu"))
+        train, val = (Features(rows, torch.zeros(0), (), (), 0.0) for rows in (RowFile(path, (bank, width)), asked))
+        cuts, device = [k for k, _ in knn.SETTINGS], torch.device("cpu")
+        contenders = {
+            "product": lambda: _product(asked, bank),
+            "knn": lambda: knn.neighbours_of(train, val, cuts, device),
+        }
+        times = timing.take_turns(contenders, repeats, device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     both = timing.spread(times["knn"]), timing.spread(times["product"])
     return Search(queries, bank, width, *both, timing.faster(times["product"], times["knn"]), peak)

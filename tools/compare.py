@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
     args = parser().parse_intermixed_args(argv)
     from tools import jobs, rows, table
-    from tools.cluster import require_slurm
+    from tools.launcher.cluster import require_slurm
     from transfer.labelled import open_labelled
 
     if args.parallel is not None and args.parallel < 1:
@@ -94,7 +94,7 @@ def _tasks(text: str, given: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from tools.stages import end_with_us
+    from tools.launcher.stages import end_with_us
 
     end_with_us()
     run_tool(main)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pretrain.config import load
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
-from tools import pipeline, stages
+from tools.launcher import pipeline, stages
 from tools.rows import Trial
 from transfer import evaluation, results
 

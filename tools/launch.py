@@ -16,9 +16,9 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.errors import run_tool
-from tools import attempts, cluster, command_line, control, run_pipeline, snapshot, submission
-from tools.plan import Launch, plan
-from tools.stages import end_with_us
+from tools.launcher import attempts, cluster, command_line, control, run_pipeline, snapshot, submission
+from tools.launcher.plan import Launch, plan
+from tools.launcher.stages import end_with_us
 
 
 def _describe(launch: Launch) -> str:

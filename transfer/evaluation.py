@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import nn
 
 from pretrain import comm, model
 from pretrain.config import load
 from pretrain.data import ImageSource
+from pretrain.errors import UserError
 from pretrain.files import sha256_of, write_atomically
 from transfer import augmented, cache, finetune, knn, linear, race, subsets
 from transfer.convert import TrunkFile, build_trunk, read_trunk
@@ -151,15 +153,26 @@ def _readings(
             if isinstance(value, float):
                 metrics[label] = value
             elif pictures is not None and comm.rank() == 0:
-                path = pictures.with_name(f"{pictures.stem}-{name}.png")
-                write_atomically(path, partial(value.save, format="PNG"))
-                images.append(path.name)
+                images.append(_save_picture(pictures.with_name(f"{pictures.stem}-{name}.png"), value))
     counts = {"train": len(features[0].rows), "val": len(features[1].rows), "skipped": len(features[1].skipped)}
     protocol = f"readings of frozen trunk features, at most {options.images} val images for the dear ones"
     seconds = time.perf_counter() - begun + sum(part.seconds for part in features)
     result = _result("readings", protocol, subject, options, metrics, counts, {}, seconds)
     result.artefacts["images"] = images
     return result
+
+
+def _save_picture(path: Path, picture: Image.Image) -> str:
+    """Write a PNG atomically; its name.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_atomically(path, partial(picture.save, format="PNG"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it.") from error
+    return path.name
 
 
 def _augmented(subject: Subject, options: Frozen, device: torch.device) -> Result:

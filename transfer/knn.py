@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
@@ -12,6 +14,7 @@ from transfer.features import Features, RowFile
 
 SETTINGS = ((200, 0.1), (20, 0.07))  # (k, T): the official UniGrad code's, then DINO's
 QUERIES, BANK = 2**13, 2**13  # rows multiplied at once: 256 MiB of float32 cosines
+SPARE, APART = 8, 1e-6  # neighbours beyond the last cut, and cosines that float32 may put in the wrong order
 
 
 def nearest(
@@ -98,11 +101,43 @@ def at_most(k: int, images: int) -> None:
         raise UserError(f"k={k} neighbours are more than the {images} training images: choose a k of at most {images}.")
 
 
-def neighbours_of(train: Features, val: Features, k: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """`nearest` of all of val in train; each rank searches for its share of val, and all ranks get the whole."""
-    mine = comm.share(len(val.rows))
-    found = nearest(train.rows, val.rows[torch.tensor(mine)], k, device)
-    return tuple(comm.gather_rows(part.to(device), mine, len(val.rows)).cpu() for part in found)
+def neighbours_of(
+    train: Features, val: Features, cuts: Sequence[int], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`nearest` of all of val in train, as many as the largest of `cuts`; the first k of each are exact for k in cuts.
+
+    Each rank searches for its share of val, and all ranks get the whole. Cuts beyond the training set are clipped.
+    """
+    mine, most = comm.share(len(val.rows)), min(max(cuts), len(train.rows))
+    queries = val.rows[torch.tensor(mine)]
+    found = nearest(train.rows, queries, min(most + SPARE, len(train.rows)), device)
+    found = settled(train.rows, queries, *found, cuts)
+    return tuple(comm.gather_rows(part[:, :most].to(device), mine, len(val.rows)).cpu() for part in found)
+
+
+def settled(
+    bank: torch.Tensor | RowFile,
+    queries: torch.Tensor,
+    cosines: torch.Tensor,
+    places: torch.Tensor,
+    cuts: Sequence[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Neighbours in the order of float64 wherever a cut falls between two cosines that float32 does not tell apart.
+
+    Args: cosines and places (m, k) of `nearest`, with a few more neighbours than the largest cut.
+    """
+    cosines, places = cosines.clone(), places.clone()
+    close = torch.zeros(len(cosines), dtype=torch.bool)
+    for cut in cuts:
+        if cut < cosines.shape[1]:
+            close |= cosines[:, cut - 1] - cosines[:, cut] < APART
+    for rows in close.nonzero()[:, 0].split(16):
+        candidates = functional.normalize(bank[places[rows].flatten()].double(), dim=1)
+        candidates = candidates.view(*places[rows].shape, queries.shape[1])
+        exact = torch.einsum("rkd,rd->rk", candidates, functional.normalize(queries[rows].double(), dim=1))
+        values, order = exact.sort(dim=1, descending=True, stable=True)
+        cosines[rows], places[rows] = values.to(cosines), places[rows].gather(1, order)
+    return cosines, places
 
 
 def evaluate(train: Features, val: Features, classes: int, device: torch.device, more: int = 0) -> dict[str, float]:
@@ -112,7 +147,7 @@ def evaluate(train: Features, val: Features, classes: int, device: torch.device,
     """
     images = len(train.rows)
     asked = settings(images, classes) + ([(more, SETTINGS[1][1])] if more else [])
-    cosines, places = neighbours_of(train, val, min(max(k for k, _ in asked), images), device)
+    cosines, places = neighbours_of(train, val, [k for k, _ in asked], device)
     labels = train.labels[places]
     return {
         f"top1 k={k} T={temperature:g}": top(

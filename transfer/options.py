@@ -72,7 +72,11 @@ def ready(options: Frozen | finetune.FineTune) -> torch.device:
     if options.threads:
         torch.set_num_threads(options.threads)
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda", comm.local_rank()) if on_gpu else torch.device("cpu")
+    if not on_gpu:
+        return torch.device("cpu")
+    device = torch.device("cuda", comm.local_rank())
+    torch.cuda.set_device(device)  # where NCCL talks
+    return device
 
 
 def _several_processes(options: Frozen | finetune.FineTune) -> None:

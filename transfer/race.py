@@ -38,6 +38,22 @@ def rounds(rivals: int, steps: int) -> list[int]:
     return [max(1, int(EXTRA * steps / len(sizes) / (size - 1))) for size in sizes]
 
 
+def order(accuracies: list[tuple[heads.Setting, float]], images: int) -> list[int]:
+    """Places of settings from the best to the worst, by their top-1 in percent on that many held-out images.
+
+    Within one standard error of the best, stronger weight decay comes first (the one-standard-error rule of Breiman et
+    al., 1984): early rounds see how fast a setting learns, but not yet how it overfits.
+    """
+    best = max(accuracy for _, accuracy in accuracies)
+    near = best - (best * (100 - best) / images) ** 0.5
+
+    def key(place: int) -> tuple[float, ...]:
+        setting, accuracy = accuracies[place]
+        return (0.0, -setting.weight_decay, -accuracy) if accuracy >= near else (1.0, -accuracy, 0.0)
+
+    return sorted(range(len(accuracies)), key=key)
+
+
 class Standardised:
     """Rows of a set, (row - mean) / std of the set they were made for; a constant column stays 0."""
 
@@ -116,8 +132,7 @@ def run(
                 average.add(trained)
         accuracies = _held_out_top1(trained, average, train, slice_, change)
         found |= {heads.name(rival): accuracy for rival, accuracy in accuracies}
-        order = sorted(range(len(accuracies)), key=lambda place: -accuracies[place][1])
-        trained.keep(sorted(order[: -(-len(order) // 2)]))
+        trained.keep(sorted(order(accuracies, int(slice_.sum()))[: -(-len(accuracies) // 2)]))
     feed = batches(everything, batch_size, generator)
     for number in range(step, steps):
         at = next(feed)

@@ -71,8 +71,9 @@ def _missing() -> str:
 
 
 def _free_ports(count: int) -> int:
-    """The first of `count` consecutive ports that nothing listens on."""
-    for first in range(21_000, 31_000, count):
+    """The first of `count` consecutive ports that nothing listens on; each worker of pytest-xdist has its own range."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for first in range(21_000 + worker % 5 * 2000, 31_000, count):
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + count):

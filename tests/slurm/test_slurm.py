@@ -12,7 +12,8 @@ import pytest
 import tiny_runs
 import torch
 
-from tools import exits, prepare_data, submission
+from tools import prepare_data
+from tools.launcher import exits, submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = ("b_simclr", "j_vicreg_l2")

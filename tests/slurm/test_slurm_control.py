@@ -10,7 +10,7 @@ from pathlib import Path
 
 import launched
 
-from tools import job_record
+from tools.launcher import job_record
 
 LINE = {"step": 30, "steps": 90, "batch_size": 64, "epoch": 1.5, "images_per_second": 32.0}
 WAITS = """

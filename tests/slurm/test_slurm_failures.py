@@ -17,8 +17,8 @@ import tiny_runs
 from conftest import start_controller, start_node
 
 from pretrain.progress import last_line
-from tools import job_record
-from tools.job_record import Record
+from tools.launcher import job_record
+from tools.launcher.job_record import Record
 
 # 40 steps; a line every 3 and a checkpoint every 4, so that nearly every interruption falls between two of them
 WORDS = [

@@ -10,7 +10,7 @@ import launched
 import pytest
 
 from pretrain.errors import UserError
-from tools import chain, control, job_record, status
+from tools.launcher import chain, control, job_record, status
 
 PIPELINE = """
 variables: {out: OUT, classes: 4}

@@ -11,8 +11,8 @@ from pathlib import Path
 import launched
 import tiny_runs
 
-from tools import cluster, job_record, snapshot
-from tools.plan import Launch
+from tools.launcher import cluster, job_record, snapshot
+from tools.launcher.plan import Launch
 
 
 def test_what_is_edited_after_the_submission_does_not_reach_the_job(slurm: Path, tmp_path: Path) -> None:

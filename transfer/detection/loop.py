@@ -19,8 +19,10 @@ from torch import nn
 from pretrain import comm
 from pretrain.errors import UserError
 from pretrain.files import save_torch
+from pretrain.stopping import Wish
 from transfer.detection.checks import SEMANTIC
 from transfer.detection.semantic import SemanticMapper
+from transfer.detection.stop import StopOnSignal
 
 DIVERGED = "diverged.pth"
 KEPT_CHECKPOINTS = 2
@@ -33,12 +35,14 @@ def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume:
 
     Raises:
         UserError: the loss is no longer finite; OUT/diverged.pth then holds the state before that step.
+        Stopped: a signal asked for it, and a checkpoint is left.
     """
     optimizer = build_optimizer(cfg, model)
     parallel = comm.data_parallel(model, device)
     trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, _train_loader(cfg), optimizer)
     checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
-    trainer.register_hooks(_hooks(cfg, parallel, optimizer, checkpointer, out))
+    wish = Wish()
+    trainer.register_hooks([*_hooks(cfg, parallel, optimizer, checkpointer, out), StopOnSignal(checkpointer, wish)])
     first = 0
     if resume and checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)
@@ -48,7 +52,8 @@ def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume:
     if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
         return
     try:
-        trainer.train(first, cfg.SOLVER.MAX_ITER)
+        with wish.listening():
+            trainer.train(first, cfg.SOLVER.MAX_ITER)
     except FloatingPointError as error:
         kept = _keep_diverged(model, trainer, out)
         raise UserError(

@@ -36,11 +36,17 @@ def scale_schedule(cfg: CfgNode, processes: int) -> list[str]:
         )
     solver = DefaultTrainer.auto_scale_workers(cfg, processes).SOLVER
     cfg.SOLVER.merge_from_other_cfg(solver)
+    changes = {
+        "batch": (before.IMS_PER_BATCH, solver.IMS_PER_BATCH),
+        "lr": (f"{before.BASE_LR:g}", f"{solver.BASE_LR:g}"),
+        "iterations": (before.MAX_ITER, solver.MAX_ITER),
+        "steps": (tuple(before.STEPS), tuple(solver.STEPS)),
+        "warm-up": (before.WARMUP_ITERS, solver.WARMUP_ITERS),
+    }
+    told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changes.items())
     return [
-        f"written for {reference} processes of {before.IMS_PER_BATCH // reference} images, here {processes}: batch "
-        f"{before.IMS_PER_BATCH} -> {solver.IMS_PER_BATCH}, lr {before.BASE_LR:g} -> {solver.BASE_LR:g}, iterations "
-        f"{before.MAX_ITER} -> {solver.MAX_ITER}, steps {tuple(before.STEPS)} -> {tuple(solver.STEPS)}, warm-up "
-        f"{before.WARMUP_ITERS} -> {solver.WARMUP_ITERS} (SOLVER.REFERENCE_WORLD_SIZE=0 keeps them)."
+        f"written for {reference} x {before.IMS_PER_BATCH // reference} images, here {processes} x "
+        f"{before.IMS_PER_BATCH // reference}: {told} (SOLVER.REFERENCE_WORLD_SIZE=0 keeps them as written)."
     ]
 
 

@@ -41,7 +41,7 @@ class Material:
     @cached_property
     def nearest(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and places of the 20 nearest training rows of every val row, fewer where train has fewer."""
-        return knn.neighbours_of(self.train, self.val, min(NEIGHBOURS, len(self.train.rows)), self.device)
+        return knn.neighbours_of(self.train, self.val, [NEIGHBOURS], self.device)
 
     def evenly(self, most: int) -> torch.Tensor:
         """Places of at most `most` val rows, evenly spaced in their order, so that classes keep their shares."""

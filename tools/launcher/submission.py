@@ -7,10 +7,10 @@ import sys
 import tempfile
 
 from pretrain.errors import BAD_INPUT, STOPPED, UserError
-from tools import cluster, exits, job_record, joblogs, snapshot, status, waiting
-from tools.job_record import Record
-from tools.plan import Launch
-from tools.ranks import Task
+from tools.launcher import cluster, exits, job_record, joblogs, snapshot, status, waiting
+from tools.launcher.job_record import Record
+from tools.launcher.plan import Launch
+from tools.launcher.ranks import Task
 
 
 def run(launch: Launch, follow: bool) -> int:

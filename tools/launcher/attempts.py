@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from pretrain.errors import BAD_INPUT, STOPPED
-from tools import exits, scheduler
+from tools.launcher import exits, scheduler
 
 REMIND = 5.0  # seconds after which ranks that were still starting are told of SLURM's warning again
 

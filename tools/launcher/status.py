@@ -9,7 +9,7 @@ from typing import Any
 
 from pretrain import progress
 from pretrain.errors import STOPPED
-from tools import attempts, exits, job_record, scheduler
+from tools.launcher import attempts, exits, job_record, scheduler
 
 PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from pretrain.errors import STOPPED
-from tools import exits
+from tools.launcher import exits
 
 if TYPE_CHECKING:
     import submitit
@@ -98,20 +101,51 @@ def _end_with_parent(number: signal.Signals) -> None:
 
 
 def rendezvous(job: submitit.JobEnvironment) -> dict[str, str]:
-    """RANK and the rest of torch's env:// rendezvous. CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK.
+    """RANK and the rest of torch's env:// rendezvous, and gloo's network.
+
+    CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK.
 
     The port depends on the job, on how often SLURM restarted it and on the step within it, so that no start ever meets
     the store of an earlier one.
     """
+    master = "127.0.0.1" if job.num_nodes == 1 else _reachable(job.hostnames[0])
     starts = [os.environ.get(name, "0") for name in ("SLURM_RESTART_COUNT", "SLURM_STEP_ID")]
     key = "/".join([job.job_id, *starts])
     return {
         "RANK": str(job.global_rank),
         "WORLD_SIZE": str(job.num_tasks),
         "LOCAL_RANK": str(job.local_rank),
-        "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else _reachable(job.hostnames[0]),
+        "MASTER_ADDR": master,
         "MASTER_PORT": str(PORTS[zlib.crc32(key.encode()) % len(PORTS)]),
+        **_gloo(master, job.num_nodes),
     }
+
+
+def _gloo(master: str, nodes: int) -> dict[str, str]:
+    """Which network gloo is to use: the one that leads to the first node, unless the user has chosen.
+
+    By itself gloo takes the address of the machine's own name, which on many is one of the loopback (Debian's
+    127.0.1.1), and then ranks on other nodes wait for each other in vain.
+    """
+    name = None if nodes == 1 or "GLOO_SOCKET_IFNAME" in os.environ else interface_towards(master)
+    return {"GLOO_SOCKET_IFNAME": name} if name else {}
+
+
+def interface_towards(host: str) -> str | None:
+    """The network interface with the IPv4 address from which `host` is reached; None where there is none."""
+    get_address = 0x8915  # SIOCGIFADDR of Linux
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 1))  # a datagram socket sends nothing by this
+        except OSError:
+            return None
+        own = socket.inet_aton(probe.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # one without an IPv4 address
+                asked = struct.pack("256s", name.encode())
+                if fcntl.ioctl(probe, get_address, asked)[20:24] == own:
+                    return name
+    return None
 
 
 def _reachable(name: str) -> str:

@@ -22,7 +22,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,10 +30,10 @@ from typing import Any
 import yaml
 
 from pretrain.errors import UserError
-from tools import stages
-from tools.plan import OPTIONS, TOOLS
+from tools.launcher import stages
+from tools.launcher.plan import OPTIONS, TOOLS
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parents[1]
 COUNTS = {"nodes": 1, "tasks": 1, "gpus": 0, "cpus": 1, "retries": 0}  # and their least values
 TEXTS = ("time", "mem", *OPTIONS)
 STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "after", *COUNTS, *TEXTS)
@@ -236,3 +236,20 @@ def read(
         if names.count(name) > 1:
             raise UserError(f"{path}: two commands are named '{name}': put the variables of 'for' into the name.")
     return Path(variables["out"]), found
+
+
+def without(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
+    """The stages but those of `names`, on which none waits any more: what they make is there already.
+
+    Raises:
+        UserError: there is no such stage, or none is left.
+    """
+    known = [stage.name for stage in found]
+    for name in names:
+        if name not in known:
+            raise UserError(f"--without {name}: there is no stage of this name; {_nearest(name, known)}")
+    left = [stage for stage in found if stage.name not in names]
+    if not left:
+        raise UserError("--without leaves no stage: leave out fewer.")
+    kept = [tuple(name for name in stage.after if name not in names) for stage in left]
+    return [replace(stage, after=after) for stage, after in zip(left, kept, strict=True)]

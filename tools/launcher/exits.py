@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pretrain.errors import STOPPED
 from pretrain.files import write_json
-from tools import joblogs
+from tools.launcher import joblogs
 
 PATIENCE = 10.0  # seconds after the end of a job until a shared folder shows its last files
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from pretrain import provenance
 from pretrain.files import write_json, write_text
-from tools.cluster import REPOSITORY
+from tools.launcher.cluster import REPOSITORY
 
 if TYPE_CHECKING:
-    from tools.plan import Launch
+    from tools.launcher.plan import Launch
 
 FOLDERS = ("pretrain", "transfer", "tools", "configs")
 BASE = "_BASE_:"  # in a configuration of detectron2, the one that it extends

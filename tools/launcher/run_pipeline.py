@@ -2,7 +2,7 @@
 
 Here (--cluster local) the stages run one after the other. On SLURM all are submitted at once, as jobs that wait for
 those they need, a stage with `for` as one array. Either way a stage that ended well with the same arguments and
-configuration is not done again. tools/pipeline.py says what the YAML holds. Every command can be copied.
+configuration is not done again. tools/launcher/pipeline.py says what the YAML holds. Every command can be copied.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.files import write_text
-from tools import chain, snapshot, stages
-from tools.pipeline import Stage, read
-from tools.plan import OPTIONS
+from tools.launcher import chain, snapshot, stages
+from tools.launcher.pipeline import Stage, read, without
+from tools.launcher.plan import OPTIONS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,12 +28,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm", help="SLURM (default) or here")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the commands only")
     parser.add_argument("--again", action="store_true", help="do also what ended well before")
+    parser.add_argument("--without", action="append", default=[], metavar="STAGE", help="leave a stage out, repeatable")
     for name in OPTIONS:
         parser.add_argument(f"--{name}", help="as in sbatch, for every stage that does not say its own")
     parser.add_argument("overrides", nargs="*", metavar="variable=value", help="replace a value of 'variables'")
     args = parser.parse_args(argv)
     common = {name: value for name in OPTIONS if (value := getattr(args, name))}
     out, found = read(args.config, args.overrides, args.cluster, common)
+    found = without(found, args.without)
     if args.dry_run:
         for stage in found:
             for command in stage.commands:

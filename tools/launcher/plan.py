@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrain.errors import UserError
-from tools.cluster import REPOSITORY, Request
+from tools.launcher.cluster import REPOSITORY, Request
 
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
 START = 90  # seconds: SLURM's warning may come a minute early, and a run has to start before it can stop
@@ -33,7 +33,7 @@ TOOLS = {  # by subcommand
     "pretrain": Tool("pretrain", 8, True),
     "convert": Tool("convert", 0, False),
     "detection": Tool("train_detection", 1, True),
-    "evaluate": Tool("evaluate", 1, False),
+    "evaluate": Tool("evaluate", 1, True),
     "prepare_data": Tool("prepare_data", 0, False),
     "report": Tool("report", 0, False),
 }
@@ -65,15 +65,17 @@ class Launch:
         return self.run_dir / "jobs"
 
 
-def _resolved_pretraining(arguments: list[str]) -> tuple[list[str], str]:
-    """Arguments with the default --config added where none is given, and the configuration they resolve to."""
+def _resolved_pretraining(arguments: list[str]) -> tuple[list[str], str, dict[str, Any]]:
+    """Arguments with the default --config added where none is given, and the configuration they resolve to, twice."""
+    import yaml
+
     from tools import pretrain as tool
 
     if not any(argument.split("=")[0] == "--config" for argument in arguments):
         arguments = ["--config", str(DEFAULT_CONFIG), *arguments]
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         tool.main(["--show", *arguments])
-    return arguments, shown.getvalue()
+    return arguments, shown.getvalue(), yaml.safe_load(shown.getvalue())
 
 
 def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
@@ -82,51 +84,51 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     Raises:
         UserError: whatever can be known to be wrong by now.
     """
-    file = TOOLS[tool].file
     config: dict[str, Any] = {}
     shown = ""
     if tool == "pretrain":
-        import yaml
-
-        arguments, shown = _resolved_pretraining(arguments)
-        config = yaml.safe_load(shown)
-    named = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"), file)
+        arguments, shown, config = _resolved_pretraining(arguments)
+    named = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"), TOOLS[tool].file)
     name = args.name or Path(named).stem
-    run_dir = args.run_dir or Path(config.get("run_dir") or _unique_folder(name))
-    run_dir = run_dir.expanduser().resolve()
+    run_dir = (args.run_dir or Path(config.get("run_dir") or _unique_folder(name))).expanduser().resolve()
     if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
-        arguments, shown = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
-        config = yaml.safe_load(shown)
+        arguments, shown, config = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
     _check(tool, args, config)
     _check_trials(tool, args.trials, arguments)
-    gpus = _gpus(TOOLS[tool], args)
-    tasks = args.tasks or (max(1, gpus) if TOOLS[tool].distributed else 1)
-    request = Request(
-        name=name,
-        nodes=args.nodes,
-        tasks=tasks,
-        gpus=gpus,
-        cpus=args.cpus or 1 + config.get("data", {}).get("workers", 0),
-        minutes=args.time,
-        retries=args.retries,
-        signal_delay=args.signal_delay,
-        options={option: value for option in OPTIONS if (value := getattr(args, option))},
-        extra=({"mem": args.mem} if args.mem else {}) | dict(_key_value(pair) for pair in args.slurm),
-    )
-    trials = range(args.trials or 1)
-    words = [
-        [word.replace("{trial}", str(trial)) for word in arguments] if args.trials else arguments for trial in trials
-    ]
+    request = _request(TOOLS[tool], name, args, config.get("data", {}).get("workers", 0))
+    program = (sys.executable, str(REPOSITORY / "tools" / f"{TOOLS[tool].file}.py"))
+    trials = range(args.trials) if args.trials else [None]
     return Launch(
         cluster=args.cluster,
         tool=tool,
-        commands=tuple((sys.executable, str(REPOSITORY / "tools" / f"{file}.py"), *each) for each in words),
+        commands=tuple((*program, *(_of_trial(word, trial) for word in arguments)) for trial in trials),
         folder=os.getcwd(),
         request=request,
         run_dir=run_dir,
         environment=_environment(args, request),
         shown=(shown,) if shown else (),
     )
+
+
+def _request(tool: Tool, name: str, args: argparse.Namespace, workers: int) -> Request:
+    """Resources, as asked for or by default; workers: loading processes of a task."""
+    gpus = _gpus(tool, args)
+    return Request(
+        name=name,
+        nodes=args.nodes,
+        tasks=args.tasks or (max(1, gpus) if tool.distributed else 1),
+        gpus=gpus,
+        cpus=args.cpus or 1 + workers,
+        minutes=args.time,
+        retries=args.retries,
+        signal_delay=args.signal_delay,
+        options={option: value for option in OPTIONS if (value := getattr(args, option))},
+        extra=({"mem": args.mem} if args.mem else {}) | dict(_key_value(pair) for pair in args.slurm),
+    )
+
+
+def _of_trial(word: str, trial: int | None) -> str:
+    return word if trial is None else word.replace("{trial}", str(trial))
 
 
 def _unique_folder(name: str) -> str:

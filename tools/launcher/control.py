@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from pretrain.errors import UserError
-from tools import chain, exits, job_record, joblogs, run_pipeline, status, submission, waiting
-from tools.job_record import Record
+from tools.launcher import chain, exits, job_record, joblogs, run_pipeline, status, submission, waiting
+from tools.launcher.job_record import Record
 
 COMMANDS = ("status", "logs", "cancel", "resume")
 LONGEST_END = 150.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default

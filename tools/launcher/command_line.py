@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pretrain.errors import UserError
-from tools.plan import OPTIONS, TOOLS
+from tools.launcher.plan import OPTIONS, TOOLS
 
 OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretrain.errors import STOPPED
-from tools import exits, joblogs
+from tools.launcher import exits, joblogs
 
 if TYPE_CHECKING:
     import submitit

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pretrain.errors import UserError
 from pretrain.files import write_json
-from tools import cluster, command_line, job_record, snapshot, status, submission
-from tools.job_record import Record
-from tools.pipeline import Stage
-from tools.plan import Launch, plan
+from tools.launcher import cluster, command_line, job_record, snapshot, status, submission
+from tools.launcher.job_record import Record
+from tools.launcher.pipeline import Stage
+from tools.launcher.plan import Launch, plan
 
 FILE = "pipeline.json"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pretrain.errors import UserError
 from pretrain.files import write_json
-from tools import joblogs, scheduler
-from tools.cluster import Request
-from tools.plan import Launch
+from tools.launcher import joblogs, scheduler
+from tools.launcher.cluster import Request
+from tools.launcher.plan import Launch
 
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 

@@ -1,0 +1,36 @@
+"""Stopping a fine-tuning where it can go on, as pretraining does: after an iteration, with a checkpoint, all ranks."""
+
+from __future__ import annotations
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import hooks
+
+from pretrain import comm
+from pretrain.errors import Stopped
+from pretrain.stopping import Stopping, Wish
+
+
+class StopOnSignal(hooks.HookBase):
+    """detectron2's hook that ends the training with `Stopped` once a signal asked any rank to.
+
+    The checkpoint is detectron2's own, so `--resume` goes on from its iteration with its optimiser.
+    """
+
+    def __init__(self, checkpointer: DetectionCheckpointer, wish: Wish) -> None:
+        self.checkpointer, self.stopping = checkpointer, Stopping(wish)
+
+    def after_step(self) -> None:
+        """Save and leave; the last iteration has its own checkpoint and evaluation."""
+        iteration = self.trainer.iter
+        if not self.stopping.agreed() or iteration + 1 >= self.trainer.max_iter:
+            return
+        if comm.rank() == 0:
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        comm.barrier()  # nobody leaves before it is whole
+        raise Stopped(
+            f"stopped after iteration {iteration + 1} of {self.trainer.max_iter}: --resume goes on from there"
+        )
+
+    def after_train(self) -> None:
+        """Also after an exception: no exchange between the ranks is left open."""
+        self.stopping.finish()
