@@ -84,6 +84,15 @@ def _tool(record: Record, rank: int) -> int:
     return min(_processes(f"{record.launch.code}/tools/pretrain.py", f"RANK={rank}"))
 
 
+def _task(record: Record, rank: int) -> int:
+    """The process of a rank that srun started, whose child the tool is."""
+    return min(_processes(f"submitit.core._submit {record.logs}", f"SLURM_PROCID={rank}"))
+
+
+def _threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def _scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], check=True)
 
@@ -93,8 +102,13 @@ def _warn(record: Record, slurm: Path) -> None:
 
 
 def _shorten(record: Record, slurm: Path) -> None:
-    """The time limit, so that SLURM's warning is due."""
+    """The time limit, so that SLURM's warning is due; a rank is held meanwhile: SLURM looks twice a minute only."""
+    task, tool = _task(record, 1), _tool(record, 1)
+    os.kill(tool, signal.SIGSTOP)
+    before = _threads(task)
     _scontrol("update", f"JobId={record.job_id}", "TimeLimit=2")
+    launched.until(lambda: _threads(task) > before, 120)  # one that reminds the tool has been started
+    os.kill(tool, signal.SIGCONT)
     launched.until(lambda: launched.told(record.run_dir)["restarts"] == 1)
     _scontrol("update", f"JobId={record.job_id}", "TimeLimit=20")
 
@@ -142,7 +156,7 @@ def _kill(rank: int) -> Callable[[Record, Path], None]:
 
 def _kill_task(record: Record, slurm: Path) -> None:
     """What srun started on the second node; its tool dies with it."""
-    os.kill(min(_processes(f"submitit.core._submit {record.logs}", "SLURM_PROCID=1")), signal.SIGKILL)
+    os.kill(_task(record, 1), signal.SIGKILL)
 
 
 def _restart_controller(record: Record, slurm: Path) -> None:
@@ -183,7 +197,7 @@ def test_a_run_goes_on_bit_for_bit_after(name: str, slurm: Path, images: Path, w
     run_dir = tmp_path / "run"
     with _setting(slurm, setting):
         record = _launch(images, run_dir, "--partition", partition, "--slurm", "nodelist=127.0.0.[1-2]")
-        launched.until(lambda: _step(run_dir) >= 3, 120)
+        launched.until(lambda: _step(run_dir) >= 6, 120)
         interrupted = time.time()
         interrupt(record, slurm)
         _complete(record)
