@@ -18,7 +18,8 @@ from pretrain.config import load
 from pretrain.data import ImageSource, open_source
 from pretrain.errors import UserError
 from transfer import finetune
-from transfer.finetune import EpochBatches, FineTune
+from transfer.batches import EpochBatches
+from transfer.finetune import FineTune
 
 CPU = torch.device("cpu")
 PRESETS = Path(__file__).resolve().parents[1] / "configs" / "finetune"
@@ -31,10 +32,13 @@ def small_trunk():
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-@pytest.mark.parametrize(("images", "batch_size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 4]), (8, 8, [8])])
-def test_every_epoch_is_a_fresh_permutation_without_a_batch_of_one(images, batch_size, sizes):
-    batches = list(EpochBatches(images, batch_size, epochs=3, seed=0))
-    assert len(batches) == len(EpochBatches(images, batch_size, 3, 0)) == 3 * len(sizes)
+@pytest.mark.parametrize(
+    ("images", "batch_size", "ranks", "sizes"),
+    [(10, 4, 1, [4, 4, 2]), (9, 4, 1, [4, 4]), (8, 8, 1, [8]), (11, 4, 2, [4, 4, 2]), (13, 6, 3, [6, 6])],
+)
+def test_every_epoch_is_a_fresh_permutation_of_batches_that_ranks_share_equally(images, batch_size, ranks, sizes):
+    batches = list(EpochBatches(images, batch_size, 3, 0, ranks))
+    assert len(batches) == len(EpochBatches(images, batch_size, 3, 0, ranks)) == 3 * len(sizes)
     orders = []
     for epoch in range(3):
         mine = batches[epoch * len(sizes) : (epoch + 1) * len(sizes)]
@@ -133,13 +137,38 @@ def test_a_sweep_takes_the_lr_that_does_best_on_other_images(tmp_path):
     assert swept.metrics == alone.metrics and set(swept.found["held_out_top1"]) == {"1e-06", "0.5"}
 
 
-def test_corrupt_training_image_is_counted_once_over_all_epochs(tmp_path, capsys):
+def test_a_corrupt_training_image_changes_nothing_but_the_count(tmp_path, capsys):
     root = paint(tmp_path / "set", 4)
     (root / "n01_red" / "n01_red_0.png").write_bytes(b"no image")
     source = open_source(root)
     outcome = finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
     assert (outcome.skipped_train, outcome.skipped_val) == (1, 1)
     assert capsys.readouterr().err.count("n01_red_0.png") == 2  # once as a training image, once as a val image
+    without = finetune.evaluate(small_trunk(), 6, source.chosen(range(1, 12)), source, SMALL, CPU)
+    assert (outcome.metrics, outcome.found) == (without.metrics, without.found)
+
+
+def test_a_class_whose_images_are_all_corrupt_is_named_before_training(tmp_path):
+    root = paint(tmp_path / "set", 2)
+    for path in (root / "n02_green").iterdir():
+        path.write_bytes(b"no image")
+    source = open_source(root)
+    with pytest.raises(UserError, match="no labelled image, such as n02_green"):
+        finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
+
+
+def test_an_image_that_is_lost_during_training_stops_it(tmp_path, monkeypatch):
+    source = open_source(paint(tmp_path / "set", 4))
+    look = finetune.readable
+
+    def lose(*given):
+        found = look(*given)
+        source.paths[0].unlink()
+        return found
+
+    monkeypatch.setattr(finetune, "readable", lose)
+    with pytest.raises(UserError, match="could be read before cannot any more: .*n01_red_0.png"):
+        finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
 
 
 def test_diverging_fine_tuning_stops_with_advice(tmp_path):

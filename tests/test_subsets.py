@@ -108,7 +108,7 @@ def test_absent_names_of_known_classes_stop_above_the_share_that_is_allowed(sour
 
 def test_a_class_without_a_label_is_told(source, tmp_path):
     with pytest.raises(UserError, match="2 of 3 classes have no labelled image, such as n02102040, other"):
-        check_classes(from_list(source, listed(tmp_path, "n01440764_1.JPEG\n")))
+        check_classes(from_list(source, listed(tmp_path, "n01440764_1.JPEG\n")).source)
 
 
 def test_a_list_under_simclrs_name_must_be_simclrs(tmp_path):

@@ -5,15 +5,24 @@ from __future__ import annotations
 import torch
 
 
-def top(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
-    """Percentage of rows whose label is among their k highest scores.
+def hits(scores: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
+    """(n,) bool: whether a row's label is among its k highest scores.
 
     Args: scores (n, classes); labels (n,) class indices. A row that is not finite counts as wrong.
     """
-    found = (scores.topk(k, dim=1).indices == labels[:, None]).any(1) & scores.isfinite().all(1)
-    return found.double().mean().item() * 100
+    return (scores.topk(k, dim=1).indices == labels[:, None]).any(1) & scores.isfinite().all(1)
+
+
+def top(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
+    """Percentage of rows whose label is among their k highest scores."""
+    return hits(scores, labels, k).double().mean().item() * 100
+
+
+def reported(classes: int) -> list[int]:
+    """The k of the top-k accuracies to report: 1 and 5, without 5 where five classes or fewer leave it no meaning."""
+    return [k for k in (1, 5) if k == 1 or classes > k]
 
 
 def top1_top5(scores: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """{"top1", "top5"} in percent; without "top5" where there are five classes or fewer, as it would say nothing."""
-    return {f"top{k}": top(scores, labels, k) for k in (1, 5) if k == 1 or scores.shape[1] > k}
+    """{"top1", "top5"} in percent, those of `reported`."""
+    return {f"top{k}": top(scores, labels, k) for k in reported(scores.shape[1])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +15,8 @@ from pretrain.errors import UserError
 from pretrain.views import normalise
 from transfer import heads
 from transfer.accuracy import top, top1_top5
+from transfer.batches import EpochBatches, RankBatches
 from transfer.features import Features, Pictures, extract, loader, name_unreadable, shown
-from transfer.finetune import EpochBatches
 from transfer.heads import Head, Heads
 from transfer.labelled import Labelled
 from transfer.linear import held_out
@@ -30,19 +30,6 @@ class Outcome:
     metrics: dict[str, float]
     skipped_val: int
     found: dict[str, object]
-
-
-class RankBatches:
-    """This rank's share of every batch, for a loader; empty where a batch is smaller than the number of ranks."""
-
-    def __init__(self, batches: EpochBatches) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return (batch[comm.rank() :: comm.world_size()] for batch in self.batches)
 
 
 def protocol(options: Head) -> str:

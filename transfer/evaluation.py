@@ -203,7 +203,7 @@ def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
     else:
         subset = subsets.from_fraction(data.train, options.fraction, options.seed)
         print(f"fraction {options.fraction:g}: {len(subset.source)} labelled images", flush=True)
-    subsets.check_classes(subset)
+    subsets.check_classes(subset.source)
     return subset
 
 

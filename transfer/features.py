@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 from tqdm import tqdm
 
+from pretrain import comm
 from pretrain.data import ImageSource, read_image
 from pretrain.decode import UnreadableImage
 from pretrain.errors import UserError
@@ -244,7 +245,13 @@ def name_unreadable(reasons: Iterable[str]) -> None:
 
 
 def shown(batches: Iterable[Batch], images: int, what: str) -> Iterator[Batch]:
-    """Pass `batches` on with a progress bar on a terminal, else a line every 30 seconds, and one at the end."""
+    """Pass `batches` on with a progress bar on a terminal, else a line every 30 seconds, and one at the end.
+
+    Of several processes the first alone tells, and of its own share.
+    """
+    if comm.rank() > 0:
+        yield from batches
+        return
     done, begun = 0, time.perf_counter()
     told = begun
     with tqdm(total=images, desc=what, unit="image", disable=not sys.stderr.isatty()) as bar:

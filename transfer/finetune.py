@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +13,16 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
+from pretrain import comm
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from pretrain.views import normalise
-from transfer.accuracy import top, top1_top5
-from transfer.features import Features, Pictures, extract, loader, name_unreadable, resize_for, shown
+from transfer.accuracy import hits, reported
+from transfer.batches import EpochBatches, RankBatches
+from transfer.features import Pictures, extract, loader, name_unreadable, resize_for, shown
 from transfer.labelled import thinned
 from transfer.schedules import SCHEDULES, schedule
+from transfer.subsets import check_classes, readable
 
 
 @dataclass
@@ -69,29 +72,6 @@ class Outcome:
     skipped_train: int
     skipped_val: int
     found: dict[str, Any]
-
-
-class EpochBatches:
-    """Batches of (epoch, index) over `epochs` fresh permutations drawn from `seed`, for a loader that lives throughout.
-
-    The last batch of an epoch may be smaller; a single image left over is passed over in that epoch, because batch norm
-    cannot normalise one value.
-    """
-
-    def __init__(self, images: int, batch_size: int, epochs: int, seed: int) -> None:
-        self.images, self.batch_size, self.epochs, self.seed = images, batch_size, epochs, seed
-        self.per_epoch = images // batch_size + (images % batch_size > 1)
-
-    def __len__(self) -> int:
-        return self.per_epoch * self.epochs
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for epoch in range(self.epochs):
-            order = torch.randperm(self.images, generator=generator).tolist()
-            for position in range(self.per_epoch):
-                batch = order[position * self.batch_size : (position + 1) * self.batch_size]
-                yield [(epoch, index) for index in batch]
 
 
 def check(options: FineTune) -> None:
@@ -153,87 +133,108 @@ def evaluate(
 
     Batch norm is in train mode while fine-tuning, the field's practice, and uses its running statistics on val. Random
     resized crops and flips are the only augmentation. A batch larger than the training set becomes the whole set.
+    Several processes share every batch and the scoring; where the trunk's norms are pretrain.batchnorm's, statistics
+    and gradients are those of the whole batch, so that their number changes nothing but the rounding.
 
     Args: rest, the images of train that are not labelled, whose labels choose among the lrs of a sweep.
 
     Raises:
-        UserError: fewer than two readable training images, a sweep without other images, or a loss that is not finite.
+        UserError: unreadable images leave a class or a batch without any, a sweep has no other images, or a loss is not
+            finite.
     """
-    classes = len(train.classes)
+    train, unreadable = _whole(train, options)
 
-    def network_of(body: nn.Module) -> nn.Sequential:
-        return add_head(body, width, classes, options.seed).to(device, memory_format=torch.channels_last)
-
-    def scored(network: nn.Module, source: ImageSource, what: str) -> Features:
-        resize = resize_for(options.image_size, options.resize)
-        return extract(network, source, options.image_size, resize, options.batch_size, options.workers, device, what)
+    def fitted(body: nn.Module, chosen: FineTune) -> tuple[nn.Sequential, dict[str, float]]:
+        network = add_head(body, width, len(train.classes), options.seed)
+        network = network.to(device, memory_format=torch.channels_last)
+        return network, _fit(network, train, chosen, device)
 
     if not options.sweep:
-        network = network_of(trunk)
-        found, unreadable = _fit(network, train, options, device)
+        network, found = fitted(trunk, options)
     else:
-        network, found, unreadable = _sweep(trunk, network_of, scored, train, rest, options, device)
-    scores = scored(network, val, "scores of val")
-    return Outcome(top1_top5(scores.rows, scores.labels), len(unreadable), len(scores.skipped), found)
+        network, found = _sweep(trunk, fitted, rest, options, device)
+    metrics, skipped = _scored(network, val, options, device, "scores of val")
+    return Outcome(metrics, len(unreadable), skipped, found)
+
+
+def _whole(train: ImageSource, options: FineTune) -> tuple[ImageSource, list[str]]:
+    """`train` without its unreadable images, which are named, and why they are; every class still has some."""
+    kept, unreadable = readable(train, options.workers)
+    if comm.rank() == 0:
+        name_unreadable(unreadable)
+    least = max(2, comm.world_size())
+    if len(kept) < least:
+        raise UserError(f"fine-tuning needs at least {least} readable images: see the labelled part of {train.root}.")
+    if unreadable:
+        check_classes(kept)
+    return kept, unreadable
+
+
+def _scored(
+    network: nn.Module, source: ImageSource, options: FineTune, device: torch.device, what: str
+) -> tuple[dict[str, float], int]:
+    """Accuracy on all of `source`, of which each rank scores its share, and how many of its images are unreadable."""
+    resize = resize_for(options.image_size, options.resize)
+    mine = source.chosen(comm.share(len(source)))
+    scores = extract(network, mine, options.image_size, resize, options.batch_size, options.workers, device, what)
+    cuts = reported(len(source.classes))
+    own = torch.stack([hits(scores.rows, scores.labels, k) for k in cuts], dim=1).tolist()
+    hit: dict[str, list[bool]] = {}  # by name, so that an image that was dealt twice counts once
+    for part in comm.gathered(dict(zip(scores.names, own, strict=True))):
+        hit |= part
+    found = torch.tensor(list(hit.values()), dtype=torch.float64).mean(0) * 100
+    return {f"top{k}": share for k, share in zip(cuts, found.tolist(), strict=True)}, len(source) - len(hit)
 
 
 def _sweep(
     trunk: nn.Module,
-    network_of: Callable[[nn.Module], nn.Sequential],
-    scored: Callable[[nn.Module, ImageSource, str], Features],
-    train: ImageSource,
+    fitted: Callable[[nn.Module, FineTune], tuple[nn.Sequential, dict[str, float]]],
     rest: ImageSource | None,
     options: FineTune,
     device: torch.device,
-) -> tuple[nn.Sequential, dict[str, Any], set[str]]:
+) -> tuple[nn.Sequential, dict[str, Any]]:
     """The network of the lr that does best on other images of train, and what was found on the way."""
     if rest is None or not len(rest):
         raise UserError("a sweep chooses on images of train that are not labelled, and there are none: label fewer.")
     choosing, best, rivals = thinned(rest, options.sweep_images), None, {}
     for lr in options.sweep:
-        network = network_of(copy.deepcopy(trunk))
-        found, unreadable = _fit(network, train, replace(options, lr_trunk=lr, lr_head=lr), device)
-        scores = scored(network, choosing, f"choosing with lr {lr:g}")
-        rivals[f"{lr:g}"] = top(scores.rows, scores.labels, 1)
-        if best is None or rivals[f"{lr:g}"] > best[0]:
-            best = rivals[f"{lr:g}"], network, found, unreadable
-    return best[1], best[2] | {"chosen_on": len(choosing), "held_out_top1": rivals}, best[3]
+        network, found = fitted(copy.deepcopy(trunk), replace(options, lr_trunk=lr, lr_head=lr))
+        metrics, _ = _scored(network, choosing, options, device, f"choosing with lr {lr:g}")
+        rivals[f"{lr:g}"] = metrics["top1"]
+        if best is None or metrics["top1"] > best[0]:
+            best = metrics["top1"], network, found
+    return best[1], best[2] | {"chosen_on": len(choosing), "held_out_top1": rivals}
 
 
-def _fit(
-    network: nn.Sequential, train: ImageSource, options: FineTune, device: torch.device
-) -> tuple[dict[str, float], set[str]]:
-    batch_size = min(options.batch_size, len(train))
+def _fit(network: nn.Sequential, train: ImageSource, options: FineTune, device: torch.device) -> dict[str, float]:
+    ranks = comm.world_size()
+    batch_size = min(options.batch_size, len(train) // ranks * ranks)
     scale = batch_size / options.reference_batch
     lrs = (options.lr_trunk * scale, options.lr_head * scale)
-    _say_batch(options, batch_size, lrs)
+    if comm.rank() == 0:
+        _say_batch(options, batch_size, lrs)
     groups = [{"params": part.parameters(), "lr": lr} for part, lr in zip(network, lrs, strict=True)]
     rest = {"momentum": options.momentum, "nesterov": options.nesterov, "weight_decay": options.weight_decay}
     optimizer = torch.optim.SGD(groups, **rest)
     factor = schedule(options)
-    batches = EpochBatches(len(train), batch_size, options.epochs, options.seed)
+    batches = EpochBatches(len(train), batch_size, options.epochs, options.seed, ranks)
     augment = v2.Compose(
         [v2.RandomResizedCrop(options.image_size, (options.min_scale, 1.0)), v2.RandomHorizontalFlip()]
     )
-    reader = loader(Pictures(train, augment, options.seed), batches, options.workers)
-    labels, losses, unreadable = torch.tensor(train.labels), [], set()
-    network.train()
-    for step, (images, indices, reasons) in enumerate(shown(reader, len(train) * options.epochs, "fine-tuning")):
+    reader = loader(Pictures(train, augment, options.seed), RankBatches(batches), options.workers)
+    labels, losses = torch.tensor(train.labels), []
+    network = comm.data_parallel(network.train(), device)
+    images_told = batches.used * options.epochs // ranks
+    for step, (images, indices, reasons) in enumerate(shown(reader, images_told, "fine-tuning")):
+        if reasons:
+            raise UserError(f"an image that could be read before cannot any more: {reasons[0]}; see its disk.")
         epoch = step // batches.per_epoch
-        name_unreadable(set(reasons) - unreadable)
-        unreadable.update(reasons)
-        if len(indices) > 1:
-            for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-                group["lr"] = lr * factor(epoch / options.epochs)
-            losses.append(_step(network, optimizer, images, labels[indices], device, options.precision))
+        for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+            group["lr"] = lr * factor(epoch / options.epochs)
+        losses.append(_step(network, optimizer, images, labels[indices], device, options.precision))
         if (step + 1) % batches.per_epoch == 0:
-            loss, losses = _mean_loss(losses, train, epoch), []
-    return {
-        "batch_size_used": batch_size,
-        "lr_trunk_used": lrs[0],
-        "lr_head_used": lrs[1],
-        "last_loss": loss,
-    }, unreadable
+            loss, losses = _mean_loss(losses, epoch), []
+    return {"batch_size_used": batch_size, "lr_trunk_used": lrs[0], "lr_head_used": lrs[1], "last_loss": loss}
 
 
 def _say_batch(options: FineTune, batch_size: int, lrs: tuple[float, float]) -> None:
@@ -253,7 +254,7 @@ def _step(
     device: torch.device,
     precision: str,
 ) -> torch.Tensor:
-    """One SGD step on uint8 images (n, 3, S, S); the mean cross-entropy before it, on the device."""
+    """One SGD step on this rank's uint8 images (n, 3, S, S); their mean cross-entropy before it, on the device."""
     images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         loss = functional.cross_entropy(network(images).float(), labels.to(device, non_blocking=True))
@@ -263,12 +264,9 @@ def _step(
     return loss.detach()
 
 
-def _mean_loss(losses: list[torch.Tensor], train: ImageSource, epoch: int) -> float:
-    if not losses:
-        raise UserError(
-            f"fine-tuning needs at least 2 readable images in a batch: see the labelled part of {train.root}."
-        )
-    mean = torch.stack(losses).mean().item()
+def _mean_loss(losses: list[torch.Tensor], epoch: int) -> float:
+    """Over an epoch and all ranks, so that all of them see a divergence."""
+    mean = comm.all_mean(torch.stack(losses).mean()).item()
     if not math.isfinite(mean):
         raise UserError(f"the loss is {mean} in epoch {epoch + 1}: lower lr_trunk and lr_head, or use precision=fp32.")
     return mean

@@ -80,9 +80,14 @@ def ready(options: Frozen | finetune.FineTune) -> torch.device:
 
 
 def _several_processes(options: Frozen | finetune.FineTune) -> None:
+    processes = int(os.environ["WORLD_SIZE"])
     if not isinstance(options, Frozen):
-        raise UserError("semi runs in a single process: start it as one task.")
-    if not options.cache:
+        if options.batch_size % processes:
+            raise UserError(
+                f"batch_size={options.batch_size} cannot be shared equally by {processes} processes: choose a multiple "
+                "of their number; the lrs follow."
+            )
+    elif not options.cache:
         raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
 
 

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
+from PIL import Image
 
+from pretrain import comm
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from pretrain.files import sha256_of
+from transfer.features import Pictures, batches_of, loader
 
 SIMCLR = {  # google-research/simclr, imagenet_subsets/: SHA-256 and name
     "1percent.txt": ("71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17", "SimCLR's 1 % list"),
     "10percent.txt": ("6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091", "SimCLR's 10 % list"),
 }
 FIRST = 3  # absent names that are told
+LOOKED_AT = 64  # images that a worker decodes at a time
 
 
 @dataclass(frozen=True)
@@ -120,20 +124,40 @@ def _matches(name: str, by_stem: dict[str, list[int]], source: ImageSource) -> l
     return of_class or candidates
 
 
-def check_classes(subset: Subset) -> None:
-    """Refuse a labelled subset that lacks a class.
+def check_classes(labelled: ImageSource) -> None:
+    """Refuse labelled images that lack a class.
 
     Raises:
         UserError: counting the classes that have no labelled image and naming the first ones.
     """
-    assert subset.source.labels is not None
-    used = set(subset.source.labels)
-    without = [name for label, name in enumerate(subset.source.classes) if label not in used]
+    assert labelled.labels is not None
+    used = set(labelled.labels)
+    without = [name for label, name in enumerate(labelled.classes) if label not in used]
     if without:
         raise UserError(
-            f"{len(without)} of {len(subset.source.classes)} classes have no labelled image, such as "
+            f"{len(without)} of {len(labelled.classes)} classes have no labelled image, such as "
             f"{', '.join(without[:FIRST])}: label at least one of each, or take their folders away."
         )
+
+
+def readable(source: ImageSource, workers: int) -> tuple[ImageSource, list[str]]:
+    """The images of `source` that can be decoded, and why each of the others cannot; ranks share the looking.
+
+    Looked at before training, so that every batch of it is whole: ranks that share a batch norm need equal shares.
+    """
+    mine, found = list(range(comm.rank(), len(source), comm.world_size())), {}
+    batches = batches_of(mine, LOOKED_AT)
+    for batch, (_, read, reasons) in zip(batches, loader(Pictures(source, _speck), batches, workers), strict=True):
+        missing = sorted({index for _, index in batch} - set(read.tolist()))
+        found |= dict(zip(missing, reasons, strict=True))
+    unreadable = {at: reason for part in comm.gathered(found) for at, reason in part.items()}
+    kept = [at for at in range(len(source)) if at not in unreadable]
+    return (source.chosen(kept) if unreadable else source), [unreadable[at] for at in sorted(unreadable)]
+
+
+def _speck(image: Image.Image) -> Image.Image:
+    """Of an image that is only looked at, next to nothing is kept."""
+    return image.crop((0, 0, 1, 1))
 
 
 def from_fraction(source: ImageSource, fraction: float, seed: int) -> Subset:
