@@ -93,6 +93,9 @@ def markdown_of(folder: Path, out: Path) -> str:
     return write_report([folder], out)[1].read_text(encoding="utf-8")
 
 
-def cells(markdown: str, start: str) -> list[list[str]]:
-    rows = [line for line in markdown.splitlines() if line.startswith(f"| {start} |")]
+def cells(markdown: str, start: str, section: str = "") -> list[list[str]]:
+    """The rows of Markdown tables that begin with `start`, of one section or of all."""
+    _, _, within = ("\n" + markdown).partition(f"\n## {section}")
+    within = within.partition("\n## ")[0] if section else markdown
+    rows = [line for line in within.splitlines() if line.startswith(f"| {start} |")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]

@@ -24,7 +24,7 @@ def rows_of(folder: Path) -> list[Row]:
 
 
 def test_mean_and_sample_deviation_are_those_of_the_statistics_module(everything: Path, tmp_path: Path) -> None:
-    row = cells(markdown_of(everything, tmp_path / "out"), "k-NN")[0]
+    row = cells(markdown_of(everything, tmp_path / "out"), "k-NN", "Downstream")[0]
     random, pretrained = [30.0, 31.0, 29.5], [40.0, 41.5, 42.0]
     deviations = [statistics.stdev(random), statistics.stdev(pretrained)]
     assert row[4] == f"{statistics.mean(random):.2f} ± {deviations[0]:.2f} (n=3)"
@@ -35,7 +35,7 @@ def test_mean_and_sample_deviation_are_those_of_the_statistics_module(everything
 
 
 def test_single_run_has_no_deviation(everything: Path, tmp_path: Path) -> None:
-    for row in cells(markdown_of(everything, tmp_path / "out"), "Detection"):
+    for row in cells(markdown_of(everything, tmp_path / "out"), "Detection", "Downstream"):
         assert row[4].endswith("(n=1)") and not any("±" in cell for cell in row)
 
 

@@ -137,6 +137,7 @@ def test_markdown_shows_files_that_exist(everything: Path, tmp_path: Path) -> No
                 assert image.width <= 1100
     sections = re.findall(r"^## (\w+)", markdown, re.MULTILINE)
     assert sections == [
+        "Every",
         "Provenance",
         "Figure",
         "Figure",
@@ -177,7 +178,7 @@ def test_missing_parts_are_said(tmp_path: Path) -> None:
     assert "No downstream result was found" in alone and "No detection or segmentation result" in alone
     a_result(tmp_path / "knn.json", 40.0, "pretrained")
     markdown = markdown_of(tmp_path, tmp_path / "out")
-    assert cells(markdown, "k-NN")[0][4:] == ["—", "40.00 (n=1)", "—", "no random baseline"]
+    assert cells(markdown, "k-NN", "Downstream")[0][4:] == ["—", "40.00 (n=1)", "—", "no random baseline"]
     assert "nothing can be compared" in markdown
 
 

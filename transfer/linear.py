@@ -10,7 +10,7 @@ from torch.nn import functional
 from transfer.accuracy import top, top1_top5
 from transfer.features import Features
 
-PROTOCOL = "linear probe on cached features (logistic regression, no augmentation)"
+PROTOCOL = "exact logistic regression: cached features, no augmentation"
 WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak, so that each fit starts from a smoother one
 CHUNK = 2**14  # rows at once, so that logits of ImageNet's size are never held whole
 ITERATIONS = 500

@@ -16,7 +16,7 @@ from transfer.report.document import Block, Bullets, Code, Document, Facts, Head
 from transfer.report.found import Downstream, Found, PretrainingRun, find, finite, made
 from transfer.report.markdown import to_markdown
 from transfer.report.measured import RANDOM, epochs_text, measured
-from transfer.report.provenance import arch_name, images_name, method_name, run_facts, says_synthetic
+from transfer.report.provenance import arch_name, images_name, recipe_name, run_facts, says_synthetic
 
 NAME = "MODEL_CARD.md"
 AT_THE_END = {
@@ -49,7 +49,7 @@ def compose_card(run: PretrainingRun, export: Path, found: Found) -> Document:
     """The card's sections."""
     trunk, sha256 = read_trunk(export), sha256_of(export)
     mine = [entry for entry in found.results if made(run, entry.result) or entry.result.checkpoint_sha256 == sha256]
-    method, arch = method_name(run.setting("method.name", "unknown method")), arch_name(trunk.arch)
+    method, arch = recipe_name(run), arch_name(trunk.arch)
     document = Document(f"Model card: {arch} pretrained with {method}")
     document.blocks = [
         *_warnings(run),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transfer.report.found import Downstream, PretrainingRun, finite, made
-from transfer.report.provenance import method_name
+from transfer.report.provenance import method_name, recipe_name
 from transfer.results import TASKS, Result
 
 # What two results may differ in and still be one protocol: whose trunk, which seed, where and on what it ran, and what
@@ -89,6 +89,21 @@ def reading(row: Row) -> str:
     return f"{direction}, beyond the spread"
 
 
+def value_text(summary: Summary | None, digits: int = 2) -> str:
+    """ "41.20 ± 0.35 (n=3)", or "41.20 (n=1)" for a single run."""
+    if summary is None:
+        return "—"
+    spread = "" if summary.std is None else f" ± {summary.std:.{digits}f}"
+    return f"{summary.mean:.{digits}f}{spread} (n={len(summary.values)})"
+
+
+def difference_text(row: Row) -> str:
+    """ "+11.30 ± 0.50", without ± unless both sides have one."""
+    if row.difference is None:
+        return "—"
+    return f"{row.difference:+.2f}" + ("" if row.difference_std is None else f" ± {row.difference_std:.2f}")
+
+
 @dataclass
 class _Group:
     random: list[Result] = field(default_factory=list)
@@ -114,32 +129,40 @@ def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list
     for key in sorted(groups, key=lambda key: (key[3], TASKS.index(key[0]), *key[1:3])):
         group = groups[key]
         for recipe, pretrained in sorted(group.pretrained.items()) or [("", [])]:
-            rows += _rows(key, recipe, group.random, pretrained)
+            rows += _rows(key, recipe, group.random, pretrained, runs)
     return rows
 
 
 def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
-    """What was pretrained, in words: method and epochs, and the run's name where another run differs in its recipe.
+    """What was pretrained, in words: method and epochs, and the run's name where another recipe has the same words.
 
     A checkpoint that says neither was not made by this repository.
     """
     meta = result.pretraining
     if not meta.get("method") and meta.get("step") is None:
         return "another project's recipe"
-    method = method_name(meta.get("method") or "unknown method")
     epoch = meta.get("epoch")
     length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"
-    alike: dict[str, list[str]] = {}
+    mine = next((run for run in runs if made(run, result)), None)
+    if mine is None:
+        return f"{method_name(meta.get('method') or 'unknown method')}, {length}"
+    method, alike = recipe_name(mine), {}
     for run in runs:
-        alike.setdefault(run.recipe(), []).append(run.name)
-    mine = [names for names in alike.values() if any(run.name in names and made(run, result) for run in runs)]
-    return f"{method}, {length}" + (f" ({mine[0][0]})" if mine and len(alike) > 1 else "")
+        if recipe_name(run) == method:
+            alike.setdefault(run.recipe(), run.name)
+    return f"{method}, {length}" + (f" ({alike[mine.recipe()]})" if len(alike) > 1 else "")
 
 
-def _rows(key: tuple[str, str, str, str], recipe: str, random: list[Result], pretrained: list[Result]) -> list[Row]:
+def _rows(
+    key: tuple[str, str, str, str],
+    recipe: str,
+    random: list[Result],
+    pretrained: list[Result],
+    runs: Sequence[PretrainingRun],
+) -> list[Row]:
     task, dataset, protocol, arch = key
     metrics = dict.fromkeys(name for result in [*pretrained, *random] for name in result.metrics)
-    remarks = _remarks(random, pretrained)
+    remarks = _remarks(random, pretrained, runs)
     return [
         Row(
             task,
@@ -166,8 +189,11 @@ def _absent(found: list[Result], metric: str) -> tuple[str, ...]:
     return (f"{metric} is missing or not a number in {absent} of {len(found)} results",) if absent else ()
 
 
-def _remarks(random: list[Result], pretrained: list[Result]) -> tuple[str, ...]:
+def _remarks(random: list[Result], pretrained: list[Result], runs: Sequence[PretrainingRun]) -> tuple[str, ...]:
     remarks = []
+    elsewhere = {one.pretraining.get("run") for one in pretrained if not any(made(run, one) for run in runs)} - {None}
+    if len(elsewhere) > 1:
+        remarks.append(f"{len(elsewhere)} pretraining runs were not found: whether their recipes differ is unknown")
     for name, side in (("random", random), ("pretrained", pretrained)):
         hashes = {result.checkpoint_sha256 for result in side}
         if len(side) > 1 and len(hashes) == 1 and "" not in hashes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transfer.report.found import PretrainingRun
-from transfer.report.provenance import METHODS, method_name
+from transfer.report.provenance import METHODS, recipe_name
 
 MOST_SETTINGS = 3  # a label of more is a list, not a name
 
@@ -41,7 +41,7 @@ def _repetitions(runs: Sequence[PretrainingRun]) -> list[tuple[str, PretrainingR
     seeds = [run.setting("run.seed") for run in runs]
     apart = len(set(seeds)) == len(seeds)
     return [
-        (f"{_method(run)}, seed {seed}" if apart else f"{_method(run)} ({run.name})", run)
+        (f"{recipe_name(run)}, seed {seed}" if apart else f"{recipe_name(run)} ({run.name})", run)
         for run, seed in zip(runs, seeds, strict=True)
     ]
 
@@ -50,8 +50,8 @@ def _recipes(recipes: dict[str, list[PretrainingRun]]) -> list[tuple[str, Pretra
     settings = {recipe: flat(json.loads(recipe)) for recipe in recipes}
     named = []
     for recipe, alike in recipes.items():
-        method = _method(alike[0])
-        others = [settings[other] for other in recipes if _method(recipes[other][0]) == method]
+        method = recipe_name(alike[0])
+        others = [settings[other] for other in recipes if recipe_name(recipes[other][0]) == method]
         names = sorted({name for other in others for name in other})
         differing = [name for name in names if len({str(other.get(name)) for other in others}) > 1]
         words = ", ".join([method, *(_said(name, settings[recipe].get(name)) for name in differing)])
@@ -73,10 +73,6 @@ def _said(name: str, value: Any) -> str:
     """ "projector width 1024"."""
     words = name.rpartition(".")[2].replace("_", " ")
     return f"{words} {'default' if value is None else f'{value:g}' if isinstance(value, float) else value}"
-
-
-def _method(run: PretrainingRun) -> str:
-    return method_name(run.setting("method.name", "unknown method"))
 
 
 def _place(run: PretrainingRun) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transfer.report.compare import Summary, recipe_of
+from transfer.report.compare import Summary, recipe_of, value_text
 from transfer.report.found import Downstream, PretrainingRun, finite, made
 from transfer.results import Result
 
@@ -41,11 +41,7 @@ class Measured:
 
     def cell(self, metric: str, digits: int = 1) -> str:
         """ "57.0 ± 1.4 (n=2)", of a single trial without ±."""
-        summary = self.summary(metric)
-        if summary is None:
-            return ABSENT
-        spread = "" if summary.std is None else f" ± {summary.std:.{digits}f}"
-        return f"{summary.mean:.{digits}f}{spread} (n={len(summary.values)})"
+        return value_text(self.summary(metric), digits)
 
     def metrics(self) -> list[str]:
         """Names of all metrics, in the order of the files."""

@@ -34,6 +34,13 @@ def method_name(name: object) -> str:
     return METHODS.get(str(name), str(name))
 
 
+def recipe_name(run: PretrainingRun) -> str:
+    """ "UniGrad+CutMix+multi-crop": the method and what the run adds to it, as the paper's Table 4 has it."""
+    added = {"CutMix": run.setting("mixing.cutmix_alpha"), "multi-crop": run.setting("views.local_count")}
+    method = method_name(run.setting("method.name", "unknown method"))
+    return "+".join([method, *(name for name, amount in added.items() if amount)])
+
+
 def arch_name(arch: str) -> str:
     """ "resnet18" as ResNet-18."""
     return re.sub(r"^resnet(\d+)$", r"ResNet-\1", arch)
@@ -72,7 +79,7 @@ def run_facts(run: PretrainingRun) -> Facts:
     typed = _command(run.command)
     seen, epoch = run.images_seen(), run.last("epoch")
     pairs = (
-        ("Method", ", ".join([method_name(get("method.name", "unknown")), *_given(get("method", {}))])),
+        ("Method", ", ".join([recipe_name(run), *_given(get("method", {}))])),
         (
             "Network",
             f"{arch_name(str(get('model.arch', 'unknown')))}, projector {get('model.projector_depth', '?')} × "

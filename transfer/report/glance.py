@@ -1,0 +1,116 @@
+"""The top of the report: what was trained, what is better than random initialisation, the networks side by side."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from transfer.report.compare import Row, difference_text, reading, value_text
+from transfer.report.document import Bar, Block, Heading, Table, Text, Tile, Tiles
+from transfer.report.found import Found, PretrainingRun, finite
+from transfer.report.measured import RANDOM, Measured, measured
+from transfer.report.naming import distinctions, evaluation_name
+from transfer.report.provenance import arch_name, images_name, recipe_name
+from transfer.results import TASKS
+
+MOST_RUNS = 3  # kinds of runs that are told in sentences
+DETAILS = re.compile(r"^class |, std over ")  # readings that have tables further down
+FIRST_ONLY = ("detection", "segmentation", "semantic", "linear", "semi")  # whose first metric stands for the others
+
+
+def summary(found: Found, rows: Sequence[Row]) -> list[Block]:
+    """A paragraph, a tile for each comparison with random initialisation, and the networks side by side."""
+    chosen = headline(rows)
+    lead = Text(" ".join([*_runs(found.runs), _verdict(rows, chosen)]), "lead")
+    compared = [row for row in chosen if row.difference is not None] or chosen
+    words = distinctions((of_row(row), row.protocol) for row in compared)
+    named = [(row, evaluation_name(row.task, words[of_row(row), row.protocol])) for row in compared]
+    tiles = [Tiles(tuple(_tile(row, name) for row, name in named))] if named else []
+    return [lead, *tiles, *_side_by_side(measured(found.results, found.runs))]
+
+
+def of_row(row: Row) -> tuple[str, str, str]:
+    """What two protocols must share to be told apart in a row's name."""
+    return row.task, row.dataset, row.arch
+
+
+def headline(rows: Sequence[Row]) -> list[Row]:
+    """Of each protocol the first metric; for segmentation the first that is about masks."""
+    chosen: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        key = (row.task, row.dataset, row.protocol, row.arch, row.recipe)
+        masks = row.task == "segmentation" and "segm" in row.metric and "segm" not in chosen.get(key, row).metric
+        if key not in chosen or masks:
+            chosen[key] = row
+    return list(chosen.values())
+
+
+def _runs(runs: Sequence[PretrainingRun]) -> list[str]:
+    alike: dict[str, list[PretrainingRun]] = {}
+    for run in runs:
+        alike.setdefault(_trained(run), []).append(run)
+    if not runs:
+        return ["No pretraining run was found below the given folders."]
+    if len(alike) > MOST_RUNS:
+        return [f"{len(runs)} pretraining runs of {len(alike)} kinds, listed under Provenance."]
+    return [f"{len(of_one)} runs: {words}" if len(of_one) > 1 else words for words, of_one in alike.items()]
+
+
+def _trained(run: PretrainingRun) -> str:
+    seen, epoch = run.images_seen(), run.last("epoch")
+    length = f"{seen:,} images seen" if seen is not None else "number of images seen unknown"
+    if finite(epoch):
+        length += f" ({epoch:.4g} epochs)"
+    arch = arch_name(str(run.setting("model.arch", "unknown")))
+    return f"{recipe_name(run)} trained a {arch} on {images_name(run)}, {length}."
+
+
+def _verdict(rows: Sequence[Row], chosen: Sequence[Row]) -> str:
+    """How many of the headline numbers are better and worse than random initialisation, and how sure that is."""
+    counts = Counter(reading(row) for row in chosen if row.difference is not None)
+    if counts:
+        told = ", ".join(f"{times} {words.replace(', ', ' ')}" for words, times in sorted(counts.items()))
+        return f"Of {counts.total()} numbers beside those of the same network at random initialisation: {told}."
+    if rows:
+        return "No protocol has both a pretrained and a random result, so nothing can be compared."
+    return "No downstream result was found, so nothing is known yet about what the features are worth."
+
+
+def _tile(row: Row, name: str) -> Tile:
+    words = reading(row)
+    tone = "good" if words.startswith("better") else "bad" if words.startswith("worse") else "open"
+    tone = "open" if "single" in words else tone
+    sides = [(name, side) for name, side in (("random", row.random), ("pretrained", row.pretrained)) if side]
+    scale = max([side.mean + (side.std or 0.0) for _, side in sides] + [1e-9])
+    bars = tuple(
+        Bar(name, value_text(side), max(0.0, side.mean / scale), (side.std or 0.0) / scale) for name, side in sides
+    )
+    protocol = re.split("[:;] ", row.protocol)[0]
+    context = " · ".join(filter(None, (row.dataset, arch_name(row.arch), protocol, row.recipe)))
+    return Tile(f"{name}, {row.metric}", context, difference_text(row), words, tone, bars)
+
+
+def _side_by_side(ours: Sequence[Measured]) -> list[Block]:
+    """A table for each data set and input size: an evaluation a row, a network a column."""
+    tables: dict[str, list[Measured]] = {}
+    for one in ours:
+        size = one.first.settings.get("image_size")
+        tables.setdefault(one.first.dataset + (f" at {size} px" if size else ""), []).append(one)
+    shown = [_table(caption, together) for caption, together in tables.items()]
+    return [Heading("Every network side by side", "networks"), *shown] if shown else []
+
+
+def _table(caption: str, ours: Sequence[Measured]) -> Table:
+    networks = sorted({(one.first.arch, one.recipe) for one in ours}, key=lambda pair: (pair[1] != RANDOM, *pair))
+    words = distinctions((one.first.task, one.first.protocol) for one in ours)
+    ours = sorted(ours, key=lambda one: (TASKS.index(one.first.task), one.first.protocol))
+    rows: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    for one in ours:
+        name = evaluation_name(one.first.task, words[one.first.task, one.first.protocol])
+        metrics = [metric for metric in one.metrics() if not DETAILS.search(metric)]
+        for metric in metrics[:1] if one.first.task in FIRST_ONLY else metrics:
+            rows.setdefault((name, metric), {})[one.first.arch, one.recipe] = one.cell(metric)
+    cells = tuple((*row, *(found.get(network, "—") for network in networks)) for row, found in rows.items())
+    columns = ("Evaluation", "Metric", *(f"{arch_name(arch)}, {recipe}" for arch, recipe in networks))
+    return Table(caption, columns, cells, frozenset(range(2, len(columns))), 1)
