@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,6 +163,12 @@ def collate(images: Sequence[tuple[Views, list[str]]]) -> Batch:
 def _stacked(images: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
     """For each size of views (V_s, ...) of n images, one tensor (V_s, n, ...)."""
     return tuple(torch.stack(size, dim=1) for size in zip(*images, strict=True))
+
+
+def as_worker(_: int) -> None:
+    """What a loader's process starts with: one thread, and Ctrl-C left to the process that it works for."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):

@@ -30,7 +30,7 @@ def fail(sentence: str) -> NoReturn:
 def run_tool(main: Callable[[], object]) -> NoReturn:
     """Run a tool's `main`; bad input ends in one sentence and exit code 2, a defect of ours in a traceback.
 
-    A run that was asked to stop ends with exit code 75.
+    A run that was asked to stop ends with exit code 75; Ctrl-C elsewhere with one sentence and a shell's 130.
     """
     try:
         main()
@@ -39,6 +39,10 @@ def run_tool(main: Callable[[], object]) -> NoReturn:
         sys.exit(STOPPED)
     except UserError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        print("interrupted: what is written is whole; the same command uses it again or begins anew.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # whoever read our output has seen enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from pretrain import accumulation, checkpoint, comm, config, diagnostics, photometry, provenance, replay
 from pretrain.batchnorm import without_running_statistics
-from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, collate, open_source
+from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, as_worker, collate, open_source
 from pretrain.errors import Stopped, UserError
 from pretrain.files import write_text
 from pretrain.learner import Learner, build, settled
@@ -220,13 +220,9 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
         num_workers=cfg.data.workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=as_worker,
         prefetch_factor=4 if cfg.data.workers else None,
     )
-
-
-def _single_threaded(_: int) -> None:
-    torch.set_num_threads(1)
 
 
 def _open(cfg: config.Config, learner: Learner) -> None:

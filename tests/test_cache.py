@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,39 @@ def test_interrupted_caching_goes_on_where_whole_parts_end(tmp_path, after, caps
     again = Stopping(7 - 3 * whole)  # no more batches than are missing
     assert alike(cached(root, tmp_path / "cache", lambda: again), in_memory(root))
     assert sorted(path.name for path in next((tmp_path / "cache").iterdir()).iterdir()) == ["index.json", "rows.f32"]
+
+
+class Slow(nn.Flatten):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.2)
+        return super().forward(images)
+
+
+def test_ctrl_c_ends_in_one_sentence_and_loses_no_whole_part(tmp_path):
+    """The terminal sends it to the tool and to its loaders' processes alike."""
+    root, folder = paint(tmp_path / "set", 8), tmp_path / "cache"
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[3]]; from pathlib import Path; import test_cache as t\n"
+        "from pretrain.errors import run_tool; t.cache.PART = 5; root, folder = map(Path, sys.argv[1:3])\n"
+        "run_tool(lambda: t.cache.features(folder, t.wanted(root), t.Slow, 2, 2, t.CPU))"
+    )
+    here = Path(__file__).parent
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, root, folder, here],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=here.parent,
+        env=os.environ | {"PYTHONPATH": str(here.parent)},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(folder.rglob("part-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and told.count("\n") == 1 and "the same command uses it again" in told, told
+    assert not list(folder.rglob("index.json"))
+    assert alike(cached(root, folder, lambda: Stopping(11)), in_memory(root))  # of 14 batches, 3 for the first part
 
 
 def test_unreadable_images_leave_no_gap(tmp_path):

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as vision
 from tqdm import tqdm
 
 from pretrain import comm
-from pretrain.data import ImageSource, read_image
+from pretrain.data import ImageSource, as_worker, read_image
 from pretrain.decode import UnreadableImage
 from pretrain.errors import UserError
 from pretrain.views import normalise
@@ -120,12 +120,8 @@ def loader(pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=as_worker,
     )
-
-
-def _single_threaded(_: int) -> None:
-    torch.set_num_threads(1)
 
 
 def extract(
