@@ -92,19 +92,19 @@ def _tile(row: Row, name: str) -> Tile:
 
 
 def _side_by_side(ours: Sequence[Measured]) -> list[Block]:
-    """A table for each data set and input size: an evaluation a row, a network a column."""
+    """A table for each data set and input size, the fullest first: an evaluation a row, a network a column."""
     tables: dict[str, list[Measured]] = {}
-    for one in ours:
+    for one in sorted(ours, key=lambda one: (TASKS.index(one.first.task), one.first.protocol)):
         size = one.first.settings.get("image_size")
         tables.setdefault(one.first.dataset + (f" at {size} px" if size else ""), []).append(one)
-    shown = [_table(caption, together) for caption, together in tables.items()]
+    fullest = sorted(tables.items(), key=lambda table: -len(table[1]))
+    shown = [_table(caption, together) for caption, together in fullest]
     return [Heading("Every network side by side", "networks"), *shown] if shown else []
 
 
 def _table(caption: str, ours: Sequence[Measured]) -> Table:
     networks = sorted({(one.first.arch, one.recipe) for one in ours}, key=lambda pair: (pair[1] != RANDOM, *pair))
     words = distinctions((one.first.task, one.first.protocol) for one in ours)
-    ours = sorted(ours, key=lambda one: (TASKS.index(one.first.task), one.first.protocol))
     rows: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for one in ours:
         name = evaluation_name(one.first.task, words[one.first.task, one.first.protocol])
