@@ -140,6 +140,26 @@ def test_unreadable_images_leave_no_gap(tmp_path):
     assert len(first.skipped) == 3 and "n01_red_1" in first.skipped[0]
 
 
+def test_a_link_to_nowhere_is_an_unreadable_image(tmp_path):
+    root = paint(tmp_path / "set", 2)
+    (root / "n01_red" / "n01_red_1.png").unlink()
+    (root / "n01_red" / "n01_red_1.png").symlink_to(tmp_path / "nowhere.png")
+    found = cached(root, tmp_path / "cache")
+    assert alike(found, in_memory(root)) and len(found.skipped) == 1
+
+
+def test_a_second_evaluation_waits_for_the_features_that_another_makes(tmp_path):
+    root, folder = paint(tmp_path / "set", 4), tmp_path / "cache"
+    other = os.fork()
+    if not other:
+        os._exit(cached(root, folder, Slow).rows.shape != (12, 3 * SIZE * SIZE))
+    while not list(folder.rglob("part-*.json")):
+        time.sleep(0.02)
+    assert alike(cached(root, folder, never), in_memory(root))
+    assert os.waitpid(other, 0)[1] == 0
+    assert len(list(folder.iterdir())) == 1  # no lock is left
+
+
 def test_features_that_are_not_finite_are_refused_and_not_kept(tmp_path):
     class Broken(nn.Flatten):
         def forward(self, images):

@@ -141,6 +141,21 @@ def test_a_list_that_does_not_fit_is_told_before_training(place, tmp_path, capsy
     assert "images/s" not in capsys.readouterr().out and not (tmp_path / "r.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("task", "more", "sentence"),
+    [
+        ("linear", "head.epochs=100", r"head\.\* are options of probe=fast"),
+        ("linear", "probe=fast head.schedule=step", r"head\.milestones=\[60, 80\] must rise"),
+        ("readings", "images=5", "t-SNE of 5 images says nothing"),
+        ("semi", "sweep=[0.1]", "a sweep chooses on images of train that are not labelled"),
+    ],
+)
+def test_options_that_cannot_work_are_told_before_any_image_is_read(place, tmp_path, capsys, task, more, sentence):
+    with pytest.raises(UserError, match=sentence):
+        evaluate.main(command(place, tmp_path / "r.json", task, *more.split()))
+    assert "images/s" not in capsys.readouterr().out
+
+
 def test_a_result_that_cannot_be_written_is_told_with_its_numbers(place, tmp_path):
     (tmp_path / "full").symlink_to("/proc")  # a folder in which no file can be made
     with pytest.raises(UserError, match=r"r\.json cannot be written .* it says top1"):

@@ -178,9 +178,25 @@ def test_diverging_fine_tuning_stops_with_advice(tmp_path):
         finetune.evaluate(small_trunk(), 6, source, source, options, CPU)
 
 
+def test_a_sweep_goes_on_past_an_lr_that_diverges(tmp_path):
+    source = open_source(paint(tmp_path / "set", 4))
+    options = dataclasses.replace(SMALL, epochs=3, sweep=[1e30, 0.01])
+    found = finetune.evaluate(small_trunk(), 6, source, source, options, CPU, source).found
+    assert found["held_out_top1"]["1e+30"] is None and found["lr_trunk_used"] < 1
+    with pytest.raises(UserError, match=r"every lr of sweep=\[1e\+30\] diverged"):
+        finetune.evaluate(small_trunk(), 6, source, source, dataclasses.replace(options, sweep=[1e30]), CPU, source)
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"schedule": "linear"}, {"precision": "fp8"}, {"epochs": 0}, {"lr_head": 0.0}, {"batch_size": 1}],
+    [
+        {"schedule": "linear"},
+        {"precision": "fp8"},
+        {"epochs": 0},
+        {"lr_head": 0.0},
+        {"batch_size": 1},
+        {"milestones": [25], "schedule": "step"},
+    ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_impossible_options_are_named(wrong):

@@ -138,3 +138,29 @@ def test_divergence_of_every_setting_is_told():
 def test_impossible_options_are_named(wrong):
     with pytest.raises(UserError, match=f"head.{next(iter(wrong))}"):
         heads.check(Head(**wrong))
+
+
+@pytest.mark.parametrize("milestones", [[60, 80], [0, 3], [4, 2], [2, 5]])
+def test_milestones_that_the_epochs_do_not_hold_are_refused(milestones):
+    with pytest.raises(UserError, match=r"head\.milestones=.* must rise between 0 and head\.epochs=5"):
+        heads.check(Head(schedule="step", milestones=milestones, epochs=5))
+    heads.check(Head(schedule="step", milestones=[2, 4], epochs=5))
+
+
+def test_a_batch_without_a_readable_image_leaves_the_heads_finite():
+    trained = Heads(Head(), heads.settings(Head(), 8), CLASSES, WIDTH, 0)
+    rows, labels = drawn(8)
+    trained.step(rows, labels, 1.0)
+    trained.step(rows[:0], labels[:0], 1.0)
+    assert trained.weight.isfinite().all() and trained.bias.isfinite().all()
+
+
+def test_top1_by_parts_is_that_of_all_rows_at_once():
+    rows, labels = drawn(50)
+    trained = Heads(
+        Head(lrs=[0.1, 3.0], weight_decays=[0.0]), [Setting(0.1, 0.0), Setting(3.0, 0.0)], CLASSES, WIDTH, 0
+    )
+    trained.step(rows, labels, 1.0)
+    parts = ((trained.scores(part), of_part) for part, of_part in zip(rows.split(7), labels.split(7), strict=True))
+    right = (trained.scores(rows).argmax(2) == labels[:, None]).double().mean(0) * 100
+    assert heads.top1_of_each(parts) == pytest.approx(right.tolist(), abs=1e-12)

@@ -14,7 +14,7 @@ from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from pretrain.views import normalise
 from transfer import heads
-from transfer.accuracy import top, top1_top5
+from transfer.accuracy import top1_top5
 from transfer.batches import EpochBatches, RankBatches
 from transfer.features import Features, Pictures, extract, loader, name_unreadable, shown
 from transfer.heads import Head, Heads
@@ -96,8 +96,8 @@ def _choose(
         trained.keep([0])
         return {}
     features = extract(trunk, choosing, *test, device, "held-out features")
-    scores = _scores(trained, features, device)
-    found = [top(scores[:, number], features.labels, 1) for number in range(scores.shape[1])]
+    parts = zip(features.rows.split(heads.CHUNK), features.labels.split(heads.CHUNK), strict=True)
+    found = heads.top1_of_each((trained.scores(rows.to(device)).cpu(), labels) for rows, labels in parts)
     rivals = {heads.name(rival): top1 for rival, top1 in zip(trained.settings, found, strict=True)}
     trained.keep([found.index(max(found))])
     return rivals

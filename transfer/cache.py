@@ -9,6 +9,7 @@ KEY is a hash of all that the rows depend on, so another checkpoint or an added 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
@@ -69,13 +70,18 @@ def images_sha256(source: ImageSource) -> str:
     """Hash of the names, labels, lengths and times of change of a set's files; of a packed set, their checksums."""
     digest = hashlib.sha256(json.dumps(source.classes).encode())
     for index, (path, name) in enumerate(zip(source.paths, names_of(source, range(len(source))), strict=True)):
-        if source.packed is not None:
-            state = int(source.packed.checksums[source.places[index]])
-        else:
-            status = path.stat()
-            state = (status.st_size, status.st_mtime_ns)
+        state = _state(path) if source.packed is None else int(source.packed.checksums[source.places[index]])
         digest.update(f"{name}\0{source.labels[index]}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Length and time of change, None of a file that is gone or a link to nowhere: it is then told when it is read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def features(
@@ -89,16 +95,51 @@ def features(
     """
     about = wanted.about()
     place = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    there = (place / INDEX).is_file()
-    comm.barrier()  # all ranks have looked before one of them may finish
-    if not there:
-        with _on_disk(place):
-            _fill(place, wanted, network, batch_size, workers, device)
-            comm.barrier()
-            if comm.rank() == 0:
-                _finish(place, about, wanted)
+    with _alone(place):
         comm.barrier()
+        there = (place / INDEX).is_file()
+        comm.barrier()  # all ranks have looked before one of them may finish
+        if not there:
+            with _on_disk(place):
+                _fill(place, wanted, network, batch_size, workers, device)
+                comm.barrier()
+                if comm.rank() == 0:
+                    _finish(place, about, wanted)
+            comm.barrier()
     return _open(place, wanted)
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Let one evaluation at a time make these features: another that wants them waits, and then finds them there.
+
+    The kernel lets go of the lock when the process ends, however it ends. Where the file system has none, or cannot be
+    written, which is told later, nobody waits.
+    """
+    if comm.rank() != 0:
+        yield
+        return
+    path = place.with_name(f"{place.name}.lock")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _lock(stack, path)
+            stack.callback(path.unlink, missing_ok=True)
+        yield
+
+
+def _lock(stack: contextlib.ExitStack, path: Path) -> None:
+    """Hold the file of that name; a holder takes it away when it ends, so the one at hand may be nobody's any more."""
+    while True:
+        handle = stack.enter_context(path.open("a"))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another evaluation that makes the same features in {path.parent}", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return
 
 
 @contextlib.contextmanager

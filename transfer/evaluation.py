@@ -17,12 +17,12 @@ from pretrain.config import load
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from pretrain.files import sha256_of, write_atomically
-from transfer import augmented, cache, finetune, knn, linear, race, subsets
+from transfer import augmented, cache, finetune, heads, knn, linear, race, subsets
 from transfer.convert import TrunkFile, build_trunk, read_trunk
 from transfer.features import Features, Transform, check_finite, extract, resize_for
 from transfer.labelled import Labelled, open_labelled
 from transfer.options import OPTIONS, Frozen, ready
-from transfer.readings import READINGS
+from transfer.readings import READINGS, tsne
 from transfer.readings.material import Material
 from transfer.results import Result
 
@@ -68,6 +68,7 @@ def evaluate(
     device = [ready(chosen) for chosen in options.values()][0]
     data = open_labelled(root)
     labelled = _labelled(data, options["semi"]) if "semi" in options else None
+    _check_together(options, data, labelled)
     if "knn" in options:
         knn.at_most(options["knn"].k, len(data.train))
     subject = Subject(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data)
@@ -82,6 +83,22 @@ def evaluate(
             features = features or _features(subject, options[task], device)
             yield _frozen(task, subject, features, options[task], device, pictures)
     comm.stop()
+
+
+def _check_together(
+    options: dict[str, Frozen | finetune.FineTune], data: Labelled, labelled: subsets.Subset | None
+) -> None:
+    """What an option means only beside the task or the data.
+
+    Raises:
+        UserError: naming the option and its remedy.
+    """
+    if "linear" in options and options["linear"].probe == "exact" and options["linear"].head != heads.Head():
+        raise UserError("head.* are options of probe=fast and probe=augmented: add one of them, or leave head.* out.")
+    if "readings" in options and "tsne" in (options["readings"].readings or READINGS):
+        tsne.check(min(options["readings"].images, len(data.val)))
+    if labelled is not None and options["semi"].sweep and len(labelled.source) == len(data.train):
+        raise UserError("a sweep chooses on images of train that are not labelled, and there are none: label fewer.")
 
 
 def _features(subject: Subject, options: Frozen, device: torch.device) -> tuple[Features, Features]:

@@ -17,11 +17,12 @@ from pretrain import comm
 from pretrain.data import ImageSource
 from pretrain.errors import UserError
 from pretrain.views import normalise
+from transfer import schedules
 from transfer.accuracy import hits, reported
 from transfer.batches import EpochBatches, RankBatches
 from transfer.features import Pictures, extract, loader, name_unreadable, resize_for, shown
 from transfer.labelled import thinned
-from transfer.schedules import SCHEDULES, schedule
+from transfer.schedules import schedule
 from transfer.subsets import check_classes, readable
 
 
@@ -64,6 +65,10 @@ class FineTune:
     precision: str = "fp32"
 
 
+class Diverged(UserError):
+    """A loss that is not finite."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """metrics in percent. skipped: unreadable training and val images. found: what was settled on the way."""
@@ -80,14 +85,13 @@ def check(options: FineTune) -> None:
     Raises:
         UserError: naming the option, its value and what it may be.
     """
-    choices = {"schedule": (options.schedule, SCHEDULES), "precision": (options.precision, ("fp32", "bf16"))}
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise UserError(f"{name}={value} is not known: choose one of {', '.join(known)}.")
+    if options.precision not in ("fp32", "bf16"):
+        raise UserError(f"precision={options.precision} is not known: choose one of fp32, bf16.")
     positive = ("reference_batch", "lr_trunk", "lr_head", "epochs", "gamma", "min_scale")
     for name in positive:
         if not getattr(options, name) > 0:
             raise UserError(f"{name}={getattr(options, name)} must be above 0.")
+    schedules.check(options)
     if options.batch_size < 2:
         raise UserError(f"batch_size={options.batch_size} is too small: batch norm needs at least 2 images.")
     if not all(lr > 0 for lr in options.sweep) or options.sweep_images < 1:
@@ -198,11 +202,17 @@ def _sweep(
         raise UserError("a sweep chooses on images of train that are not labelled, and there are none: label fewer.")
     choosing, best, rivals = thinned(rest, options.sweep_images), None, {}
     for lr in options.sweep:
-        network, found = fitted(copy.deepcopy(trunk), replace(options, lr_trunk=lr, lr_head=lr))
+        try:
+            network, found = fitted(copy.deepcopy(trunk), replace(options, lr_trunk=lr, lr_head=lr))
+        except Diverged:  # on all ranks alike
+            rivals[f"{lr:g}"] = None
+            continue
         metrics, _ = _scored(network, choosing, options, device, f"choosing with lr {lr:g}")
         rivals[f"{lr:g}"] = metrics["top1"]
         if best is None or metrics["top1"] > best[0]:
             best = metrics["top1"], network, found
+    if best is None:
+        raise UserError(f"every lr of sweep={options.sweep} diverged: lower them, or use precision=fp32.")
     return best[1], best[2] | {"chosen_on": len(choosing), "held_out_top1": rivals}
 
 
@@ -268,5 +278,5 @@ def _mean_loss(losses: list[torch.Tensor], epoch: int) -> float:
     """Over an epoch and all ranks, so that all of them see a divergence."""
     mean = comm.all_mean(torch.stack(losses).mean()).item()
     if not math.isfinite(mean):
-        raise UserError(f"the loss is {mean} in epoch {epoch + 1}: lower lr_trunk and lr_head, or use precision=fp32.")
+        raise Diverged(f"the loss is {mean} in epoch {epoch + 1}: lower lr_trunk and lr_head, or use precision=fp32.")
     return mean

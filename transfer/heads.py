@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ import torch
 
 from pretrain import comm
 from pretrain.errors import UserError
-from transfer.schedules import SCHEDULES
+from transfer import schedules
+from transfer.accuracy import hits
 
 OPTIMISERS = ("sgd", "lars")
 TRUST = 1e-3  # of LARS, as in apex's LARC and SimSiam's lineval
@@ -52,13 +54,12 @@ def check(options: Head) -> None:
     Raises:
         UserError: naming the option, its value and what it may be.
     """
-    choices = {"schedule": (options.schedule, SCHEDULES), "optimiser": (options.optimiser, OPTIMISERS)}
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise UserError(f"head.{name}={value} is not known: choose one of {', '.join(known)}.")
+    if options.optimiser not in OPTIMISERS:
+        raise UserError(f"head.optimiser={options.optimiser} is not known: choose one of {', '.join(OPTIMISERS)}.")
     for name in ("reference_batch", "batch_size", "epochs", "gamma", "min_scale"):
         if not getattr(options, name) > 0:
             raise UserError(f"head.{name}={getattr(options, name)} must be above 0.")
+    schedules.check(options, "head.")
     if not options.lrs or not all(lr > 0 for lr in options.lrs):
         raise UserError(f"head.lrs={options.lrs} must hold learning rates above 0.")
     if not options.weight_decays or not all(decay >= 0 for decay in options.weight_decays):
@@ -150,6 +151,15 @@ class Heads:
             values.sub_(step * lrs.view(across))
 
 
+def top1_of_each(scored: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[float]:
+    """Top-1 of each setting in percent, over parts (scores (B, S, classes), labels (B,)), held one at a time."""
+    right, count = 0, 0
+    for scores, labels in scored:
+        right = right + torch.stack([hits(of_one, labels, 1).sum() for of_one in scores.unbind(1)]).double()
+        count += len(labels)
+    return (right / count * 100).tolist()
+
+
 def told(trained: Heads, batch_size: int) -> dict[str, object]:
     """What a result says of the setting that is left."""
     (won,) = trained.settings
@@ -164,8 +174,8 @@ def told(trained: Heads, batch_size: int) -> dict[str, object]:
 def _mean_over_ranks(by_weight: torch.Tensor, by_bias: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums over this rank's rows to means over the rows of all ranks, in one collective."""
     if comm.world_size() == 1:
-        return by_weight.div_(count), by_bias.div_(count)
+        return by_weight.div_(max(count, 1)), by_bias.div_(max(count, 1))  # a batch may hold no readable image
     flat = torch.cat([by_weight.flatten(), by_bias.flatten(), by_bias.new_tensor([float(count)])])
     comm.all_mean_(flat)
-    flat = flat[:-1] / flat[-1]
+    flat = flat[:-1] / torch.where(flat[-1] > 0, flat[-1], 1.0)
     return flat[: by_weight.numel()].view_as(by_weight), flat[by_weight.numel() :].view_as(by_bias)

@@ -15,7 +15,7 @@ import torch
 from pretrain import comm
 from pretrain.errors import UserError
 from transfer import heads
-from transfer.accuracy import top, top1_top5
+from transfer.accuracy import top1_top5
 from transfer.features import Features, RowFile
 from transfer.heads import Head, Heads
 from transfer.linear import held_out
@@ -157,8 +157,6 @@ def _held_out_top1(
 ) -> list[tuple[heads.Setting, float]]:
     weight, bias = average.weight / average.count, average.bias / average.count
     places = slice_.nonzero()[:, 0]
-    scores = torch.cat(
-        [trained.scores(change(train.rows[part]), weight, bias).cpu() for part in places.split(heads.CHUNK)]
-    )
-    labels = train.labels[places]
-    return [(rival, top(scores[:, number], labels, 1)) for number, rival in enumerate(trained.settings)]
+    parts = places.split(heads.CHUNK)
+    scored = ((trained.scores(change(train.rows[part]), weight, bias).cpu(), train.labels[part]) for part in parts)
+    return list(zip(trained.settings, heads.top1_of_each(scored), strict=True))

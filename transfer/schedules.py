@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Protocol
 
 from fvcore.common.param_scheduler import (
@@ -10,6 +11,8 @@ from fvcore.common.param_scheduler import (
     MultiStepParamScheduler,
     ParamScheduler,
 )
+
+from pretrain.errors import UserError
 
 SCHEDULES = ("cosine", "step", "constant")
 
@@ -21,6 +24,24 @@ class Scheduled(Protocol):
     epochs: int
     milestones: list[int]
     gamma: float
+
+
+def check(options: Scheduled, prefix: str = "") -> None:
+    """Refuse a schedule that is not known or whose steps do not fit its epochs.
+
+    Args: prefix, of the options' names in the sentence.
+
+    Raises:
+        UserError: naming the option, its value and what it may be.
+    """
+    if options.schedule not in SCHEDULES:
+        raise UserError(f"{prefix}schedule={options.schedule} is not known: choose one of {', '.join(SCHEDULES)}.")
+    bounds = [0, *options.milestones, options.epochs]
+    if options.schedule == "step" and not all(before < after for before, after in itertools.pairwise(bounds)):
+        raise UserError(
+            f"{prefix}milestones={options.milestones} must rise between 0 and {prefix}epochs={options.epochs}: "
+            "choose others, or another schedule."
+        )
 
 
 def schedule(options: Scheduled) -> ParamScheduler:

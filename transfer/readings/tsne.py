@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Iterator
 
@@ -13,22 +14,32 @@ from torch.nn import functional
 from pretrain.errors import UserError
 from transfer.readings.material import Material
 
-PERPLEXITY, NAMED = 30, 20  # classes in the legend at most
+PERPLEXITY, LEAST = 30, 8  # images that a plot is made of at least
+NAMED = 20  # classes in the legend at most
+
+
+def check(images: int) -> None:
+    """Refuse what `read` could not do, before anything is computed.
+
+    Raises:
+        UserError: scikit-learn is not installed, or there are fewer than 8 images.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise UserError("t-SNE needs scikit-learn: pip install scikit-learn, or name other readings=[...] than tsne.")
+    if images < LEAST:
+        raise UserError(f"t-SNE of {images} images says nothing: give more, or name other readings=[...] than tsne.")
 
 
 def read(material: Material) -> Iterator[tuple[str, Image.Image]]:
     """One picture of at most `images` rows, l2-normalised.
 
     Raises:
-        UserError: scikit-learn is not installed, or there are fewer than 8 rows.
+        UserError: scikit-learn is not installed, or there are fewer than LEAST rows.
     """
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise UserError("t-SNE needs scikit-learn: pip install scikit-learn, or leave tsne out of readings.") from error
     chosen = material.evenly(material.images)
-    if len(chosen) < 8:
-        raise UserError(f"t-SNE of {len(chosen)} images says nothing: give more, or leave tsne out of readings.")
+    check(len(chosen))
+    from sklearn.manifold import TSNE
+
     rows = functional.normalize(material.val.rows[chosen], dim=1).numpy()
     perplexity = min(PERPLEXITY, (len(chosen) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=material.seed).fit_transform(rows)
