@@ -11,6 +11,7 @@ from report_samples import a_line, a_result, a_run, cells, fill, markdown_of
 
 from transfer.report.compare import Row, Summary, compare, reading
 from transfer.report.found import find
+from transfer.report.measured import measured
 
 
 @pytest.fixture
@@ -86,6 +87,57 @@ def test_runs_of_other_configurations_are_other_rows(tmp_path: Path) -> None:
         made = {"method": "unigrad", "step": 20, "epoch": 2.0, "run": str(folder)}
         a_result(tmp_path / f"knn-{number}.json", 40.0 + number, "pretrained", number, pretraining=made)
     assert sorted(row.pretrained.values for row in rows_of(tmp_path)) == [(40.0, 41.0), (42.0,)]
+
+
+def test_a_moved_run_is_known_by_the_folder_that_was_typed(tmp_path: Path) -> None:
+    for name, cutmix, top1 in (("plain", 0.0, 40.0), ("mixed", 1.0, 60.0)):
+        folder = a_run(tmp_path / name, [a_line(20)], overrides=[f"mixing.cutmix_alpha={cutmix}"])
+        text = (folder / "config.yaml").read_text().replace(f"run_dir: {folder}", f"run_dir: runs/{name}")
+        (folder / "config.yaml").write_text(text)
+        made = {"method": "unigrad", "step": 20, "epoch": 2.0, "run": f"/elsewhere/runs/{name}"}
+        a_result(tmp_path / f"knn-{name}.json", top1, "pretrained", pretraining=made, checkpoint_sha256=name)
+    found = {row.recipe: row.pretrained.values for row in rows_of(tmp_path)}
+    assert found == {"UniGrad, 2 epochs": (40.0,), "UniGrad+CutMix, 2 epochs": (60.0,)}
+
+
+def test_trunks_of_unknown_runs_and_of_other_projects_are_never_averaged(tmp_path: Path) -> None:
+    for number, run in enumerate(("/a/one", "/a/two")):
+        made = {"method": "unigrad", "step": 20, "epoch": 2.0, "run": run}
+        a_result(tmp_path / f"lost-{number}.json", 40.0 + number, "pretrained", number, pretraining=made)
+        other = {"pretraining": {}, "checkpoint": f"zoo/{number}/resnet.pth", "checkpoint_sha256": f"{number}" * 64}
+        a_result(tmp_path / f"zoo-{number}.json", 60.0 + number, "pretrained", number, **other)
+    assert {row.recipe: row.pretrained.values for row in rows_of(tmp_path)} == {
+        "UniGrad, 2 epochs (a/one, not found)": (40.0,),
+        "UniGrad, 2 epochs (a/two, not found)": (41.0,),
+        "another project's resnet.pth 00000000": (60.0,),
+        "another project's resnet.pth 11111111": (61.0,),
+    }
+
+
+def test_another_evaluation_under_the_same_name_supersedes_nothing(tmp_path: Path) -> None:
+    later = {"date": "2025-06-01T00:00:00+00:00", "settings": {"weight_decay": 0.1}}
+    a_result(tmp_path / "a.json", 40.0, "pretrained", settings={"weight_decay": 0.0})
+    a_result(tmp_path / "b.json", 44.0, "pretrained", **later)
+    found = find([tmp_path])
+    assert not any(entry.superseded for entry in found.results)
+    assert sorted(one.summary("top1").values for one in measured(found.results, found.runs)) == [(40.0,), (44.0,)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": {"train": None}},
+        {"counts": {"train": "90"}},
+        {"settings": {"iterations": [9]}},
+        {"commit": 7},
+        {"artefacts": {"by_class": {"bbox": [1.0]}}},
+    ],
+    ids=["null", "text", "list", "commit", "by_class"],
+)
+def test_values_of_the_wrong_type_are_a_note(changes: dict[str, object], tmp_path: Path) -> None:
+    a_result(tmp_path / "sound.json", 41.0, "pretrained")
+    a_result(tmp_path / "a.json", 40.0, "pretrained", task="semi", **changes)
+    assert "a.json holds values of the wrong type" in markdown_of(tmp_path, tmp_path / "out")
 
 
 def test_copies_and_repetitions_count_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The report's detection parts: our rows stand beside published ones only under the same protocol, and by class."""
 
+import pytest
 from report_samples import a_result
 
 from transfer.report.document import Charts, Heading, Table, Text
@@ -102,11 +103,26 @@ def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):
     assert any(isinstance(block, Heading) and block.anchor == "classes" for block in blocks)
 
 
-def test_the_tool_prints_the_table(tmp_path, capsys):
+def test_classes_of_two_recipes_are_never_averaged(tmp_path):
+    from transfer.report.classes import classes_and_curves
+
+    for method, ap in (("unigrad", 10.0), ("simclr", 50.0)):
+        pretraining = {"method": method, "step": 20, "epoch": 2.0}
+        artefacts = {"images": [], "by_class": {"bbox": {"cat": ap, "dog": None}}}
+        given = {"artefacts": artefacts, "pretraining": pretraining, "checkpoint_sha256": method}
+        detected(tmp_path / f"{method}.json", VOC_FPN, **given)
+    blocks = classes_and_curves(find([tmp_path]))
+    assert [block.rows[0][2] for block in blocks if isinstance(block, Table)] == ["50.0", "10.0"]
+    titles = [block.text for block in blocks if isinstance(block, Heading)][1:]
+    assert "SimCLR" in titles[0] and "UniGrad" in titles[1]
+
+
+@pytest.mark.parametrize("paper", [[], ["--paper"]], ids=["alone", "paper"])
+def test_the_tool_prints_the_table(paper, tmp_path, capsys):
     from tools import report
 
     detected(tmp_path / "runs" / "fpn.json", VOC_FPN)
-    report.main([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
+    report.main([str(tmp_path / "runs"), *paper, "--out", str(tmp_path / "report")])
     told = capsys.readouterr().out
     assert "| UniGrad | 57.8 | 84.0 | 64.9 | —" in told and "here: UniGrad, 2 epochs" in told
     assert "Classes and curves" not in told

@@ -14,7 +14,7 @@ from report_samples import a_line, a_run, markdown_of
 from torch.nn import functional
 
 from pretrain import diagnostics, methods
-from transfer.report.curves import Chart, Line, draw, sample
+from transfer.report.curves import Chart, Line, draw, sample, ticks
 from transfer.report.found import find
 from transfer.report.labels import label
 from transfer.report.panels import FIGURE_2, FIGURE_3, OPTIMISATION, charts
@@ -186,3 +186,10 @@ def test_page_of_all_methods_names_each_once_a_legend(tmp_path: Path) -> None:
     shown = re.findall(r"!\[([^\]]+)\]\(figures/figure_2a", markdown.read_text(encoding="utf-8"))
     assert all(f"{name}: 0.5 at epoch 1, 0.5 at 3" in shown[0] for name in METHODS.values())
     assert len(text) < 3_000_000
+
+
+@pytest.mark.parametrize("ends", [(1e-13, 2e-13), (0.99, 0.9900000000001), (1.0, 1.0000000000000002), (5e-324, 0.0)])
+def test_ticks_of_a_tiny_range_are_apart_and_hold_it(ends: tuple[float, float]) -> None:
+    low, high = sorted(ends)
+    marks = ticks(low, high)
+    assert len(set(marks)) == len(marks) >= 2 and marks[0] <= low and high <= marks[-1]

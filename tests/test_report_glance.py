@@ -73,3 +73,23 @@ def test_protocols_are_told_apart_by_as_little_as_is_needed() -> None:
         "SGD, 100 epochs",
         "",
     ]
+
+
+def test_results_of_other_data_under_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
+    for train, value in ((90, 20.0), (9000, 60.0)):
+        counts = {"train": train, "val": 30, "classes": 3}
+        a_result(tmp_path / f"{train}.json", value, "pretrained", train, counts=counts)
+    rows = [line for line in markdown_of(tmp_path, tmp_path / "out").splitlines() if line.startswith("| k-NN")]
+    assert {row.split("|")[3].strip() for row in rows if "| top1 |" in row and row.count("|") == 4} == {
+        "20.0 (n=1)",
+        "60.0 (n=1)",
+    }
+
+
+def test_masks_stand_for_segmentation(tmp_path: Path) -> None:
+    metrics = {"bbox_AP": 30.0, "segm_AP": 20.0}
+    for init in ("random", "pretrained"):
+        a_result(tmp_path / f"{init}.json", None, init, task="segmentation", metrics=metrics)
+    markdown = markdown_of(tmp_path, tmp_path / "out")
+    assert "Instance segmentation, segm_AP: +0.00" in markdown
+    assert [row[1] for row in cells(markdown, "Instance segmentation", SECTION)] == ["segm_AP"]

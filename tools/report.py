@@ -31,13 +31,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write the report, print our rows beside published ones, and say where it is."""
     args = parser().parse_args(argv)
-    from transfer.report.table8 import TITLE
+    from transfer.report import table8
+    from transfer.report.document import Document
+    from transfer.report.found import find
+    from transfer.report.markdown import to_markdown
     from transfer.report.write import write_report
 
     page, markdown = write_report(args.folders, args.out, args.paper)
-    _, found, rest = markdown.read_text(encoding="utf-8").partition(f"## {TITLE}\n")
-    if found:
-        print(rest.split("\n## ")[0].strip() + "\n")
+    beside = table8.tables(find(args.folders)) if args.folders else []
+    if beside:
+        print(to_markdown(Document(table8.TITLE, beside[1:]), args.out))
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

@@ -13,10 +13,11 @@ from pretrain.files import sha256_of, write_text
 from transfer.convert import TrunkFile, read_trunk
 from transfer.report.beside import by_protocol
 from transfer.report.document import Block, Bullets, Code, Document, Facts, Heading, Text
-from transfer.report.found import Downstream, Found, PretrainingRun, find, finite, made
+from transfer.report.found import Downstream, Found, PretrainingRun, find, finite
 from transfer.report.markdown import to_markdown
 from transfer.report.measured import RANDOM, epochs_text, measured
 from transfer.report.provenance import arch_name, images_name, recipe_name, run_facts, says_synthetic
+from transfer.report.recipe import maker
 
 NAME = "MODEL_CARD.md"
 AT_THE_END = {
@@ -48,7 +49,7 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
 def compose_card(run: PretrainingRun, export: Path, found: Found) -> Document:
     """The card's sections."""
     trunk, sha256 = read_trunk(export), sha256_of(export)
-    mine = [entry for entry in found.results if made(run, entry.result) or entry.result.checkpoint_sha256 == sha256]
+    mine = [entry for entry in found.results if maker([run], entry.result) or entry.result.checkpoint_sha256 == sha256]
     method, arch = recipe_name(run), arch_name(trunk.arch)
     document = Document(f"Model card: {arch} pretrained with {method}")
     document.blocks = [

@@ -8,8 +8,9 @@ from statistics import fmean
 from transfer.report.curves import Chart, Line
 from transfer.report.document import Block, Charts, Heading, Table, Text
 from transfer.report.examples import INITS, TITLES
-from transfer.report.found import Downstream, Found
+from transfer.report.found import Downstream, Found, finite
 from transfer.report.provenance import arch_name
+from transfer.report.recipe import by_recipe
 from transfer.results import Result
 
 KINDS = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints", "iou": "pixels"}
@@ -19,16 +20,17 @@ SHOWN_IOUS = ("0.50", "0.75")
 
 
 def classes_and_curves(found: Found) -> list[Block]:
-    """For each protocol whose results tell them: curves of the lowest seed, and the mean over seeds of every class."""
+    """For each protocol and recipe that tells them: curves of the lowest seed, the mean over seeds of every class."""
     groups: dict[tuple[str, str, str, str], list[Downstream]] = {}
     for entry in found.results:
         r = entry.result
         if r.task in TITLES and not entry.superseded and r.artefacts.get("by_class"):
             groups.setdefault((r.task, r.dataset, r.protocol, r.arch), []).append(entry)
     blocks: list[Block] = []
-    for number, ((task, dataset, protocol, arch), entries) in enumerate(groups.items()):
-        of_init = {init: [e.result for e in entries if e.result.init == init] for init in INITS}
-        title = f"{TITLES[task]} on {dataset}, {arch_name(arch)}"
+    each = [(key, *of_one) for key, entries in groups.items() for of_one in by_recipe(entries, found.runs)]
+    for number, ((task, dataset, protocol, arch), recipe, sides) in enumerate(each):
+        of_init = {init: [entry.result for entry in sides[init]] for init in INITS}
+        title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
         blocks += [Heading(title, f"classes-{number}", 3), Text(f"{protocol}.", "note")]
         charts = _charts(number, of_init)
         blocks += [Charts(tuple(charts), 2, legend="own")] if charts else []
@@ -79,7 +81,8 @@ def _in_both(name: str, means: dict[str, dict[str, float]]) -> bool:
 def _means(kind: str, found: Sequence[Result]) -> dict[str, float]:
     tables = [result.artefacts.get("by_class", {}).get(kind, {}) for result in found]
     names = dict.fromkeys(name for table in tables for name in table)
-    return {name: fmean(table[name] for table in tables if name in table) for name in names}
+    told = {name: [table[name] for table in tables if finite(table.get(name))] for name in names}
+    return {name: fmean(values) for name, values in told.items() if values}
 
 
 def _text(value: float | None) -> str:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from transfer.report.found import Downstream, PretrainingRun, finite, made
-from transfer.report.provenance import method_name, recipe_name
+from transfer.report.found import Downstream, PretrainingRun, finite
+from transfer.report.recipe import recipe_of
+from transfer.report.sameness import differing
 from transfer.results import TASKS, Result
-
-# What two results may differ in and still be one protocol: whose trunk, which seed, where and on what it ran, and what
-# the protocol itself chose by its own search.
-MAY_DIFFER = {"seed", "skipped", "found", "workers", "threads", "device", "processes", "cache"}
-MAY_DIFFER |= {"SEED", "OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "peak_memory_mb"}
 
 
 @dataclass(frozen=True)
@@ -129,28 +124,8 @@ def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list
     for key in sorted(groups, key=lambda key: (key[3], TASKS.index(key[0]), *key[1:3])):
         group = groups[key]
         for recipe, pretrained in sorted(group.pretrained.items()) or [("", [])]:
-            rows += _rows(key, recipe, group.random, pretrained, runs)
+            rows += _rows(key, recipe, group.random, pretrained)
     return rows
-
-
-def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
-    """What was pretrained, in words: method and epochs, and the run's name where another recipe has the same words.
-
-    A checkpoint that says neither was not made by this repository.
-    """
-    meta = result.pretraining
-    if not meta.get("method") and meta.get("step") is None:
-        return "another project's recipe"
-    epoch = meta.get("epoch")
-    length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"
-    mine = next((run for run in runs if made(run, result)), None)
-    if mine is None:
-        return f"{method_name(meta.get('method') or 'unknown method')}, {length}"
-    method, alike = recipe_name(mine), {}
-    for run in runs:
-        if recipe_name(run) == method:
-            alike.setdefault(run.recipe(), run.name)
-    return f"{method}, {length}" + (f" ({alike[mine.recipe()]})" if len(alike) > 1 else "")
 
 
 def _rows(
@@ -158,11 +133,10 @@ def _rows(
     recipe: str,
     random: list[Result],
     pretrained: list[Result],
-    runs: Sequence[PretrainingRun],
 ) -> list[Row]:
     task, dataset, protocol, arch = key
     metrics = dict.fromkeys(name for result in [*pretrained, *random] for name in result.metrics)
-    remarks = _remarks(random, pretrained, runs)
+    remarks = _remarks(random, pretrained)
     return [
         Row(
             task,
@@ -189,36 +163,15 @@ def _absent(found: list[Result], metric: str) -> tuple[str, ...]:
     return (f"{metric} is missing or not a number in {absent} of {len(found)} results",) if absent else ()
 
 
-def _remarks(random: list[Result], pretrained: list[Result], runs: Sequence[PretrainingRun]) -> tuple[str, ...]:
+def _remarks(random: list[Result], pretrained: list[Result]) -> tuple[str, ...]:
     remarks = []
-    elsewhere = {one.pretraining.get("run") for one in pretrained if not any(made(run, one) for run in runs)} - {None}
-    if len(elsewhere) > 1:
-        remarks.append(f"{len(elsewhere)} pretraining runs were not found: whether their recipes differ is unknown")
     for name, side in (("random", random), ("pretrained", pretrained)):
         hashes = {result.checkpoint_sha256 for result in side}
         if len(side) > 1 and len(hashes) == 1 and "" not in hashes:
             remarks.append(f"the {len(side)} {name} results share one checkpoint: ± is the evaluation's spread alone")
     everything = [*random, *pretrained]
     for what in ("counts", "settings"):
-        tables = [_flat(getattr(result, what)) for result in everything]
-        keys = sorted({key for table in tables for key in table} - MAY_DIFFER)
-        differing = [key for key in keys if len({table.get(key) for table in tables}) > 1]
-        if differing:
-            remarks.append(f"{what} differ between these results: {', '.join(differing)}")
+        names = differing(everything, what)
+        if names:
+            remarks.append(f"{what} differ between these results: {', '.join(names)}")
     return tuple(remarks)
-
-
-def _flat(table: dict[str, Any]) -> dict[str, str]:
-    """Settings by name; of a whole configuration in one string (detectron2's), every line of it by its key."""
-    flat: dict[str, str] = {}
-    for key, value in table.items():
-        lines = str(value).splitlines()
-        if len(lines) < 2:
-            flat[key] = repr(value)
-            continue
-        section = ""
-        for line in lines:
-            name, _, text = line.partition(":")
-            section = name if not line.startswith((" ", "-")) else section
-            flat[section if name == section else f"{section}.{name.strip()}"] = text.strip()
-    return flat

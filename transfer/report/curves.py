@@ -77,13 +77,14 @@ def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) from at or below `low` to at or above `high`."""
-    if not high > low:
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):  # equal but for rounding
         reach = abs(low) * 0.1 or 0.5
         low, high = low - reach, high + reach
     power = 10.0 ** math.floor(math.log10((high - low) / about))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (power * factor) <= about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    digits = max(0, 2 - math.floor(math.log10(step)))
+    return [round(number * step, digits) for number in range(first, last + 1)]
 
 
 def draw(chart: Chart, width: int = 360, height: int = 210, standalone: bool = False) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transfer.report.document import Block, Figure, Figures, Heading, Text
 from transfer.report.found import Downstream, Found
 from transfer.report.pictures import Picture
 from transfer.report.provenance import arch_name
+from transfer.report.recipe import by_recipe
 
 MOST_IMAGES = 4
 WIDTH = 1000
@@ -17,7 +18,7 @@ INITS = {"random": "random initialisation", "pretrained": "pretrained"}
 
 
 def detections(found: Found) -> list[Block]:
-    """For each detection protocol its first images, by the results of the lowest seed of either initialisation.
+    """For each detection protocol and recipe its first images, by the results of the lowest seed of either side.
 
     Pictures that cannot be read are named in found.notes.
     """
@@ -29,20 +30,16 @@ def detections(found: Found) -> list[Block]:
             groups.setdefault((r.task, r.dataset, r.protocol, r.arch), []).append(entry)
     if not groups:
         return [*blocks, Text("No detection or segmentation result was found.", "note")]
-    for number, (key, entries) in enumerate(groups.items()):
-        task, dataset, protocol, arch = key
-        title = f"{TITLES[task]} on {dataset}, {arch_name(arch)}"
+    each = [(key, *of_one) for key, entries in groups.items() for of_one in by_recipe(entries, found.runs)]
+    for number, ((task, dataset, protocol, arch), recipe, of_init) in enumerate(each):
+        title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
         blocks += [Heading(title, f"detections-{number}", 3), Text(f"{protocol}.", "note")]
-        blocks += _pairs(number, entries, found)
+        blocks += _pairs(number, of_init, found)
     return blocks
 
 
-def _pairs(number: int, entries: Sequence[Downstream], found: Found) -> list[Block]:
-    sides = {}
-    for init in INITS:
-        of_init = [entry for entry in entries if entry.result.init == init]
-        if of_init:
-            sides[init] = min(of_init, key=lambda entry: entry.result.seed)
+def _pairs(number: int, of_init: Mapping[str, Sequence[Downstream]], found: Found) -> list[Block]:
+    sides = {init: min(of_init[init], key=lambda entry: entry.result.seed) for init in INITS if of_init[init]}
     images = {init: _images(entry) for init, entry in sides.items()}
     names = [name for name in dict.fromkeys(name for of_side in images.values() for name in of_side)]
     shared = [name for name in names if all(name in of_side for of_side in images.values())] or names

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from pretrain.errors import UserError
 from transfer import results
+from transfer.report.sameness import evaluation
 from transfer.results import Result
 
 MOST_BYTES = 4_000_000  # result files are a few kB; annotations and predictions in JSON are not worth parsing
@@ -159,8 +160,22 @@ def _check_values(path: Path, result: Result) -> None:
         (int, float): (result.seed, result.seconds),
     }
     fitting = all(isinstance(value, kind) for kind, values in kinds.items() for value in values)
-    if not fitting or not all(value is None or isinstance(value, int | float) for value in result.metrics.values()):
+    if not fitting or not all(isinstance(value, kind) for kind, values in _inner(result).items() for value in values):
         raise UserError(f"{path} holds values of the wrong type: run that evaluation again.")
+
+
+def _inner(result: Result) -> dict[Any, list[Any]]:
+    """By type the values within a result that are read as such; call it once the outer types are seen to fit."""
+    by_class = result.artefacts.get("by_class") or {}
+    of_classes = list(by_class.values()) if isinstance(by_class, dict) else [by_class]
+    tables = [numbers for numbers in (result.metrics, *of_classes) if isinstance(numbers, dict)]
+    numbers = [result.pretraining.get("epoch"), *map(result.settings.get, ("iterations", "images_per_step"))]
+    return {
+        (int, float): list(result.counts.values()),
+        (int, float, type(None)): [*numbers, *(value for table in tables for value in table.values())],
+        (str, type(None)): [result.commit, result.hardware],
+        dict: of_classes,
+    }
 
 
 def _add_run(path: Path, name: str, found: Found) -> None:
@@ -207,24 +222,17 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _without_repetitions(found: Sequence[Downstream]) -> list[Downstream]:
-    """Mark all but the newest of several files about the same checkpoint, protocol, data set and seed."""
+    """Mark all but the newest of several files about the same checkpoint, evaluation and seed."""
 
     def key(entry: Downstream) -> tuple:
         r = entry.result
-        return r.task, r.protocol, r.dataset, r.arch, r.init, r.seed, r.checkpoint_sha256
+        return *evaluation(r), r.init, r.seed, r.checkpoint_sha256
 
     newest: dict[tuple, Downstream] = {}
     for entry in found:
         if key(entry) not in newest or entry.result.date >= newest[key(entry)].result.date:
             newest[key(entry)] = entry
     return [Downstream(entry.path, entry.result, newest[key(entry)] is not entry) for entry in found]
-
-
-def made(run: PretrainingRun, result: Result) -> bool:
-    """Whether a checkpoint is this run's: by the folder it was written in, even if moved since, or by where it lies."""
-    folder = str(run.folder)
-    written = str(result.pretraining.get("run"))
-    return written in (folder, run.setting("run_dir")) or result.checkpoint.startswith(f"{folder}/")
 
 
 def finite(value: Any) -> bool:

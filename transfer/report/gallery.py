@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transfer.report.compare import recipe_of
 from transfer.report.document import Block, Figure, Figures, Heading
 from transfer.report.found import Found
 from transfer.report.measured import RANDOM
 from transfer.report.pictures import Picture
 from transfer.report.provenance import arch_name
+from transfer.report.recipe import recipe_of
 
 WIDTH = 900
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from transfer.report.compare import Row, difference_text, reading, value_text
 from transfer.report.document import Bar, Block, Heading, Table, Text, Tile, Tiles
@@ -16,7 +17,7 @@ from transfer.results import TASKS
 
 MOST_RUNS = 3  # kinds of runs that are told in sentences
 DETAILS = re.compile(r"^class |, std over ")  # readings that have tables further down
-FIRST_ONLY = ("detection", "segmentation", "semantic", "linear", "semi")  # whose first metric stands for the others
+LEADING_ONLY = ("detection", "segmentation", "semantic", "linear", "semi")  # of which one metric stands for the others
 
 
 def summary(found: Found, rows: Sequence[Row]) -> list[Block]:
@@ -26,6 +27,8 @@ def summary(found: Found, rows: Sequence[Row]) -> list[Block]:
     compared = [row for row in chosen if row.difference is not None] or chosen
     words = distinctions((of_row(row), row.protocol) for row in compared)
     named = [(row, evaluation_name(row.task, words[of_row(row), row.protocol])) for row in compared]
+    if len({row.recipe for row in compared}) > 1:
+        named = [(row, f"{row.recipe}: {name}") for row, name in named]
     tiles = [Tiles(tuple(_tile(row, name) for row, name in named))] if named else []
     return [lead, *tiles, *_side_by_side(measured(found.results, found.runs))]
 
@@ -36,14 +39,21 @@ def of_row(row: Row) -> tuple[str, str, str]:
 
 
 def headline(rows: Sequence[Row]) -> list[Row]:
-    """Of each protocol the first metric; for segmentation the first that is about masks."""
-    chosen: dict[tuple[str, ...], Row] = {}
+    """Of each protocol and recipe the leading metric, among those that can be compared if there are any."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        key = (row.task, row.dataset, row.protocol, row.arch, row.recipe)
-        masks = row.task == "segmentation" and "segm" in row.metric and "segm" not in chosen.get(key, row).metric
-        if key not in chosen or masks:
-            chosen[key] = row
-    return list(chosen.values())
+        groups.setdefault((row.task, row.dataset, row.protocol, row.arch, row.recipe), []).append(row)
+    chosen = []
+    for (task, *_), alike in groups.items():
+        able = {row.metric: row for row in alike if row.difference is not None} or {row.metric: row for row in alike}
+        chosen.append(able[leading(task, list(able))])
+    return chosen
+
+
+def leading(task: str, metrics: Sequence[str]) -> str:
+    """The metric that stands for the others: the first; for segmentation the first that is about masks."""
+    masks = [metric for metric in metrics if "segm" in metric] if task == "segmentation" else []
+    return [*masks, *metrics][0]
 
 
 def _runs(runs: Sequence[PretrainingRun]) -> list[str]:
@@ -98,7 +108,7 @@ def _side_by_side(ours: Sequence[Measured]) -> list[Block]:
         size = one.first.settings.get("image_size")
         tables.setdefault(one.first.dataset + (f" at {size} px" if size else ""), []).append(one)
     fullest = sorted(tables.items(), key=lambda table: -len(table[1]))
-    shown = [_table(caption, together) for caption, together in fullest]
+    shown = [table for caption, together in fullest if (table := _table(caption, together)).rows]
     return [Heading("Every network side by side", "networks"), *shown] if shown else []
 
 
@@ -107,10 +117,18 @@ def _table(caption: str, ours: Sequence[Measured]) -> Table:
     words = distinctions((one.first.task, one.first.protocol) for one in ours)
     rows: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for one in ours:
-        name = evaluation_name(one.first.task, words[one.first.task, one.first.protocol])
+        task, network = one.first.task, (one.first.arch, one.recipe)
+        name = evaluation_name(task, words[task, one.first.protocol])
         metrics = [metric for metric in one.metrics() if not DETAILS.search(metric)]
-        for metric in metrics[:1] if one.first.task in FIRST_ONLY else metrics:
-            rows.setdefault((name, metric), {})[one.first.arch, one.recipe] = one.cell(metric)
+        for metric in [leading(task, metrics)] if metrics and task in LEADING_ONLY else metrics:
+            label = next(label for label in _labels(name) if network not in rows.get((label, metric), {}))
+            rows.setdefault((label, metric), {})[network] = one.cell(metric)
     cells = tuple((*row, *(found.get(network, "—") for network in networks)) for row, found in rows.items())
     columns = ("Evaluation", "Metric", *(f"{arch_name(arch)}, {recipe}" for arch, recipe in networks))
     return Table(caption, columns, cells, frozenset(range(2, len(columns))), 1)
+
+
+def _labels(name: str) -> Iterator[str]:
+    """What results of one name are called that differ in their settings or in the number of their images."""
+    yield name
+    yield from (f"{name}, other settings or data {number}" for number in itertools.count(2))

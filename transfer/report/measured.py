@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transfer.report.compare import Summary, recipe_of, value_text
-from transfer.report.found import Downstream, PretrainingRun, finite, made
+from transfer.report.compare import Summary, value_text
+from transfer.report.found import Downstream, PretrainingRun, finite
+from transfer.report.recipe import maker, recipe_of
+from transfer.report.sameness import evaluation
 from transfer.results import Result
 
 RANDOM = "random initialisation"
@@ -69,13 +71,10 @@ def measured(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> lis
         if entry.superseded:
             continue
         recipe = RANDOM if one.init == "random" else recipe_of(one, runs)
-        sizes = (one.counts.get("train"), one.settings.get("iterations"), one.settings.get("images_per_step"))
-        key = (one.task, one.dataset, one.protocol, one.arch, recipe, one.pretraining.get("epoch"), *sizes)
+        sizes = (one.counts.get(name) for name in ("train", "val", "classes"))
+        key = (recipe, one.pretraining.get("epoch"), *evaluation(one), *sizes)
         groups.setdefault(key, []).append(one)
-    return [
-        Measured(tuple(together), str(key[4]), next((run for run in runs if made(run, together[0])), None))
-        for key, together in groups.items()
-    ]
+    return [Measured(tuple(together), str(key[0]), maker(runs, together[0])) for key, together in groups.items()]
 
 
 def _short(commit: str | None) -> str:
