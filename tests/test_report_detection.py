@@ -1,8 +1,11 @@
 """The report's detection parts: our rows stand beside published ones only under the same protocol, and by class."""
 
+from pathlib import Path
+
 import pytest
 from report_samples import a_result
 
+from transfer.detection.settings import load, protocol
 from transfer.report.document import Charts, Heading, Table, Text
 from transfer.report.found import find
 from transfer.report.published import TABLES
@@ -10,15 +13,17 @@ from transfer.report.table8 import tables
 from transfer.report.write import write_report
 
 VOC_FPN, COCO_FPN, VOC_C4 = TABLES
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "detection"
 METRICS = {"bbox_AP": 57.0, "bbox_AP50": 83.0, "bbox_AP75": 64.0}
 
 
 def detected(path, published, seed=0, init="pretrained", shift=0.0, **changes):
     settings = {"protocol": published.protocol, "iterations": published.images // 16, "images_per_step": 16}
+    settings |= {"base_lr": 0.02}
     settings |= changes.pop("settings", {})
     values = {
         "task": "detection",
-        "protocol": f"{published.protocol}: 24000 iterations of 16 images",
+        "protocol": f"{published.protocol}: ResNet-50, 24000 iterations of 16 images, lr 0.02, {published.settings}",
         "dataset": published.dataset,
         "arch": "resnet50",
         "metrics": {name: value + shift for name, value in METRICS.items()},
@@ -54,18 +59,39 @@ def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
     detected(tmp_path / "short.json", VOC_FPN, settings={"iterations": 400})
     detected(tmp_path / "small.json", VOC_FPN, arch="resnet18")
     detected(tmp_path / "own.json", VOC_FPN, 1, counts={"train": 205, "val": 87})  # own data under the benchmark's name
+    detected(tmp_path / "lr.json", VOC_FPN, 2, settings={"base_lr": 0.04})
+    small = f"{VOC_FPN.protocol}: ResNet-50, 24000 iterations, lr 0.02, short side 320-320 (test 320), VOC07 AP"
+    detected(tmp_path / "sides.json", VOC_FPN, 3, protocol=small)
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
     blocks = tables(find([tmp_path]))
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert not any(row[0].startswith("here") for row in table.rows)
     (note,) = [block.text for block in blocks if isinstance(block, Text)]
-    assert "3 result(s)" in note and "6,400 images seen" in note and "resnet18" in note and "of 205" in note
+    assert (
+        "5 result(s)" in note
+        and "test 320" in note
+        and "6,400 images seen" in note
+        and "resnet18" in note
+        and "of 205" in note
+    )
 
 
 def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):
-    detected(tmp_path / "one-gpu.json", VOC_FPN, settings={"iterations": 192_000, "images_per_step": 2})
+    rescaled = {"iterations": 192_000, "images_per_step": 2, "base_lr": 0.0025}
+    detected(tmp_path / "one-gpu.json", VOC_FPN, settings=rescaled)
     (table,) = shown(tmp_path)
     assert table.rows[-1][0].startswith("here")
+
+
+@pytest.mark.parametrize(
+    ("published", "config"),
+    [(VOC_FPN, "fpn/voc_r50_fpn_24k"), (COCO_FPN, "fpn/coco_mask_rcnn_r50_fpn_1x"), (VOC_C4, "c4/voc_r50_c4_24k")],
+)
+def test_a_published_table_wants_what_its_configuration_says(published, config):
+    cfg = load(CONFIGS / f"{config}.yaml", ["MODEL.WEIGHTS=random"])
+    steps = published.images // cfg.SOLVER.IMS_PER_BATCH
+    schedule = f"ResNet-50, {steps} iterations of {cfg.SOLVER.IMS_PER_BATCH} images, lr {published.lr:g}"
+    assert protocol(cfg) == f"{published.protocol}: {schedule}, {published.settings}"
 
 
 def test_a_report_without_such_results_has_no_such_section(tmp_path):

@@ -16,7 +16,8 @@ from transfer.report.provenance import arch_name
 PAPER, APART = "The paper's tables", "Measured here, not comparable"
 INTRODUCTION = (
     f"Published numbers are {SOURCE}'s, in percent. A number measured here stands below a row only if its data set, "
-    "network, protocol and pretraining recipe are that row's; the others are under “" + APART + "”. Tables 1, 6 and 7 "
+    "network, protocol and pretraining recipe are that row's (Table 8 does not tell its pretraining, Table 11 not how long: "
+    "there ours are named by their recipe); the others are under “" + APART + "”. Tables 1, 6 and 7 "
     "are left out: none of their numbers is in the source that these were copied from."
 )
 STANDS = "it stands there too"
@@ -65,7 +66,8 @@ def _with_ours(table: PaperTable, ours: Sequence[Measured]) -> list[Block]:
         cells.append((row.name, epochs_text(row.epochs), *published, *(ABSENT for _ in tags)))
         for one in below.get(row.name, ()):
             values = tuple(one.cell(column) for column in table.columns)
-            cells.append((f"here: {row.name}", epochs_text(one.epochs), *values, *one.tags()))
+            name = row.name if row.epochs else one.recipe  # of which the row does not tell
+            cells.append((f"here: {name}", epochs_text(one.epochs), *values, *one.tags()))
     title = f"Table {table.number}: {table.title}"
     columns = ("Row", "Epochs", *table.columns, *tags)
     numeric = frozenset(range(1, 2 + len(table.columns)))

@@ -8,12 +8,15 @@ BOX = ("bbox_AP", "bbox_AP50", "bbox_AP75")
 MASK = ("segm_AP", "segm_AP50", "segm_AP75")
 UNIGRAD = "Tao et al., CVPR 2022, Table 8; that its protocol is TWIST's is inferred: its TWIST row is TWIST's README's"
 MOCO = "facebookresearch/moco, detection/README.md, means of 5 trials"
+VOC = "short side 480-800 (test 800), 512 RoIs an image, 1000 proposals at test, VOC07 AP"
+COCO = "short side 640-800 (test 800), 512 RoIs an image, 1000 proposals at test, COCO AP"
 
 
 @dataclass(frozen=True)
 class Published:
     """One table. protocol: PROTOCOL of the configuration. images: iterations times batch of its schedule. sizes: images
-    in its training and its test splits.
+    in its training and its test splits. settings: the end of the name that a result of this protocol has, after its
+    schedule (transfer/detection/settings.py). lr: of 16 images.
 
     rows: method to its values in the order of `metrics`, in percent.
     """
@@ -27,6 +30,8 @@ class Published:
     metrics: tuple[str, ...]
     rows: dict[str, tuple[float, ...]]
     source: str
+    settings: str
+    lr: float = 0.02
 
 
 TABLES = (
@@ -47,6 +52,7 @@ TABLES = (
             "UniGrad": (57.8, 84.0, 64.9),
         },
         UNIGRAD,
+        VOC,
     ),
     Published(
         "Table 8, COCO 2017: Mask R-CNN R50-FPN, 90k iterations (1x)",
@@ -65,6 +71,7 @@ TABLES = (
             "UniGrad": (42.0, 62.6, 45.7, 37.9, 59.7, 40.7),
         },
         UNIGRAD,
+        COCO,
     ),
     Published(
         "MoCo's table, Pascal VOC 07+12: Faster R-CNN R50-C4, 24k iterations",
@@ -81,5 +88,6 @@ TABLES = (
             "MoCo v2, 800 epochs": (57.4, 82.5, 64.0),
         },
         MOCO,
+        VOC,
     ),
 )

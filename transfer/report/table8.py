@@ -18,7 +18,7 @@ SAME = 0.01  # share by which numbers of images may differ: schedules are rounde
 def tables(found: Found) -> list[Block]:
     """Every published table that some result here belongs to by protocol and data, with our rows below its own.
 
-    A result of the same protocol with another trunk, a shortened schedule or a part of the data is counted, not shown.
+    A result of the same protocol with another trunk, schedule or setting or a part of the data is counted, not shown.
     """
     ours = measured(found.results, found.runs)
     shown = [block for published in TABLES if _related(published, ours) for block in _blocks(published, ours)]
@@ -47,7 +47,7 @@ def why_not(one: Measured) -> str:
         return "no published table has this protocol and these data"
     if any(_same(published, one.first) for published in related):
         return ""
-    return "another trunk, schedule or part of the data: " + _told(one)
+    return "another trunk, schedule, setting or part of the data: " + _told(one)
 
 
 def _related(published: Published, ours: Sequence[Measured]) -> list[Measured]:
@@ -64,7 +64,9 @@ def _same(published: Published, result: Result) -> bool:
     held = (images_seen(result), *(result.counts.get(split, 0) for split in ("train", "val")))
     wanted = (published.images, *published.sizes)
     alike = all(abs(here / there - 1) <= SAME for here, there in zip(held, wanted, strict=True))
-    return alike and result.arch == published.arch
+    per_image = float(result.settings.get("base_lr") or 0) / int(result.settings.get("images_per_step") or 1)
+    alike = alike and abs(per_image * 16 / published.lr - 1) <= SAME  # the lr follows the batch
+    return alike and result.arch == published.arch and result.protocol.endswith(f", {published.settings}")
 
 
 def _blocks(published: Published, ours: Sequence[Measured]) -> list[Block]:
@@ -95,11 +97,12 @@ def _left_out(published: Published, left: Sequence[Measured]) -> str:
     kinds = "; ".join(dict.fromkeys(map(_told, left)))
     number = sum(len(one.results) for one in left)
     return (
-        f"Not shown: {number} result(s) with another trunk, schedule or part of the data ({kinds}); the "
+        f"Not shown: {number} result(s) with another trunk, schedule, setting or part of the data ({kinds}); the "
         f"published rows are of a {published.arch}, {published.images:,} images seen of {published.sizes[0]:,}."
     )
 
 
 def _told(one: Measured) -> str:
     first = one.first
-    return f"{first.arch}, {images_seen(first):,} images seen of {first.counts.get('train', 0):,}"
+    settings = first.protocol.removeprefix(f"{first.settings.get('protocol')}: ")
+    return f"{first.arch}, {images_seen(first):,} images seen of {first.counts.get('train', 0):,}; {settings}"
