@@ -108,11 +108,12 @@ def test_val_does_not_choose_the_weight_decay(problem):
     assert found[0][0]["top1"] > 60 > found[1][0]["top1"]
 
 
-def test_one_image_a_class_still_fits():
+def test_one_image_a_class_still_fits_and_says_that_nothing_was_chosen(capsys):
     train = features_of(torch.eye(3), torch.arange(3))
     metrics, found = linear.evaluate(train, train, CLASSES, torch.device("cpu"), 0.2, 0)
     assert metrics == {"top1": 100.0}
     assert found["held_out_top1"] == {}
+    assert "there is none to choose on" in capsys.readouterr().out
 
 
 def test_accuracy_counts_labels_among_the_highest_scores():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional
 
+from pretrain import comm
 from transfer.accuracy import top, top1_top5
 from transfer.features import Features
 
@@ -119,7 +120,8 @@ def _correlation(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
 def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
     """Mask (n,) of the training images that choose the weight decay: `share` of each class, rounded, at least one.
 
-    Drawn from `seed` alone; a class of one image keeps it for fitting.
+    Drawn from `seed` alone; a class of one image keeps it for fitting, and with one image a class, which is told, no
+    image is left to choose on.
     """
     generator = torch.Generator().manual_seed(seed)
     mask = torch.zeros(len(labels), dtype=torch.bool)
@@ -127,6 +129,8 @@ def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
         members = (labels == label).nonzero()[:, 0]
         count = min(len(members) - 1, max(1, round(share * len(members))))
         mask[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    if not mask.any() and comm.rank() == 0:
+        print("note: with one image a class there is none to choose on: of several settings the first is taken")
     return mask
 
 
