@@ -34,7 +34,7 @@ def nearest(
         start = 0
         for part in bank.split(BANK):
             cosines = chunk @ functional.normalize(part.to(device), dim=1).T
-            values, places = _candidates(cosines, best[0][:, k - 1 :])
+            values, places = _candidates(cosines, best[0][:, k - 1 :], k)
             values, order = torch.cat([best[0], values], 1).topk(min(k, best[0].shape[1] + values.shape[1]), dim=1)
             best = values, torch.cat([best[1], places + start], 1).gather(1, order)
             start += len(part)
@@ -42,13 +42,15 @@ def nearest(
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
-def _candidates(cosines: torch.Tensor, least: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cosines (m, B) above `least` (m, 1) and their columns, (m, w) each, filled up with -inf; all without a least.
+def _candidates(cosines: torch.Tensor, least: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cosines (m, B) above `least` (m, 1) and their columns, (m, w) each, filled up with -inf.
+
+    Without a least the k largest: a whole first block would bring 512 MiB of places along.
 
     Once k are found, a block holds few that are better: picking them costs a fraction of selecting k from the block.
     """
     if not least.shape[1]:
-        return cosines, torch.arange(cosines.shape[1], device=cosines.device).expand_as(cosines)
+        return cosines.topk(min(k, cosines.shape[1]), dim=1)
     rows, columns = (cosines > least).nonzero(as_tuple=True)
     counts = rows.bincount(minlength=len(cosines))
     slots = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
@@ -109,7 +111,7 @@ def neighbours_of(
     Each rank searches for its share of val, and all ranks get the whole. Cuts beyond the training set are clipped.
     """
     mine, most = comm.share(len(val.rows)), min(max(cuts), len(train.rows))
-    queries = val.rows[torch.tensor(mine)]
+    queries = val.rows if comm.world_size() == 1 else val.rows[torch.tensor(mine)]
     found = nearest(train.rows, queries, min(most + SPARE, len(train.rows)), device)
     found = settled(train.rows, queries, *found, cuts)
     return tuple(comm.gather_rows(part[:, :most].to(device), mine, len(val.rows)).cpu() for part in found)
