@@ -120,6 +120,7 @@ def test_ctrl_c_ends_in_one_sentence_and_loses_no_whole_part(tmp_path):
         cwd=here.parent,
         env=os.environ | {"PYTHONPATH": str(here.parent)},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     deadline = time.monotonic() + 120
     while not list(folder.rglob("part-*.json")) and time.monotonic() < deadline:
