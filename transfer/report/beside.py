@@ -17,9 +17,7 @@ PAPER, APART = "The paper's tables", "Measured here, not comparable"
 INTRODUCTION = (
     f"Published numbers are {SOURCE}'s, in percent. A number measured here stands below a row only if its data set, "
     "network, protocol and pretraining recipe are that row's (Table 8 does not tell its pretraining, Table 11 not how "
-    "long: there ours are named by their recipe); the others are under “"
-    + APART
-    + "”. Tables 1, 6 and 7 are left out: "
+    f"long: there ours are named by their recipe); the others are under “{APART}”. Tables 1, 6 and 7 are left out: "
     "none of their numbers is in the source that these were copied from."
 )
 STANDS = "it stands there too"

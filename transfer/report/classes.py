@@ -8,7 +8,7 @@ from statistics import fmean
 from transfer.report.curves import Chart, Line
 from transfer.report.document import Block, Charts, Heading, Table, Text
 from transfer.report.examples import INITS, TITLES
-from transfer.report.found import Downstream, Found, finite
+from transfer.report.found import Found, finite
 from transfer.report.provenance import arch_name
 from transfer.report.recipe import by_recipe
 from transfer.results import Result
@@ -21,14 +21,9 @@ SHOWN_IOUS = ("0.50", "0.75")
 
 def classes_and_curves(found: Found) -> list[Block]:
     """For each protocol and recipe that tells them: curves of the lowest seed, the mean over seeds of every class."""
-    groups: dict[tuple[str, str, str, str], list[Downstream]] = {}
-    for entry in found.results:
-        r = entry.result
-        if r.task in TITLES and not entry.superseded and r.artefacts.get("by_class"):
-            groups.setdefault((r.task, r.dataset, r.protocol, r.arch), []).append(entry)
+    told = [e for e in found.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
     blocks: list[Block] = []
-    each = [(key, *of_one) for key, entries in groups.items() for of_one in by_recipe(entries, found.runs)]
-    for number, ((task, dataset, protocol, arch), recipe, sides) in enumerate(each):
+    for number, ((task, dataset, protocol, arch), recipe, sides) in enumerate(by_recipe(told, found.runs)):
         of_init = {init: [entry.result for entry in sides[init]] for init in INITS}
         title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
         blocks += [Heading(title, f"classes-{number}", 3), Text(f"{protocol}.", "note")]

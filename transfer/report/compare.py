@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transfer.report.found import Downstream, PretrainingRun, finite
-from transfer.report.recipe import recipe_of
+from transfer.report.recipe import Protocol, by_recipe
 from transfer.report.sameness import differing
 from transfer.results import TASKS, Result
 
@@ -99,41 +99,17 @@ def difference_text(row: Row) -> str:
     return f"{row.difference:+.2f}" + ("" if row.difference_std is None else f" ± {row.difference_std:.2f}")
 
 
-@dataclass
-class _Group:
-    random: list[Result] = field(default_factory=list)
-    pretrained: dict[str, list[Result]] = field(default_factory=dict)
-
-
 def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Row]:
     """One row for each (task, data set, protocol, architecture, recipe, metric), in the order of results.TASKS.
 
     Results that a newer file supersedes do not count. Every recipe is set beside all random results of its protocol.
     """
-    groups: dict[tuple[str, str, str, str], _Group] = {}
-    for entry in found:
-        result = entry.result
-        if entry.superseded:
-            continue
-        group = groups.setdefault((result.task, result.dataset, result.protocol, result.arch), _Group())
-        if result.init == "random":
-            group.random.append(result)
-        else:
-            group.pretrained.setdefault(recipe_of(result, runs), []).append(result)
-    rows = []
-    for key in sorted(groups, key=lambda key: (key[3], TASKS.index(key[0]), *key[1:3])):
-        group = groups[key]
-        for recipe, pretrained in sorted(group.pretrained.items()) or [("", [])]:
-            rows += _rows(key, recipe, group.random, pretrained)
-    return rows
+    each = sorted(by_recipe(found, runs), key=lambda of: (of[0][3], TASKS.index(of[0][0]), *of[0][1:3], of[1]))
+    sides = ([[entry.result for entry in both[init]] for init in ("random", "pretrained")] for _, _, both in each)
+    return [row for (key, recipe, _), both in zip(each, sides, strict=True) for row in _rows(key, recipe, *both)]
 
 
-def _rows(
-    key: tuple[str, str, str, str],
-    recipe: str,
-    random: list[Result],
-    pretrained: list[Result],
-) -> list[Row]:
+def _rows(key: Protocol, recipe: str, random: list[Result], pretrained: list[Result]) -> list[Row]:
     task, dataset, protocol, arch = key
     metrics = dict.fromkeys(name for result in [*pretrained, *random] for name in result.metrics)
     remarks = _remarks(random, pretrained)

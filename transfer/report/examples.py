@@ -23,14 +23,9 @@ def detections(found: Found) -> list[Block]:
     Pictures that cannot be read are named in found.notes.
     """
     blocks: list[Block] = [Heading("Detections", "detections")]
-    groups: dict[tuple[str, str, str, str], list[Downstream]] = {}
-    for entry in found.results:
-        r = entry.result
-        if r.task in TITLES and not entry.superseded:
-            groups.setdefault((r.task, r.dataset, r.protocol, r.arch), []).append(entry)
-    if not groups:
+    each = by_recipe((entry for entry in found.results if entry.result.task in TITLES), found.runs)
+    if not each:
         return [*blocks, Text("No detection or segmentation result was found.", "note")]
-    each = [(key, *of_one) for key, entries in groups.items() for of_one in by_recipe(entries, found.runs)]
     for number, ((task, dataset, protocol, arch), recipe, of_init) in enumerate(each):
         title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
         blocks += [Heading(title, f"detections-{number}", 3), Text(f"{protocol}.", "note")]

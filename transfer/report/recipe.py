@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transfer.report.found import Downstream, PretrainingRun, finite
 from transfer.report.provenance import method_name, recipe_name
 from transfer.results import Result
+
+Protocol = tuple[str, str, str, str]  # task, data set, protocol, network
+Sides = dict[str, list[Downstream]]  # by what the trunk was: random, pretrained
 
 
 def maker(runs: Sequence[PretrainingRun], result: Result) -> PretrainingRun | None:
@@ -47,13 +50,21 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     return f"{method}, {length}" + (f" ({alike[mine.recipe()]})" if len(alike) > 1 else "")
 
 
-def by_recipe(
-    entries: Sequence[Downstream], runs: Sequence[PretrainingRun]
-) -> list[tuple[str, dict[str, list[Downstream]]]]:
-    """Results of one protocol for each recipe: {"random": those of all, "pretrained": its own}; "" without any."""
-    random = [entry for entry in entries if entry.result.init == "random"]
-    pretrained: dict[str, list[Downstream]] = {}
-    for entry in entries:
-        if entry.result.init != "random":
-            pretrained.setdefault(recipe_of(entry.result, runs), []).append(entry)
-    return [(recipe, {"random": random, "pretrained": own}) for recipe, own in sorted(pretrained.items()) or [("", [])]]
+def by_recipe(found: Iterable[Downstream], runs: Sequence[PretrainingRun]) -> list[tuple[Protocol, str, Sides]]:
+    """Results for each protocol and each recipe under it: {"random": those of all, "pretrained": its own}.
+
+    The recipe is "" where a protocol has random results alone. What a newer file supersedes does not count.
+    """
+    groups: dict[Protocol, dict[str, list[Downstream]]] = {}
+    for entry in found:
+        one = entry.result
+        if not entry.superseded:
+            recipe = "" if one.init == "random" else recipe_of(one, runs)
+            group = groups.setdefault((one.task, one.dataset, one.protocol, one.arch), {})
+            group.setdefault(recipe, []).append(entry)
+    each = []
+    for protocol, group in groups.items():
+        random = group.pop("", [])
+        sides = sorted(group.items()) or [("", [])]
+        each += [(protocol, recipe, {"random": random, "pretrained": own}) for recipe, own in sides]
+    return each
