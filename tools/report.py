@@ -33,12 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     from transfer.report import table8
     from transfer.report.document import Document
-    from transfer.report.found import find
     from transfer.report.markdown import to_markdown
-    from transfer.report.write import write_report
+    from transfer.report.write import look, write
 
-    page, markdown = write_report(args.folders, args.out, args.paper)
-    beside = table8.tables(find(args.folders)) if args.folders else []
+    found = look(args.folders, args.out, args.paper)
+    page, markdown = write(found, args.out, args.paper)
+    beside = table8.tables(found)
     if beside:
         print(to_markdown(Document(table8.TITLE, beside[1:]), args.out))
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")

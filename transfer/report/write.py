@@ -25,14 +25,22 @@ def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = F
     Raises:
         UserError: a folder is missing, nothing of ours was found, or `out` cannot be a folder.
     """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
+    return write(look(folders, out, paper), out, paper)
+
+
+def look(folders: Sequence[str | Path], out: str | Path, paper: bool) -> Found:
+    """All that a report is made of, once `write_report`'s arguments are seen to fit; its errors."""
+    if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out} is a file: give the folder that the report shall be written to.")
     if not folders and not paper:
         raise UserError(
             "no folder is given: name folders that hold runs or results, or ask for the paper with --paper."
         )
-    found = find(folders) if folders else Found()
-    document = compose(found, paper)
+    return find(folders) if folders else Found()
+
+
+def write(found: Found, out: str | Path, paper: bool) -> tuple[Path, Path]:
+    """The files of `write_report`, from what was found."""
+    out, document = Path(out), compose(found, paper)
     write_records(found, out, paper)
     return write_text(out / "report.html", to_html(document)), write_markdown(document, out)
