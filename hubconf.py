@@ -18,7 +18,7 @@ def trunk(path: str | Path, branch: str | None = None, arch: str | None = None) 
         arch: torchvision's name of the network that the file must hold; None to take what it holds.
 
     Raises:
-        pretrain.errors.UserError: no whole trunk; the sentence says what is wrong with the file.
+        pretrain.runtime.errors.UserError: no whole trunk; the sentence says what is wrong with the file.
     """
     import torchvision
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load_trunk(path: str | Path) -> nn.Module:
-    """A trained trunk as torchvision's ResNet; see pretrain.checkpoint.load_trunk."""
-    from pretrain.checkpoint import load_trunk as load
+    """A trained trunk as torchvision's ResNet; see pretrain.engine.checkpoint.load_trunk."""
+    from pretrain.engine.checkpoint import load_trunk as load
 
     return load(path)

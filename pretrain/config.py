@@ -1,19 +1,12 @@
-"""Every knob of pretraining, once, documented; and how YAML and `section.key=value` fill a schema."""
+"""Every option of pretraining, once, documented."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from pretrain.runtime.options import dump, load
 
-from pretrain.errors import UserError
-
-Schema = TypeVar("Schema")
+__all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
 
 
 @dataclass
@@ -75,7 +68,7 @@ class Model:
 
 @dataclass
 class Method:
-    """A row of Table 2 (pretrain/methods.py) and what it may be given; null leaves the paper's value.
+    """A row of Table 2 (pretrain/methods/__init__.py) and what it may be given; null leaves the paper's value.
 
     balance: λ; null carries the paper's over from C = 2048 to projector_width (for UniGrad about 0.05 × width; 4 ×
     collapses). rho: moving average of F. temperature: τ. eps, predictor_every: DirectPred. queue_size: MoCo, in
@@ -102,7 +95,7 @@ class Optim:
     """optimiser: sgd|lars. lr = base_lr × batch_size / 256, linear warm-up, then cosine to 0.
 
     batch_size counts all ranks together. bias_base_lr: of biases and norms; null is base_lr. accumulate: parts that a
-    rank's share of the batch is passed in, for small GPUs (what is then of a part: pretrain/accumulation.py).
+    rank's share of the batch is passed in, for small GPUs (what is then of a part: pretrain/engine/accumulation.py).
     """
 
     optimiser: str = "sgd"
@@ -154,61 +147,3 @@ class Config:
     method: Method = field(default_factory=Method)
     optim: Optim = field(default_factory=Optim)
     run: Run = field(default_factory=Run)
-
-
-def load(schema: type[Schema], path: str | Path | None, overrides: Sequence[str] = ()) -> Schema:
-    """Defaults of `schema`, then the YAML at `path` (only what differs), then `section.key=value` overrides.
-
-    Raises:
-        UserError: unreadable file, unknown key (with the nearest valid name), or a value of the wrong type.
-    """
-    config = OmegaConf.structured(schema)
-    if path is not None:
-        if not Path(path).is_file():
-            raise UserError(f"configuration {path} is not a file: give the path of a YAML, such as one under configs/.")
-        try:
-            written = OmegaConf.load(path)
-        except Exception as error:  # the YAML parser raises many types; each means the same to the reader
-            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-        config = _merge(config, written, str(path), schema)
-    for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key:
-            raise UserError(f"override '{override}' is not of the form section.key=value.")
-        config = _merge(config, OmegaConf.from_dotlist([override]), f"override '{override}'", schema)
-    return OmegaConf.to_object(config)
-
-
-def _merge(config: Any, update: Any, where: str, schema: type) -> Any:
-    try:
-        return OmegaConf.merge(config, update)
-    except ConfigKeyError as error:
-        valid = _names(OmegaConf.structured(schema))
-        wrong = next((name for name in _names(update) if name not in valid), str(error.full_key))
-        nearest = max(valid, key=lambda name: max(_likeness(wrong, name), _likeness(_last(wrong), _last(name))))
-        raise UserError(f"{where}: there is no option '{wrong}'; did you mean '{nearest}'?") from error
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{where}: option '{error.full_key}' has the wrong type: {reason}.") from error
-
-
-def _names(config: Any, prefix: str = "") -> list[str]:
-    """Dotted names of all leaves."""
-    names = []
-    for key in config:
-        child = config._get_node(key)
-        names += _names(child, f"{prefix}{key}.") if OmegaConf.is_dict(child) else [f"{prefix}{key}"]
-    return names
-
-
-def _likeness(first: str, second: str) -> float:
-    return difflib.SequenceMatcher(None, first, second).ratio()
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def dump(config: Any) -> str:
-    """The resolved configuration as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))

@@ -6,8 +6,8 @@ from weakref import WeakSet
 
 import torch
 
-from pretrain.errors import UserError
 from pretrain.methods import GradientForm, LossForm
+from pretrain.runtime.errors import UserError
 
 _checked: WeakSet[GradientForm | LossForm] = WeakSet()  # forms whose first rows were looked at
 

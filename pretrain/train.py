@@ -12,21 +12,24 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pretrain import accumulation, checkpoint, comm, config, diagnostics, photometry, provenance, replay
-from pretrain.batchnorm import without_running_statistics
-from pretrain.data import Batch, ImageSource, StepSampler, ViewDataset, as_worker, collate, open_source
-from pretrain.errors import Stopped, UserError
-from pretrain.files import write_text
-from pretrain.learner import Learner, build, settled
-from pretrain.lock import locked
+from pretrain import config
+from pretrain.augment import device as photometry
+from pretrain.augment.cutmix import cutmix
+from pretrain.augment.multicrop import MultiCrop, place
+from pretrain.data.loader import Batch, ImageSource, StepSampler, ViewDataset, as_worker, collate, open_source
+from pretrain.engine import accumulation, checkpoint, diagnostics, replay
+from pretrain.engine.learner import Learner, build, settled
+from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
+from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
-from pretrain.mixing import cutmix
-from pretrain.monitor import Alarm, Length, Monitor, draw_views
+from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
-from pretrain.ready import ready
-from pretrain.seeds import seed_of
-from pretrain.stopping import Stopping, Wish
-from pretrain.views import MultiCrop, place
+from pretrain.runtime import distributed, provenance
+from pretrain.runtime.errors import Stopped, UserError
+from pretrain.runtime.files import write_text
+from pretrain.runtime.lock import locked
+from pretrain.runtime.seeds import seed_of
+from pretrain.runtime.signals import Stopping, Wish
 
 
 class Stepped(NamedTuple):
@@ -58,16 +61,21 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     cfg = settled(cfg)
     source = open_source(cfg.data.root)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
-        comm.start(device, cfg.run.timeout_minutes)
-        stack.callback(comm.stop)
-        comm.on_rank_0(lambda: stack.enter_context(locked(Path(cfg.run_dir), _say)))
-        if cfg.optim.batch_size % (comm.world_size() * cfg.optim.accumulate):
+        distributed.start(device, cfg.run.timeout_minutes)
+        stack.callback(distributed.stop)
+        distributed.on_rank_0(lambda: stack.enter_context(locked(Path(cfg.run_dir), _say)))
+        if cfg.optim.batch_size % (distributed.world_size() * cfg.optim.accumulate):
             raise UserError(
                 f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
-                f"equal parts on each of {comm.world_size()} processes: choose a multiple of their product."
+                f"equal parts on each of {distributed.world_size()} processes: choose a multiple of their product."
             )
         sampler = StepSampler(
-            len(source), cfg.optim.batch_size, cfg.optim.epochs, cfg.run.seed, comm.rank(), comm.world_size()
+            len(source),
+            cfg.optim.batch_size,
+            cfg.optim.epochs,
+            cfg.run.seed,
+            distributed.rank(),
+            distributed.world_size(),
         )
         run(cfg, source, sampler, build(cfg, device), wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
@@ -87,8 +95,9 @@ def run(
     sampler.start = start = before["step"] if before else 0
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * per_epoch))
     _say(
-        f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, on "
-        f"{comm.world_size()} x {learner.device}; balance {cfg.method.balance}, width {cfg.model.projector_width}"
+        f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, "
+        f"on {distributed.world_size()} x {learner.device}; balance {cfg.method.balance}, "
+        f"width {cfg.model.projector_width}"
     )
     loader = make_loader(cfg, source, sampler, learner.device)
     length = Length(start, steps, per_epoch, cfg.optim.batch_size)
@@ -98,7 +107,7 @@ def run(
             monitor.load(before["monitor"])
         for done, batch in enumerate(monitor.timed(loader), start + 1):
             monitor.skipped(batch.unreadable)
-            if done == 1 and comm.rank() == 0:
+            if done == 1 and distributed.rank() == 0:
                 draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
             stepped = step(learner, batch, done - 1, steps)
             readings = {}
@@ -124,10 +133,10 @@ def _resume(cfg: config.Config, learner: Learner) -> dict[str, Any] | None:
     before = checkpoint.resume(Path(cfg.run_dir), learner.parts(), ["monitor"], tree, _say)
     if before is None:
         _open(cfg, learner)
-    elif len(before["monitor"]) != comm.world_size():
+    elif len(before["monitor"]) != distributed.world_size():
         _say(
-            f"{comm.world_size()} processes instead of {len(before['monitor'])}: the run goes on, but not bit for bit, "
-            "since sums over ranks are rounded in another order"
+            f"{distributed.world_size()} processes instead of {len(before['monitor'])}: the run goes on, but "
+            "not bit for bit, since sums over ranks are rounded in another order"
         )
     return before
 
@@ -173,7 +182,7 @@ def mixed(
     """What the online branch sees: views whose global ones are mixed, and the (K, n, n) shares; as they are without."""
     if not learner.cutmix_alpha:
         return views, None
-    seen, shares = cutmix(views[0], learner.cutmix_alpha, seed_of(learner.seed, done, comm.rank()))
+    seen, shares = cutmix(views[0], learner.cutmix_alpha, seed_of(learner.seed, done, distributed.rank()))
     local = sum(len(group) for group in views[1:])
     unmixed = torch.eye(views[0].shape[1], device=shares.device).expand(local, -1, -1)
     return [seen, *views[1:]], torch.cat([shares, unmixed])
@@ -206,7 +215,7 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
     readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
     if measure:
         readings["effective_rank"] = learner.health.effective_rank()
-        if probe and comm.rank() == 0:
+        if probe and distributed.rank() == 0:
             readings |= probe(learner.model.online.trunk)
     return readings
 
@@ -227,7 +236,7 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
 
 def _open(cfg: config.Config, learner: Learner) -> None:
     """Write what identifies a run, and its network before the first step."""
-    if comm.rank() == 0:
+    if distributed.rank() == 0:
         run_dir = Path(cfg.run_dir)
         write_text(run_dir / "config.yaml", config.dump(cfg))
         write_text(run_dir / "command.txt", provenance.command())
@@ -242,7 +251,7 @@ def _save(cfg: config.Config, learner: Learner, monitor: Monitor, done: int) -> 
         checkpoint.save(Path(cfg.run_dir), done, parts, tree, cfg.run.keep_checkpoints, monitor=read)
         _export(cfg, learner, "trunk.pth", done, done / monitor.length.steps_per_epoch)
 
-    comm.on_rank_0(write)
+    distributed.on_rank_0(write)
 
 
 def _keep_for_replay(
@@ -270,5 +279,5 @@ def _export(cfg: config.Config, learner: Learner, name: str, done: int, epoch: f
 
 
 def _say(sentence: str) -> None:
-    if comm.rank() == 0:
+    if distributed.rank() == 0:
         print(sentence, flush=True)

@@ -14,24 +14,25 @@ from typing import TYPE_CHECKING, Any
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import run_tool
-from tools.benchmark_options import LOCAL, MACHINE, NETWORK, ROUNDS, Task, parser, read
+from pretrain.runtime.errors import run_tool
+from tools.benchmarks.options import LOCAL, MACHINE, NETWORK, ROUNDS, Task, parser, read
 
 if TYPE_CHECKING:
     import torch
 
-    from tools.benchmark_step import Size
-    from tools.checks import Check
+    from tools.benchmarks.reference.checks import Check
+    from tools.benchmarks.step import Size
 
 
 def run_equivalence(args: argparse.Namespace) -> None:
     """All checks; ends with exit code 1 where one fails."""
     import torch
 
-    from pretrain.data import open_source
-    from tools import benchmark_data, checks
+    from pretrain.data.loader import open_source
+    from tools.benchmarks import data
+    from tools.benchmarks.reference import checks
 
-    files = benchmark_data.bytes_of(open_source(args.root), checks.IMAGES) if args.root else checks.generated()
+    files = data.bytes_of(open_source(args.root), checks.IMAGES) if args.root else checks.generated()
     found = (checks.windows(), checks.pixels(files), checks.losses(), checks.step(), checks.step(local=2))
     about = _held(torch.device("cpu"), (check for group in found for check in group), args)
     _write(args, about, [])
@@ -41,16 +42,17 @@ def run_data(args: argparse.Namespace) -> None:
     """Costs of making views; one thread, as in a worker."""
     import torch
 
-    from pretrain.data import open_source
-    from tools import benchmark_data, benchmark_peers, checks
+    from pretrain.data.loader import open_source
+    from tools.benchmarks import data, peers
+    from tools.benchmarks.reference import checks
 
     source = open_source(args.root)
-    files = benchmark_data.bytes_of(source, args.images)
+    files = data.bytes_of(source, args.images)
     found = [*checks.windows(), *checks.pixels(files)]
     about = _held(torch.device("cpu"), found, args, images=len(files), packed=source.packed is not None)
-    print(benchmark_data.HEADER)
-    costs = benchmark_data.measure(files, args.repeats)
-    print("\n".join(filter(None, [*map(benchmark_data.line, costs), benchmark_peers.absent()])))
+    print(data.HEADER)
+    costs = data.measure(files, args.repeats)
+    print("\n".join(filter(None, [*map(data.line, costs), peers.absent()])))
     _write(args, about, costs)
 
 
@@ -58,48 +60,50 @@ def run_loader(args: argparse.Namespace) -> None:
     """Images a second of whole loaders, on the wall."""
     import torch
 
-    from pretrain.data import open_source
-    from tools import benchmark_data, benchmark_loader, checks, timing
+    from pretrain.data.loader import open_source
+    from tools.benchmarks import data, loader, timing
+    from tools.benchmarks.reference import checks
 
-    source = benchmark_data.readable(open_source(args.root), args.images)
+    source = data.readable(open_source(args.root), args.images)
     size = _size(args)
-    found = [*checks.windows(), *checks.pixels(benchmark_data.bytes_of(source, checks.IMAGES))]
+    found = [*checks.windows(), *checks.pixels(data.bytes_of(source, checks.IMAGES))]
     about = _held(torch.device("cpu"), found, args, clock=timing.WALL)
-    print(f"cores a GPU: that many feed one that takes {benchmark_loader.GPU_TAKES} images/s, by CPU time")
-    print(benchmark_loader.HEADER)
-    workers = args.worker_counts or benchmark_loader.worker_counts()
-    costs = _shown(benchmark_loader.measure(source, size, args.images, workers, args.repeats), benchmark_loader.line)
+    print(f"cores a GPU: that many feed one that takes {loader.GPU_TAKES} images/s, by CPU time")
+    print(loader.HEADER)
+    workers = args.worker_counts or loader.worker_counts()
+    costs = _shown(loader.measure(source, size, args.images, workers, args.repeats), loader.line)
     _write(args, about, costs)
 
 
 def run_step(args: argparse.Namespace) -> None:
     """Costs of a training step."""
-    from tools import benchmark_step, checks, timing
+    from tools.benchmarks import step, timing
+    from tools.benchmarks.reference import checks
 
     size, device = _size(args), timing.choose(args.device)
     about = _held(device, checks.step(min(size.locals, 2)), args)
     print("ours takes uint8 views and normalises them inside the step, the official-style one is given normalised ones")
-    print(benchmark_step.HEADER)
-    costs = _shown(benchmark_step.measure(size, args.repeats, device, _tell), benchmark_step.line)
-    print(benchmark_step.target(size, device))
+    print(step.HEADER)
+    costs = _shown(step.measure(size, args.repeats, device, _tell), step.line)
+    print(step.target(size, device))
     _write(args, about, costs)
 
 
 def run_loss(args: argparse.Namespace) -> None:
     """Costs of the objective of each row; the gradients of a row at its size are checked and printed beside it."""
     from pretrain import methods
-    from tools import benchmark_loss, timing
+    from tools.benchmarks import loss, timing
 
     names = args.only.split(",") if args.only else list(methods.ROWS)
     for name in names:
         methods.find(name)
     device = timing.choose(args.device)
     about = _held(device, [], args)
-    print(benchmark_loss.HEADER)
+    print(loss.HEADER)
     costs = []
-    for size in (benchmark_loss.Size(width, n, device) for width in args.widths for n in args.rows_per_rank):
-        found = benchmark_loss.measure(names, size, args.repeats, args.eigh_up_to, _tell)
-        costs += _shown(found, benchmark_loss.line)
+    for size in (loss.Size(width, n, device) for width in args.widths for n in args.rows_per_rank):
+        found = loss.measure(names, size, args.repeats, args.eigh_up_to, _tell)
+        costs += _shown(found, loss.line)
     _write(args, about, costs)
     if any(cost.refused for cost in costs):
         raise SystemExit("error: gradients differ from the official code's where no speed is shown.")
@@ -107,18 +111,19 @@ def run_loss(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Training end to end, on the wall."""
-    from pretrain.data import open_source
-    from tools import benchmark_data, benchmark_loader, benchmark_train, checks, timing
+    from pretrain.data.loader import open_source
+    from tools.benchmarks import data, loader, timing, train
+    from tools.benchmarks.reference import checks
 
     size, device = _size(args), timing.choose(args.device)
-    workers = benchmark_loader.worker_counts()[-1] if args.workers is None else args.workers
+    workers = loader.worker_counts()[-1] if args.workers is None else args.workers
     overrides = [f"run.precision={args.precision}", f"run.device={device.type}"]
     size.check(*overrides)
-    files = benchmark_data.bytes_of(open_source(args.root), checks.IMAGES)
+    files = data.bytes_of(open_source(args.root), checks.IMAGES)
     found = [*checks.windows(), *checks.pixels(files), *checks.step(min(size.locals, 2))]
     about = _held(device, found, args, clock=timing.WALL, workers=workers)
-    cost = benchmark_train.measure(args.root, size, args.steps, f"data.workers={workers}", *overrides)
-    print(benchmark_train.text(cost))
+    cost = train.measure(args.root, size, args.steps, f"data.workers={workers}", *overrides)
+    print(train.text(cost))
     _write(args, about, [cost])
 
 
@@ -126,22 +131,22 @@ def run_knn(args: argparse.Namespace) -> None:
     """Cost of k-NN beside a plain matrix product."""
     import torch
 
-    from tools import benchmark_frozen
+    from tools.benchmarks import frozen
 
-    about = _held(torch.device("cpu"), benchmark_frozen.neighbours_apart(args.width), args)
-    costs = [benchmark_frozen.search(args.queries, args.bank, args.width, args.repeats)]
-    _write(args, about, _shown(costs, benchmark_frozen.search_line))
+    about = _held(torch.device("cpu"), frozen.neighbours_apart(args.width), args)
+    costs = [frozen.search(args.queries, args.bank, args.width, args.repeats)]
+    _write(args, about, _shown(costs, frozen.search_line))
 
 
 def run_probe(args: argparse.Namespace) -> None:
     """Cost of several settings of the linear probe at once beside one."""
     import torch
 
-    from tools import benchmark_frozen
+    from tools.benchmarks import frozen
 
     about = _held(torch.device("cpu"), [], args)
-    costs = [benchmark_frozen.compete(args.rows, args.width, args.classes, args.epochs, args.repeats)]
-    _write(args, about, _shown(costs, benchmark_frozen.race_line))
+    costs = [frozen.compete(args.rows, args.width, args.classes, args.epochs, args.repeats)]
+    _write(args, about, _shown(costs, frozen.race_line))
 
 
 TASKS = {
@@ -189,7 +194,7 @@ def _size(args: argparse.Namespace) -> Size:
     Raises:
         UserError: it says what no run could have.
     """
-    from tools.benchmark_step import Size
+    from tools.benchmarks.step import Size
 
     size = Size(**{name: value for name, value in vars(args).items() if name in Size.__annotations__})
     size.check()
@@ -200,7 +205,8 @@ def _held(device: torch.device, found: Iterable[Check], args: argparse.Namespace
     """Print the environment, what was asked, and the checks as they come; all of it, if they pass, and else the end."""
     import torch
 
-    from tools import checks, timing
+    from tools.benchmarks import timing
+    from tools.benchmarks.reference import checks
 
     torch.set_num_threads(getattr(args, "threads", 1))
     told_apart = ("run", "root", "json", "threads", "device")
@@ -225,7 +231,7 @@ def _shown(results: Iterable[Any], line: Any) -> list[Any]:
 
 
 def _write(args: argparse.Namespace, about: dict[str, Any], costs: list[Any]) -> None:
-    from tools import timing
+    from tools.benchmarks import timing
 
     if args.json is not None:
         timing.write(args.json, about, costs)

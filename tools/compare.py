@@ -18,7 +18,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
+from pretrain.runtime.errors import UserError, run_tool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,9 +43,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
     args = parser().parse_intermixed_args(argv)
-    from tools import jobs, rows, table
     from tools.launcher.cluster import require_slurm
-    from transfer.labelled import open_labelled
+    from tools.sweep import jobs, table
+    from tools.sweep import trials as rows
+    from transfer.datasets.labelled import open_labelled
 
     if args.parallel is not None and args.parallel < 1:
         raise UserError(f"--parallel {args.parallel} is below 1: give how many runs may go on at the same time.")
@@ -83,18 +84,18 @@ def _seeds(text: str) -> list[int]:
 def _tasks(text: str, given: list[str]) -> list[str]:
     """The chosen tasks; the options that all of them get are checked, but for what only the machine can tell."""
     from pretrain.config import load
-    from transfer import evaluation
+    from transfer import evaluate
 
     tasks = list(dict.fromkeys(text.split(",")))
     for task in tasks:
-        if task not in evaluation.OPTIONS:
-            raise UserError(f"--tasks: '{task}' is not known: choose among {', '.join(evaluation.OPTIONS)}.")
-        evaluation.ready(dataclasses.replace(load(evaluation.OPTIONS[task], None, given), device="cpu", threads=0))
+        if task not in evaluate.OPTIONS:
+            raise UserError(f"--tasks: '{task}' is not known: choose among {', '.join(evaluate.OPTIONS)}.")
+        evaluate.ready(dataclasses.replace(load(evaluate.OPTIONS[task], None, given), device="cpu", threads=0))
     return tasks
 
 
 if __name__ == "__main__":
-    from tools.launcher.stages import end_with_us
+    from tools.launcher.pipeline.processes import end_with_us
 
     end_with_us()
     run_tool(main)

@@ -13,7 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
+from pretrain.runtime.errors import UserError, run_tool
 
 DESTINATIONS = ("detectron2", "torchvision", "timm", "mmdetection", "safetensors")
 
@@ -59,9 +59,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.out.is_dir() or args.out.resolve() == args.source.resolve():
         raise UserError(f"{args.out} is {'a folder' if args.out.is_dir() else 'the input itself'}: name another OUT.")
 
-    from pretrain.files import sha256_of
+    from pretrain.runtime.files import sha256_of
     from transfer import convert
-    from transfer.detection import require_detectron2, verify
+    from transfer.detection import require_detectron2
+    from transfer.detection.modeling import verify
 
     destination = convert.DESTINATIONS[args.to]
     if args.out.suffix not in destination.endings:

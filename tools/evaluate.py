@@ -14,7 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
+from pretrain.runtime.errors import UserError, run_tool
 
 TASKS = ("knn", "linear", "semi", "readings")
 
@@ -50,21 +50,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="JSON file to write")
     parser.add_argument("--config", type=Path, help="YAML of options, such as one under configs/finetune/")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="options of transfer/evaluation.py, finetune.py"
+        "overrides", nargs="*", metavar="key=value", help="options of transfer/evaluate.py, finetune.py"
     )
     args = parser.parse_intermixed_args(argv)
     tasks = args.tasks.split(",")
     paths = destinations(tasks, args.out)
 
-    from pretrain import comm
-    from transfer import evaluation, results
+    from pretrain.runtime import distributed
+    from transfer import evaluate, results
 
     given = (args.checkpoint, args.data, args.config, args.overrides, paths.get("readings"))
-    for result in evaluation.evaluate(tasks, *given):
-        if comm.rank() > 0:
+    for result in evaluate.evaluate(tasks, *given):
+        if distributed.rank() > 0:
             continue
         results.save(paths[result.task], result)
-        print(f"{evaluation.line(result)}\nresult: {paths[result.task]}", flush=True)
+        print(f"{evaluate.line(result)}\nresult: {paths[result.task]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
+from pretrain.runtime.errors import UserError, run_tool
 
 REPOSITORY = "https://github.com/facebookresearch/detectron2"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # 2026-06-06

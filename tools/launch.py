@@ -15,10 +15,12 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import run_tool
-from tools.launcher import attempts, cluster, command_line, control, run_pipeline, snapshot, submission
+from pretrain.runtime.errors import run_tool
+from tools.launcher import cli, cluster, control, snapshot, submission
+from tools.launcher.pipeline import run
+from tools.launcher.pipeline.processes import end_with_us
 from tools.launcher.plan import Launch, plan
-from tools.launcher.stages import end_with_us
+from tools.launcher.worker import restart
 
 
 def _describe(launch: Launch) -> str:
@@ -31,7 +33,7 @@ def _describe(launch: Launch) -> str:
     parts += [f"{spelled} {shlex.join(command)}" for command in launch.commands]
     if launch.cluster == "slurm":
         text = cluster.sbatch_text(request, launch.logs, launch.code, jobs if jobs > 1 else None)
-        started = shlex.join(attempts.srun(launch.logs, "JOB", request.cpus))
+        started = shlex.join(restart.srun(launch.logs, "JOB", request.cpus))
         parts = [
             "# sbatch would get:",
             text,
@@ -48,10 +50,10 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, decide, then print or run."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["pipeline"]:
-        return run_pipeline.main(argv[1:])
+        return run.main(argv[1:])
     if argv and argv[0] in control.COMMANDS:
         return control.main(argv)
-    tool, args, arguments = command_line.split(argv, __doc__)
+    tool, args, arguments = cli.split(argv, __doc__)
     launch = snapshot.planned(plan(tool, args, arguments))
     if args.dry_run:
         print(_describe(launch))

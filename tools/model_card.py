@@ -13,7 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import run_tool
+from pretrain.runtime.errors import run_tool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write the card and say where it is."""
     args = parser().parse_args(argv)
-    from transfer.report.card import write_card
+    from transfer.report.model_card import write_card
 
     print(f"model card: {write_card(args.run, args.results)}")
 

@@ -18,8 +18,8 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
-from pretrain.files import write_json
+from pretrain.runtime.errors import UserError, run_tool
+from pretrain.runtime.files import write_json
 
 PUBLIC = ("voc", "coco", "cityscapes", "lvis", "imagenet")
 STAMP = "synthetic.json"  # written last: a folder without it is not whole
@@ -61,11 +61,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_pack(kinds: argparse._SubParsersAction) -> None:
-    packing = kinds.add_parser(
+    pack = kinds.add_parser(
         "pack", help="pack class folders or a flat folder into one blob and an index; OUT then serves as a data root"
     )
-    packing.add_argument("source", type=Path, metavar="SRC", help="class folders, or a flat folder of images")
-    packing.add_argument("out", type=Path, metavar="OUT", help="folder to write; run again to go on after a stop")
+    pack.add_argument("source", type=Path, metavar="SRC", help="class folders, or a flat folder of images")
+    pack.add_argument("out", type=Path, metavar="OUT", help="folder to write; run again to go on after a stop")
     for name, default, meaning in (
         ("short-side", 288, "resize images whose short side is longer to this many pixels; 0 resizes none"),
         (
@@ -75,7 +75,7 @@ def _add_pack(kinds: argparse._SubParsersAction) -> None:
         ),
         ("workers", os.cpu_count() or 1, "processes"),
     ):
-        packing.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} (default {default})")
+        pack.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} (default {default})")
 
 
 def _add_public(kinds: argparse._SubParsersAction) -> None:
@@ -93,14 +93,14 @@ def _add_public(kinds: argparse._SubParsersAction) -> None:
 
 def prepare_public(args: argparse.Namespace) -> None:
     """Unpack what is there, check the whole."""
-    from tools import public_sets
+    from tools.datasets import public as public_sets
 
     public_sets.prepare(args.kind, args.root, args.archives or args.root, not args.unverified, args.check)
 
 
 def write_labels(args: argparse.Namespace) -> None:
     """Paint, and say the classes as a configuration wants them."""
-    from tools.labels import paint
+    from tools.datasets.semantic_labels import paint
 
     classes = paint(args.listing, args.out, args.group)
     print(f"{args.out}: labels of {len(classes)} classes; DATASETS.CLASSES={tuple(classes)}")
@@ -108,17 +108,17 @@ def write_labels(args: argparse.Namespace) -> None:
 
 def write_packed(args: argparse.Namespace) -> None:
     """Check the numbers and pack."""
-    from tools import packing
+    from pretrain.data import pack
 
     for name, least, most in (("short_side", 0, 100_000), ("quality", 0, 95), ("workers", 0, 1024)):
         if not least <= getattr(args, name) <= most:
             flag = name.replace("_", "-")
             raise UserError(f"--{flag} {getattr(args, name)} is outside {least} to {most}: choose a number between.")
-    packing.pack(args.source, args.out, args.short_side, args.quality, args.workers)
+    pack.pack(args.source, args.out, args.short_side, args.quality, args.workers)
 
 
 def _check(args: argparse.Namespace) -> None:
-    from tools.synthetic import MOST_CLASSES
+    from tools.datasets.synthetic import MOST_CLASSES
 
     if not 2 <= args.classes <= MOST_CLASSES:
         raise UserError(f"--classes {args.classes} is outside 2 to {MOST_CLASSES}: choose a number between them.")
@@ -146,7 +146,7 @@ def _already_there(out: Path, stamp: dict) -> bool:
 
 def write_synthetic(args: argparse.Namespace) -> None:
     """Draw the whole set beside `args.out` and rename it there, so that a folder of that name is always whole."""
-    from tools import layouts, synthetic
+    from tools.datasets import synthetic, synthetic_layouts
 
     _check(args)
     arguments = {name: value for name, value in sorted(vars(args).items()) if name not in ("kind", "out")}
@@ -160,9 +160,9 @@ def write_synthetic(args: argparse.Namespace) -> None:
     if part.exists():  # an interrupted run left it
         shutil.rmtree(part)
     counts = {"train": args.train, "val": args.val}
-    layouts.write_classes(part / "classes", names, counts, args.size, args.seed)
+    synthetic_layouts.write_classes(part / "classes", names, counts, args.size, args.seed)
     counts = {"train": args.scenes, "val": args.val_scenes}
-    layouts.write_scenes(part / "voc", part / "coco", names, counts, args.scene_size, args.seed)
+    synthetic_layouts.write_scenes(part / "voc", part / "coco", names, counts, args.scene_size, args.seed)
     spelled = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
     (part / "README").write_text(README.format(arguments=spelled))
     write_json(part / STAMP, stamp)

@@ -13,7 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import run_tool
+from pretrain.runtime.errors import run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     from pretrain.train import train
-    from transfer import probe
+    from transfer.evaluators import online_knn
 
-    measured = probe.build(cfg) if cfg.data.root else None  # train tells of a root that is not set
+    measured = online_knn.build(cfg) if cfg.data.root else None  # train tells of a root that is not set
     print(f"trunk: {train(cfg, measured)}")
 
 

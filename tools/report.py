@@ -14,7 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import run_tool
+from pretrain.runtime.errors import run_tool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,16 +31,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write the report, print our rows beside published ones, and say where it is."""
     args = parser().parse_args(argv)
-    from transfer.report import table8
-    from transfer.report.document import Document
-    from transfer.report.markdown import to_markdown
+    from transfer.report.published import match_detection
+    from transfer.report.render.document import Document
+    from transfer.report.render.markdown import to_markdown
     from transfer.report.write import look, write
 
     found = look(args.folders, args.out, args.paper)
     page, markdown = write(found, args.out, args.paper)
-    beside = table8.tables(found)
+    beside = match_detection.tables(found)
     if beside:
-        print(to_markdown(Document(table8.TITLE, beside[1:]), args.out))
+        print(to_markdown(Document(match_detection.TITLE, beside[1:]), args.out))
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

@@ -2,7 +2,7 @@
 
 python tools/scaling.py --config configs/pretrain/unigrad_r50_100ep.yaml [section.key=value ...]
 
-Bytes, numbers of collectives and memory are exact (tests/test_scaling.py holds them to what gloo ranks send and hold).
+Bytes, numbers of collectives and memory are exact (tests/tools/test_scaling.py compares with gloo ranks).
 Milliseconds follow from four assumptions, which are options, and are no measurement. docs/scaling.md reads the tables.
 """
 
@@ -21,15 +21,24 @@ from torch import nn
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.batchnorm import ViewBatchNorm
 from pretrain.config import Config, load
-from pretrain.errors import UserError, run_tool
-from pretrain.forms import BarlowTwins, Contrastive, DirectPred, Predicted, SimCLRBothTerms, UniGrad, VICReg, VICRegL2
-from pretrain.learner import build_form, settled
-from pretrain.memory import CurrentBatch, FeatureCorrelation, NegativeQueue
+from pretrain.engine.learner import build_form, settled
+from pretrain.engine.validate import ready
 from pretrain.methods import find
-from pretrain.model import Branch, Siamese
-from pretrain.ready import ready
+from pretrain.methods.forms import (
+    BarlowTwins,
+    Contrastive,
+    DirectPred,
+    Predicted,
+    SimCLRBothTerms,
+    UniGrad,
+    VICReg,
+    VICRegL2,
+)
+from pretrain.methods.memory import CurrentBatch, FeatureCorrelation, NegativeQueue
+from pretrain.models.batchnorm import ViewBatchNorm
+from pretrain.models.siamese import Branch, Siamese
+from pretrain.runtime.errors import UserError, run_tool
 
 GLOBAL = 2  # global views of an image
 FLOAT, DOUBLE = 4, 8  # bytes; every collective is in float32 but the moments of norms on their way forward
@@ -162,7 +171,7 @@ def _buckets(parameters: list[nn.Parameter]) -> int:
 
 
 def _sent_by(form: nn.Module, views: int, images: int, width: int) -> Iterator[Sent]:
-    """A method's own collectives, of `views` online views of this rank's images (pretrain/forms.py)."""
+    """A method's own collectives, of `views` online views of this rank's images (pretrain/methods/forms.py)."""
     rows = images * width * FLOAT
     match form:
         case UniGrad() | DirectPred():

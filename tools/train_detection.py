@@ -16,7 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.errors import UserError, run_tool
+from pretrain.runtime.errors import UserError, run_tool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,20 +44,20 @@ def main(argv: list[str] | None = None) -> None:
     from transfer.detection import require_detectron2
 
     require_detectron2()
-    from pretrain import comm
-    from transfer.detection import settings
+    from pretrain.runtime import distributed
+    from transfer.detection.config import load
     from transfer.detection.train import train
     from transfer.detection.trials import spreads, train_trials
 
     try:
-        cfg = settings.load(args.config, args.overrides)
+        cfg = load.load(args.config, args.overrides)
         if args.trials > 1:
             found = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
         else:
             result = train(cfg, args.out, args.resume, args.visualise)
             found = None if result is None else [result]
     finally:
-        comm.stop()
+        distributed.stop()
     if found is None:
         return
     first, seeds = found[0], ", ".join(str(result.seed) for result in found)

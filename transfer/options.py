@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pretrain import comm
-from pretrain.errors import UserError
-from transfer import finetune, heads
-from transfer.heads import Head
-from transfer.readings import READINGS
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+from transfer.analysis import READINGS
+from transfer.evaluators import finetune, sgd_heads
+from transfer.evaluators.sgd_heads import Head
 
 PROBES = ("exact", "fast", "augmented")
 
@@ -23,10 +23,10 @@ class Frozen:
     resize: short side before the centre crop, 0 for 256/224 of image_size. cache: folder that keeps features, so that
     they are made once and an interrupted evaluation goes on; several processes need one that all of them see. k: a
     further number of neighbours, at DINO's temperature. probe: exact (logistic regression on cached features, weight
-    decay chosen), fast (several settings at once on cached features, transfer/race.py) or augmented (the papers'
-    protocols, transfer/augmented.py), the latter two with the options of `head`. held_out: share of train on which the
-    linear probe chooses. readings: which of transfer/readings, none means all; images: of val that its dear ones take.
-    workers: loader processes. threads: of the network on a CPU, 0 leaves torch's choice. device:
+    decay chosen), fast (several settings at once on cached features) or augmented (the papers' protocols), the latter
+    two with the options of `head`. held_out: share of train on which the linear probe chooses. readings: which, none
+    means all. images: of val for the readings that take long. workers: loader processes. threads: of the network on a
+    CPU, 0 leaves torch's choice. device:
     auto|cpu|cuda.
     """
 
@@ -74,7 +74,7 @@ def ready(options: Frozen | finetune.FineTune) -> torch.device:
     on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
     if not on_gpu:
         return torch.device("cpu")
-    device = torch.device("cuda", comm.local_rank())
+    device = torch.device("cuda", distributed.local_rank())
     torch.cuda.set_device(device)  # where NCCL talks
     return device
 
@@ -103,4 +103,4 @@ def _check_frozen(options: Frozen) -> None:
         raise UserError(f"readings: '{unknown[0]}' is not known: choose among {', '.join(READINGS)}.")
     if options.images < 1:
         raise UserError(f"images={options.images} must be at least 1.")
-    heads.check(options.head)
+    sgd_heads.check(options.head)

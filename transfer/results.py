@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pretrain import provenance
-from pretrain.errors import UserError
-from pretrain.files import write_json
+from pretrain.runtime import provenance
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
 
 TASKS = ("knn", "linear", "semi", "readings", "detection", "segmentation", "semantic")
 INITS = ("pretrained", "random")

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import launched
 import pytest
-import tiny_runs
 import torch
 
+from helpers import launched, tiny_runs
+from helpers.repository import ROOT
 from tools import prepare_data
-from tools.launcher import exits, submission
+from tools.launcher import submission
+from tools.launcher.worker import exit_codes
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = ("b_simclr", "j_vicreg_l2")
 TINY = """
 data: {workers: 0}
@@ -38,7 +38,7 @@ time.sleep(600)
 
 
 def _launch(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPOSITORY / "tools/launch.py"), *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "tools/launch.py"), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
@@ -53,8 +53,8 @@ def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = json.loads((run / "job.json").read_text())
     assert job["cluster"] == "slurm" and job["nodes"] == 2 and Path(job["log_of_rank_0"]).is_file()
-    exits = [json.loads(path.read_text()) for path in sorted((run / "jobs").glob("*_exit.json"))]
-    assert [(ended["rank"], ended["code"]) for ended in exits] == [(0, 0), (1, 0)]
+    exit_codes = [json.loads(path.read_text()) for path in sorted((run / "jobs").glob("*_exit.json"))]
+    assert [(ended["rank"], ended["code"]) for ended in exit_codes] == [(0, 0), (1, 0)]
     assert (run / "export/trunk.pth").is_file()
     told = json.loads(_launch("status", "run", "--json", folder=tmp_path).stdout)
     assert (told["state"], told["step"], told["steps"], told["epoch"]) == ("completed", 4, 4, 2)
@@ -66,8 +66,8 @@ def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
 def test_a_comparison_is_a_job_for_each_row_and_a_table_of_all(slurm: Path, tmp_path: Path) -> None:
     prepare_data.main(["synthetic", str(tmp_path / "data"), "--train", "16", "--val", "8", "--scenes", "1"])
     (tmp_path / "tiny.yaml").write_text(TINY.replace("method: {balance: 1.6}\n", ""))
-    command = [sys.executable, str(REPOSITORY / "tools/compare.py"), "--cluster", "slurm", "--gpus", "0"]
-    command += ["--config", str(REPOSITORY / "configs/pretrain/table2"), "--rows", ",".join(ROWS)]
+    command = [sys.executable, str(ROOT / "tools/compare.py"), "--cluster", "slurm", "--gpus", "0"]
+    command += ["--config", str(ROOT / "configs/pretrain/table2"), "--rows", ",".join(ROWS)]
     command += ["--with", "tiny.yaml", "--data", "data/classes", "--out", "out", "--tasks", "knn"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,9 +81,9 @@ def test_a_failing_rank_ends_the_job_and_is_named(slurm: Path, tmp_path: Path) -
     """Without accounting, and while rank 0 would have slept for ten minutes."""
     record, _ = launched.start("slurm", ONE_FAILS, tmp_path / "run", nodes=2, retries=0)
     assert submission.wait(record) == 1
-    ended = exits.read(record.logs, record.job_id, 2)
+    ended = exit_codes.read(record.logs, record.job_id, 2)
     assert 0 not in ended or ended[0].code != 0  # it was ended, and did not sleep to its end
-    told = exits.failure(ended, record.job_id, 2, record.logs)
+    told = exit_codes.failure(ended, record.job_id, 2, record.logs)
     assert told and told[1].startswith("rank 1 of 2") and "this one fails" in told[1]
     assert "rank 0 of 2 127.0.0.1" in record.log(0).read_text()
 
@@ -106,12 +106,12 @@ def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp
     (tmp_path / "images").mkdir()
     tiny_runs.write_images(tmp_path / "images")
     words = [*tiny_runs.TINY, "optim.batch_size=16", "optim.epochs=2", "run.threads=1", f"data.root={tmp_path}/images"]
-    config = ["--config", str(REPOSITORY / "configs/pretrain/demo.yaml")]
+    config = ["--config", str(ROOT / "configs/pretrain/demo.yaml")]
     options = ["--nodes", "8", "--gpus", "0", "--time", "20m", "--run-dir", "eight", "--follow"]
     done = _launch(*options, *config, *words, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 x cpu" in done.stdout
-    alone = [sys.executable, str(REPOSITORY / "tools/pretrain.py"), *config, *words, "run_dir=one"]
+    alone = [sys.executable, str(ROOT / "tools/pretrain.py"), *config, *words, "run_dir=one"]
     subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
     one, eight = (tiny_runs.last_checkpoint(tmp_path / name) for name in ("one", "eight"))
     assert one["step"] == eight["step"] == 2

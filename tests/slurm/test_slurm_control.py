@@ -8,8 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import launched
-
+from helpers import launched
 from tools.launcher import job_record
 
 LINE = {"step": 30, "steps": 90, "batch_size": 64, "epoch": 1.5, "images_per_second": 32.0}

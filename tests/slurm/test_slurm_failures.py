@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import launched
 import pytest
-import tiny_runs
 from conftest import start_controller, start_node
 
-from pretrain.progress import last_line
+from helpers import launched, tiny_runs
+from pretrain.runtime.metrics_file import last_line
 from tools.launcher import job_record
 from tools.launcher.job_record import Record
 

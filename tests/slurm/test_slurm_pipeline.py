@@ -6,11 +6,12 @@ import json
 import subprocess
 from pathlib import Path
 
-import launched
 import pytest
 
-from pretrain.errors import UserError
-from tools.launcher import chain, control, job_record, status
+from helpers import launched
+from pretrain.runtime.errors import UserError
+from tools.launcher import control, job_record, status
+from tools.launcher.pipeline import slurm_dag
 
 PIPELINE = """
 variables: {out: OUT, classes: 4}
@@ -43,7 +44,7 @@ def _pipeline(folder: Path, seed: int = 0) -> Path:
 
 def _over(out: Path) -> dict[str, str]:
     """The state of every stage, once all are over."""
-    stages = chain.read(out)
+    stages = slurm_dag.read(out)
     launched.until(lambda: all(status.state_of(record).over for _, record in stages), 240)
     return {name: status.state_of(record).word for name, record in stages}
 
@@ -52,7 +53,7 @@ def test_stages_wait_for_those_they_need_and_are_done_once(slurm: Path, tmp_path
     out, words = tmp_path / "out", ("pipeline", "--config", _pipeline(tmp_path, -1), "--partition", "low")
     first = launched.run(*words)
     assert first.returncode == 0, first.stderr
-    sets, other, last = (record for _, record in chain.read(out))
+    sets, other, last = (record for _, record in slurm_dag.read(out))
     script = (last.logs / f"{last.job_id}_submission.sh").read_text()
     assert f"--dependency=afterok:{sets.job_id}:{other.job_id}" in script and "--partition=low" in script
     assert "--array=0-1%1" in (sets.logs / f"{sets.job_id}_submission.sh").read_text()
@@ -66,7 +67,7 @@ def test_stages_wait_for_those_they_need_and_are_done_once(slurm: Path, tmp_path
     again = launched.run("resume", out)
     assert again.returncode == 0 and "set-${seed}: done before" in again.stdout, again.stderr
     assert _over(out) == {"set-${seed}": "completed", "other": "completed", "last": "completed"}
-    assert [record.job_id for _, record in chain.read(out)][0] == sets.job_id
+    assert [record.job_id for _, record in slurm_dag.read(out)][0] == sets.job_id
     assert (out / "last/synthetic.json").is_file()
     assert launched.run(*words).stdout.count("done before") == 3
 

@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import launched
-import tiny_runs
-
+from helpers import launched, tiny_runs
 from tools.launcher import cluster, job_record, snapshot
 from tools.launcher.plan import Launch
 

@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrain.errors import UserError
-from tools.launcher.ranks import Task
+from pretrain.runtime.errors import UserError
+from tools.launcher.worker.rank import Task
 
 if TYPE_CHECKING:
     import submitit
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def slurm_parameters(request: Request) -> dict[str, Any]:
         **gpus,
         **request.options,
         "stderr_to_stdout": True,
-        "use_srun": False,  # tools/launcher/attempts.py starts it, and starts it again
+        "use_srun": False,  # tools/launcher/worker/restart.py starts it, and starts it again
         # B: to that process alone. A rank that is still starting would die of the signal, or not hear it.
         "additional_parameters": {"signal": f"B:USR2@{request.signal_delay}", "requeue": True} | request.extra,
     }
@@ -73,7 +71,7 @@ def _batch_python(request: Request, logs: Path, code: Path) -> str:
     """What comes before submitit's own arguments in the batch script; `exec`, so that signals reach it."""
     options = {"logs": logs, "ranks": request.ranks, "cpus": request.cpus, "retries": request.retries}
     words = shlex.join(f"--{name}={value}" for name, value in options.items())
-    return f"exec {_python(code)} -m tools.launcher.attempts {words} -- {shlex.quote(sys.executable)}"
+    return f"exec {_python(code)} -m tools.launcher.worker.restart {words} -- {shlex.quote(sys.executable)}"
 
 
 def sbatch_text(request: Request, logs: Path, code: Path, count: int | None = None) -> str:

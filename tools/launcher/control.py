@@ -11,9 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-from pretrain.errors import UserError
-from tools.launcher import chain, exits, job_record, joblogs, run_pipeline, status, submission, waiting
+from pretrain.runtime.errors import UserError
+from tools.launcher import job_record, status, submission, waiting
 from tools.launcher.job_record import Record
+from tools.launcher.pipeline import run, slurm_dag
+from tools.launcher.worker import exit_codes
+from tools.launcher.worker import logs as joblogs
 
 COMMANDS = ("status", "logs", "cancel", "resume")
 LONGEST_END = 150.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
@@ -67,7 +70,7 @@ def _logs(record: Record, args: argparse.Namespace) -> int:
 def _follow(record: Record, log: Path) -> int:
     follow, patience = joblogs.follow(log), 0.0
     while not (state := status.state_of(record, patience)).over:
-        patience = exits.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
+        patience = exit_codes.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
         next(follow)
         waiting.pause(record.launch.cluster)
     next(follow)
@@ -130,9 +133,9 @@ def _resume(record: Record, args: argparse.Namespace) -> int:
 
 def _resume_pipeline(out: Path) -> None:
     """Submit again what did not end well, with the command and from the folder of the first time."""
-    written = json.loads((out / chain.FILE).read_text(encoding="utf-8"))
+    written = json.loads((out / slurm_dag.FILE).read_text(encoding="utf-8"))
     os.chdir(written["folder"])
-    run_pipeline.main([word for word in written["command"] if word != "--again"])
+    run.main([word for word in written["command"] if word != "--again"])
 
 
 def _pipeline(args: argparse.Namespace, found: list[tuple[str, Record]]) -> None:
@@ -154,7 +157,7 @@ def _pipeline(args: argparse.Namespace, found: list[tuple[str, Record]]) -> None
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
-    if stages := chain.read(args.run_dir):
+    if stages := slurm_dag.read(args.run_dir):
         return _pipeline(args, stages)
     record = job_record.read(args.run_dir)
     if code := {"status": _status, "logs": _logs, "cancel": _cancel, "resume": _resume}[args.command](record, args):

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pretrain.errors import UserError
-from pretrain.files import write_json
-from tools.launcher import joblogs, scheduler
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
+from tools.launcher import scheduler
 from tools.launcher.cluster import Request
 from tools.launcher.plan import Launch
+from tools.launcher.worker import logs
 
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 
@@ -40,7 +41,7 @@ class Record:
 
     def log(self, rank: int) -> Path:
         """Where the output of one rank lies."""
-        return joblogs.file(self.logs, self.job_id, rank)
+        return logs.file(self.logs, self.job_id, rank)
 
     def each(self) -> list[Record]:
         """The jobs of an array; a single job itself."""

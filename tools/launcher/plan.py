@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pretrain.errors import UserError
-from tools.launcher.cluster import REPOSITORY, Request
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.repository import REPOSITORY
+from tools.launcher.cluster import Request
 
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
 START = 90  # seconds: SLURM's warning may come a minute early, and a run has to start before it can stop

@@ -17,9 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pretrain import provenance
-from pretrain.files import write_json, write_text
-from tools.launcher.cluster import REPOSITORY
+from pretrain.runtime import provenance
+from pretrain.runtime.files import write_json, write_text
+from pretrain.runtime.repository import REPOSITORY
 
 if TYPE_CHECKING:
     from tools.launcher.plan import Launch

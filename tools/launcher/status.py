@@ -7,9 +7,10 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from pretrain import progress
-from pretrain.errors import STOPPED
-from tools.launcher import attempts, exits, job_record, scheduler
+from pretrain.runtime import metrics_file
+from pretrain.runtime.errors import STOPPED
+from tools.launcher import job_record, scheduler
+from tools.launcher.worker import exit_codes, restart
 
 PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 
@@ -73,8 +74,8 @@ def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, st
     ranks = record.launch.request.ranks
     if seen == "CANCELLED" or record.cancelled:
         patience = 0
-    ended = exits.settled(record.logs, record.job_id, ranks, patience)
-    failed = exits.failure(ended, record.job_id, ranks, record.logs)
+    ended = exit_codes.settled(record.logs, record.job_id, ranks, patience)
+    failed = exit_codes.failure(ended, record.job_id, ranks, record.logs)
     if seen == "CANCELLED" or (record.cancelled and failed):
         return "cancelled", "", 1
     if seen == scheduler.GONE:
@@ -83,7 +84,7 @@ def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, st
         if not any(end.code for end in ended.values()):
             who = "SLURM no longer knows the job" if record.launch.cluster == "slurm" else "its process is gone"
             return "vanished", f"{who}, and {failed[1]}", 1
-    if exits.stopped(ended):
+    if exit_codes.stopped(ended):
         return "stopped", "as it was asked to, with a checkpoint: resume goes on from it", STOPPED
     code, sentence = failed or (1, "every rank ended well")
     return "failed", sentence if seen in (scheduler.GONE, "FAILED") else f"SLURM says {seen}; {sentence}", code
@@ -92,10 +93,10 @@ def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, st
 def report(record: job_record.Record) -> dict[str, Any]:
     """All that `status` tells. What is not known, or not written yet, is None."""
     state = state_of(record)
-    line = progress.last_line(record.run_dir) or {}
+    line = metrics_file.last_line(record.run_dir) or {}
     written = line.get("time", 0)
     ours = written >= datetime.strptime(record.submitted, job_record.TIME).timestamp()  # not of a job before this one
-    left = progress.seconds_left(line) if ours and state.word == "running" and "steps" in line else None
+    left = metrics_file.seconds_left(line) if ours and state.word == "running" and "steps" in line else None
     request = record.launch.request
     return {
         "job_id": record.job_id,
@@ -123,7 +124,7 @@ def report(record: job_record.Record) -> dict[str, Any]:
 
 def retried(record: job_record.Record) -> list[str]:
     """Why the ranks were started again within the job, the oldest first."""
-    return [one.why for one in attempts.read(record.logs, record.job_id) if one.outcome == "retried"]
+    return [one.why for one in restart.read(record.logs, record.job_id) if one.outcome == "retried"]
 
 
 def table(told: dict[str, Any]) -> str:

@@ -6,11 +6,12 @@ import shlex
 import sys
 import tempfile
 
-from pretrain.errors import BAD_INPUT, STOPPED, UserError
-from tools.launcher import cluster, exits, job_record, joblogs, snapshot, status, waiting
+from pretrain.runtime.errors import BAD_INPUT, STOPPED, UserError
+from tools.launcher import cluster, job_record, snapshot, status, waiting
 from tools.launcher.job_record import Record
 from tools.launcher.plan import Launch
-from tools.launcher.ranks import Task
+from tools.launcher.worker import exit_codes, logs
+from tools.launcher.worker.rank import Task
 
 
 def run(launch: Launch, follow: bool) -> int:
@@ -42,8 +43,8 @@ def submit(launch: Launch) -> Record:
 def wait(record: Record) -> int:
     """Show what the first rank says until the job is over; the exit code of the rank that failed first, or 0."""
     each = record.each()
-    follow = joblogs.follow(each[0].log(0))
-    while not (state := status.state_of(record, exits.PATIENCE)).over:
+    follow = logs.follow(each[0].log(0))
+    while not (state := status.state_of(record, exit_codes.PATIENCE)).over:
         next(follow)
         waiting.pause("slurm")
     next(follow)
@@ -72,7 +73,7 @@ def _run_here(launch: Launch) -> int:
             job = cluster.submit_here(launch.request, task, launch.logs, launch.code)
             _recorded(launch, job.job_id)
             ended = waiting.wait_here(job, launch.request.ranks, launch.logs)
-            failed = exits.failure(ended, job.job_id, launch.request.ranks, launch.logs)
+            failed = exit_codes.failure(ended, job.job_id, launch.request.ranks, launch.logs)
             if failed is None or failed[0] in (BAD_INPUT, STOPPED) or start == launch.request.retries:
                 break
             print(

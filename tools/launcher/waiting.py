@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pretrain.errors import STOPPED
-from tools.launcher import exits, joblogs
+from pretrain.runtime.errors import STOPPED
+from tools.launcher.worker import exit_codes
+from tools.launcher.worker import logs as joblogs
 
 if TYPE_CHECKING:
     import submitit
@@ -26,7 +27,7 @@ def pause(cluster: str) -> None:
     time.sleep(PAUSE[cluster])
 
 
-def wait_here(job: submitit.Job, ranks: int, logs: Path) -> dict[int, exits.Exit]:
+def wait_here(job: submitit.Job, ranks: int, logs: Path) -> dict[int, exit_codes.Exit]:
     """Print what rank 0 says until a job of this machine ends, and return how each rank that told it ended.
 
     A rank that fails ends the others, as srun's --kill-on-bad-exit does; leaving this function by an exception (Ctrl-C,
@@ -36,13 +37,13 @@ def wait_here(job: submitit.Job, ranks: int, logs: Path) -> dict[int, exits.Exit
     try:
         while not job.done():
             next(follow)
-            if any(end.code not in (0, STOPPED) for end in exits.read(logs, job.job_id, ranks).values()):
+            if any(end.code not in (0, STOPPED) for end in exit_codes.read(logs, job.job_id, ranks).values()):
                 end_here(int(job.job_id), job.done, AFTER_FAILURE)
             pause("local")
     finally:
         end_here(int(job.job_id), job.done)
         next(follow)
-    return exits.read(logs, job.job_id, ranks)
+    return exit_codes.read(logs, job.job_id, ranks)
 
 
 def end_here(pid: int, over: Callable[[], bool], patience: float = LONGEST_END) -> None:

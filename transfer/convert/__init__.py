@@ -5,7 +5,13 @@ recognise.py, about.py and trunk.py make a whole trunk of them or say why not; d
 compares, inspection.py tells.
 """
 
-from transfer.convert.destinations import (
+from transfer.convert.inspect_file import describe
+from transfer.convert.layouts import LAYOUTS
+from transfer.convert.names import detectron2_name, from_detectron2_name
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.trunk import COUNTER, TrunkFile, build_trunk, check_trunk
+from transfer.convert.verify import STAGES, TOLERANCE, loader_for, stages, write_verified
+from transfer.convert.write import (
     DESTINATIONS,
     from_detectron2,
     provenance_of,
@@ -15,12 +21,6 @@ from transfer.convert.destinations import (
     tensors_sha256,
     to_detectron2,
 )
-from transfer.convert.inspection import describe
-from transfer.convert.layouts import LAYOUTS
-from transfer.convert.names import detectron2_name, from_detectron2_name
-from transfer.convert.recognise import read_trunk
-from transfer.convert.trunk import COUNTER, TrunkFile, build_trunk, check_trunk
-from transfer.convert.verify import STAGES, TOLERANCE, loader_for, stages, write_verified
 
 __all__ = [
     "COUNTER",

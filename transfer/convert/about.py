@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pretrain.checkpoint import FORMAT as CHECKPOINT_FORMAT
+from pretrain.engine.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from transfer.convert.layouts import ImageStatistics, Layout
 
 PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pretrain.checkpoint import EXPORT_FORMAT
+from pretrain.engine.checkpoint import EXPORT_FORMAT
 
 ImageStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 IMAGENET: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -64,14 +64,14 @@ class Layout:
 LAYOUTS = (
     Layout(
         "unigrad-checkpoint",
-        "this repository: pretrain/checkpoint.py, save",
+        "this repository: pretrain/engine/checkpoint.py, save",
         Place("model", r"online\.trunk\."),
         Place("model", r"target\.trunk\."),
         head=r"(?!)",  # nothing: our trunks have no head
     ),
     Layout(
         "unigrad-export",
-        "this repository: pretrain/checkpoint.py, export_trunk",
+        "this repository: pretrain/engine/checkpoint.py, export_trunk",
         Place("state_dict"),
         beside=(f"format={EXPORT_FORMAT}",),
         head=r"(?!)",

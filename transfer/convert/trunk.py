@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain import model
-from pretrain.errors import UserError
+from pretrain.models import siamese
+from pretrain.runtime.errors import UserError
 from transfer.convert.layouts import IMAGENET, ImageStatistics
 
 COUNTER = "num_batches_tracked"
@@ -46,7 +46,7 @@ class TrunkFile:
 
 def build_trunk(trunk_file: TrunkFile) -> nn.Module:
     """A torchvision ResNet in eval mode with `fc` the identity, filled strictly from `trunk_file`."""
-    trunk, _ = model.build_trunk(trunk_file.arch)
+    trunk, _ = siamese.build_trunk(trunk_file.arch)
     trunk.load_state_dict(trunk_file.state, strict=True)
     return trunk.eval()
 
@@ -55,7 +55,7 @@ def build_trunk(trunk_file: TrunkFile) -> nn.Module:
 def shapes_of(arch: str) -> dict[str, torch.Size]:
     """torchvision's names of the trunk's tensors to their shapes, in torchvision's order."""
     with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in model.build_trunk(arch)[0].state_dict().items()}
+        return {name: tensor.shape for name, tensor in siamese.build_trunk(arch)[0].state_dict().items()}
 
 
 def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
@@ -69,7 +69,7 @@ def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
 
 @lru_cache
 def _known() -> dict[Signature, str]:
-    return {_signature(shapes_of(arch)): arch for arch in model.TRUNKS}
+    return {_signature(shapes_of(arch)): arch for arch in siamese.TRUNKS}
 
 
 def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = None) -> str:
@@ -96,9 +96,9 @@ def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = Non
         kind = "bottleneck" if signature[0] else "basic"
         raise UserError(
             f"{where} holds {list(signature[1])} {kind} blocks in layer1..layer4 with a first 3x3 convolution of "
-            f"{signature[2]}, which is none of {', '.join(model.TRUNKS)}: give the checkpoint of one of these."
+            f"{signature[2]}, which is none of {', '.join(siamese.TRUNKS)}: give the checkpoint of one of these."
         )
-    if claimed in model.TRUNKS and claimed != arch:
+    if claimed in siamese.TRUNKS and claimed != arch:
         raise UserError(
             f"{where} says it is a {claimed}, but its tensors are those of a {arch}: it was put together "
             "wrongly; export it again."

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pretrain.errors import UserError
+from pretrain.runtime.errors import UserError
 from transfer.convert.trunk import TrunkFile, build_trunk
 
 STAGES = ("res2", "res3", "res4", "res5")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 
-from pretrain.errors import UserError
+from pretrain.runtime.errors import UserError
 
 
 def require_detectron2() -> None:

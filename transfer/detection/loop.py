@@ -16,12 +16,12 @@ from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from pretrain import comm
-from pretrain.errors import UserError
-from pretrain.files import save_torch
-from pretrain.stopping import Wish
-from transfer.detection.checks import SEMANTIC
-from transfer.detection.semantic import SemanticMapper
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import save_torch
+from pretrain.runtime.signals import Wish
+from transfer.detection.config.validate import SEMANTIC
+from transfer.detection.data.semantic import SemanticMapper
 from transfer.detection.stop import StopOnSignal
 
 DIVERGED = "diverged.pth"
@@ -38,7 +38,7 @@ def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume:
         Stopped: a signal asked for it, and a checkpoint is left.
     """
     optimizer = build_optimizer(cfg, model)
-    parallel = comm.data_parallel(model, device)
+    parallel = distributed.data_parallel(model, device)
     trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, _train_loader(cfg), optimizer)
     checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
     wish = Wish()
@@ -47,7 +47,7 @@ def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume:
     if resume and checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)
         first = trainer.iter + 1
-        if comm.rank() == 0:
+        if distributed.rank() == 0:
             print(f"note: going on from iteration {first} of {cfg.SOLVER.MAX_ITER}.", flush=True)
     if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
         return
@@ -88,7 +88,7 @@ def _hooks(
         loader = _train_loader(here)
         precise = hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
     usual = [hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), precise]
-    if comm.rank() == 0:
+    if distributed.rank() == 0:
         usual.append(
             hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS)
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import hooks
 
-from pretrain import comm
-from pretrain.errors import Stopped
-from pretrain.stopping import Stopping, Wish
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import Stopped
+from pretrain.runtime.signals import Stopping, Wish
 
 
 class StopOnSignal(hooks.HookBase):
@@ -24,9 +24,9 @@ class StopOnSignal(hooks.HookBase):
         iteration = self.trainer.iter
         if not self.stopping.agreed() or iteration + 1 >= self.trainer.max_iter:
             return
-        if comm.rank() == 0:
+        if distributed.rank() == 0:
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-        comm.barrier()  # nobody leaves before it is whole
+        distributed.barrier()  # nobody leaves before it is whole
         raise Stopped(
             f"stopped after iteration {iteration + 1} of {self.trainer.max_iter}: --resume goes on from there"
         )

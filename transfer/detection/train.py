@@ -16,22 +16,17 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from pretrain import comm, provenance
-from pretrain.errors import UserError
-from pretrain.files import write_json, write_text
+from pretrain.runtime import distributed, provenance
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json, write_text
 from transfer import results
-from transfer.detection import (
-    datasets,
-    draw,
-    draw_labels,
-    evaluate,
-    heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
-    loop,
-    machine,
-    settings,
-    weights,
-)
-from transfer.detection.checks import SEMANTIC
+from transfer.detection import loop
+from transfer.detection.config import load, scale
+from transfer.detection.config.validate import SEMANTIC
+from transfer.detection.data import catalog
+from transfer.detection.evaluation import evaluate
+from transfer.detection.modeling import weights
+from transfer.detection.visualization import instances, semantic
 
 PROGRESS = "detectron2.utils.events"  # the logger of the line with iteration, losses and time left
 
@@ -68,18 +63,18 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     _check_folder(out, _beginning(cfg, trunk), resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
-    data = datasets.open_all(cfg, scratch)
+    data = catalog.open_all(cfg, scratch)
     _say(data.notes())
     named = cfg.clone()  # the catalogue's names instead of the user's; the written config keeps the user's
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
-    seed_all_rng(cfg.SEED + comm.rank())
+    seed_all_rng(cfg.SEED + distributed.rank())
     model = build_model(named)
     _say([weights.fill(model, trunk)])
     loop.run(named, model, device, out, resume)
     measured = evaluate.measure(named, model, data.test, scratch)
-    if comm.rank() > 0:
+    if distributed.rank() > 0:
         return None
-    draws = draw_labels.draw_labels if _semantic(cfg) else draw.draw_detections
+    draws = semantic.draw_labels if _semantic(cfg) else instances.draw_detections
     pictures = draws(named, model, data.readings[data.test].records, data.classes, drawn, out / "detections")
     result = _result(cfg, trunk, data, measured)
     result.seconds = time.monotonic() - started
@@ -96,11 +91,11 @@ def _semantic(cfg: CfgNode) -> bool:
     return cfg.MODEL.META_ARCHITECTURE == SEMANTIC
 
 
-def _result(cfg: CfgNode, trunk: weights.Trunk, data: datasets.DataSets, measured: evaluate.Measured) -> results.Result:
+def _result(cfg: CfgNode, trunk: weights.Trunk, data: catalog.DataSets, measured: evaluate.Measured) -> results.Result:
     masks = "segmentation" if cfg.MODEL.MASK_ON else "detection"
     return results.Result(
         task="semantic" if _semantic(cfg) else masks,
-        protocol=settings.protocol(cfg),
+        protocol=load.protocol(cfg),
         dataset=cfg.DATASETS.NAME,
         metrics=measured.metrics,
         counts=data.counts(),
@@ -118,7 +113,7 @@ def _result(cfg: CfgNode, trunk: weights.Trunk, data: datasets.DataSets, measure
             "images_per_step": cfg.SOLVER.IMS_PER_BATCH,
             "base_lr": cfg.SOLVER.BASE_LR,
             "norm": cfg.MODEL.RESNETS.NORM,
-            "processes": comm.world_size(),
+            "processes": distributed.world_size(),
             "peak_memory_mb": _peak_memory(),
             "classes": list(data.classes),
         },
@@ -136,16 +131,16 @@ def _peak_memory() -> int:
 def _join(cfg: CfgNode) -> torch.device:
     """Join the other ranks, fit `cfg` to the machine, and return this rank's device."""
     cuda = torch.cuda.is_available() and cfg.MODEL.DEVICE.startswith("cuda")
-    device = torch.device("cuda", comm.local_rank()) if cuda else torch.device("cpu")
+    device = torch.device("cuda", distributed.local_rank()) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    comm.start(device)
-    _say(machine.fit_to_machine(cfg, comm.world_size()))
+    distributed.start(device)
+    _say(scale.fit_to_machine(cfg, distributed.world_size()))
     return device
 
 
 def _say(notes: list[str]) -> None:
-    if comm.rank() == 0:
+    if distributed.rank() == 0:
         for note in notes:
             print(f"note: {note}", flush=True)
 
@@ -153,7 +148,7 @@ def _say(notes: list[str]) -> None:
 def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
     """Refuse to write over a training, or to go on with another one's checkpoints; record how this one begins."""
     record = out / "beginning.json"
-    comm.barrier()  # nobody writes the record before everybody has looked
+    distributed.barrier()  # nobody writes the record before everybody has looked
     if (out / "last_checkpoint").is_file():
         if not resume:
             raise UserError(f"{out} already holds a training: go on with --resume, or give another folder.")
@@ -161,8 +156,8 @@ def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
         if earlier != asdict(beginning):
             differing = [key for key, value in asdict(beginning).items() if earlier.get(key) != value]
             raise UserError(f"{out} was begun with another {', '.join(differing)}: give another folder.")
-    comm.barrier()
-    if comm.rank() == 0:
+    distributed.barrier()
+    if distributed.rank() == 0:
         write_json(record, asdict(beginning))
 
 
@@ -171,10 +166,10 @@ def _begin_logs(cfg: CfgNode, out: Path) -> None:
     setup_logger.cache_clear()  # it does nothing when called again alike, and the handlers below were of another run
     for name in ("detectron2", "fvcore"):
         logging.getLogger(name).handlers.clear()
-        setup_logger(str(out), distributed_rank=comm.rank(), name=name, configure_stdout=False)
+        setup_logger(str(out), distributed_rank=distributed.rank(), name=name, configure_stdout=False)
     progress = logging.getLogger(PROGRESS)
     progress.handlers.clear()
-    if comm.rank() == 0:
+    if distributed.rank() == 0:
         console = logging.StreamHandler(sys.stdout)
         console.setFormatter(logging.Formatter("%(asctime)s%(message)s", datefmt="%H:%M:%S"))
         progress.addHandler(console)

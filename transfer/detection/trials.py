@@ -9,8 +9,8 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from pretrain.errors import UserError
-from pretrain.files import write_json
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
 from transfer import results
 from transfer.detection.train import train
 

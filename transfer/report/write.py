@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain.errors import UserError
-from pretrain.files import write_text
-from transfer.report.content import compose
-from transfer.report.found import Found, find
-from transfer.report.markdown import write_markdown
-from transfer.report.page import to_html
-from transfer.report.records import write_records
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_text
+from transfer.report.collect.find import Found, find
+from transfer.report.compose import compose
+from transfer.report.export import write_records
+from transfer.report.render.html import to_html
+from transfer.report.render.markdown import write_markdown
 
 
 def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = False) -> tuple[Path, Path]:

@@ -1,0 +1,65 @@
+"""The photometry of a step's views, batched on the device: uint8 and drawn numbers in, normalised float out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from pretrain.augment import color
+from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, normalise
+from pretrain.runtime.compile import compiled
+
+if TYPE_CHECKING:
+    from pretrain.data.loader import Batch
+
+
+def finish(batch: Batch, device: torch.device) -> list[torch.Tensor]:
+    """Normalised float32 views (V_s, n, 3, S, S) of each size on `device`; nothing waits for it.
+
+    Where the workers applied the photometry this only normalises; else it is applied here, compiled on CUDA.
+    """
+    crops = [crop.to(device, non_blocking=True) for crop in batch.crops]
+    if batch.draws is None:
+        return [normalise(crop) for crop in crops]
+    draws = [drawn.to(device, non_blocking=True) for drawn in batch.draws]
+    return [_finished(crop, drawn) for crop, drawn in zip(crops, draws, strict=True)]
+
+
+def pictures(batch: Batch) -> list[torch.Tensor]:
+    """The views as training sees them, uint8 (V_s, n, 3, S, S) of each size, on the CPU."""
+    if batch.draws is None:
+        return list(batch.crops)
+    pairs = zip(batch.crops, batch.draws, strict=True)
+    return [photometry(crop.float(), drawn).to(torch.uint8) for crop, drawn in pairs]
+
+
+def photometry(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Apply to float (..., 3, S, S), whole numbers from 0 to 255, the draws (..., NUMBERS) of multicrop.py.
+
+    Equal to what `views.apply` does to one view after the other: at each of the four places of the order every image
+    gets the operation that stands there for it.
+    """
+    numbers = draws[..., None, None, None]
+    strengths = numbers.unbind(-4)
+    steps = color.hue_steps(strengths[HUE])
+    for order in numbers[..., ORDER, :, :, :].unbind(-4):
+        changed = torch.where((order == HUE) & (steps != 0), color.hue(images, steps[..., 0]), images)
+        for operation, blend in enumerate(BLENDS):
+            changed = torch.where(order == operation, blend(images, strengths[operation]), changed)
+        images = changed
+    images = torch.where(strengths[GRAY] > 0, color.gray(images), images)
+    images = torch.where(strengths[SIGMA] > 0, color.blur(images, strengths[SIGMA]), images)
+    return torch.where(strengths[FLIP] > 0, images.flip(-1), images)
+
+
+def _eager(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    return normalise(photometry(crops.float(), draws))
+
+
+_compiled = compiled(_eager, "the photometry")
+
+
+def _finished(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Compiled on CUDA, where passes over memory are what it costs; as written on a CPU."""
+    return _compiled(crops, draws) if crops.device.type == "cuda" else _eager(crops, draws)

@@ -1,0 +1,1 @@
+"""From files to batches: sources of images, the decoder, the packed file (read and written here), the loader."""

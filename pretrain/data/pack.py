@@ -1,0 +1,268 @@
+"""Pack a folder of images into one blob and an index: resumable at any point, verified, whole or absent.
+
+The work lies in .NAME.part beside the packed set: the blob as far as it goes, and a journal with a line an image, which
+an interrupted run reads again.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import multiprocessing
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pretrain.data.decode import UnreadableImage, decode, plain
+from pretrain.data.loader import ImageSource, open_source
+from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
+
+JOURNAL, PLAN = "journal.jsonl", "plan.json"
+AT_ONCE = 64  # images a worker's turn, and between two journal entries reaching the disk
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image in the journal. size: bytes in the blob, 0 where `refused` says why the image could not be read."""
+
+    name: str
+    size: int = 0
+    checksum: int = 0
+    refused: str = ""
+
+
+def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -> None:
+    """Pack what lies under `source` as `out`, or go on where an earlier run with the same arguments stopped.
+
+    Images whose short side is above `short_side` (0: none) are resized to it and written as JPEG of `quality`; all
+    others are copied byte for byte. With a quality of 0 all are written uncompressed. Images that cannot be decoded are
+    left out, counted and named.
+
+    Raises:
+        UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
+    """
+    out = out.resolve()
+    images = open_source(source)
+    if images.packed is not None:
+        raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
+    plan = {"source": str(source.resolve()), "short_side": short_side, "quality": quality, "stamp": _stamp(images)}
+    if _already_there(out, plan):
+        print(f"{out}: these images are packed there already, left as they are")
+        return
+    part = out.with_name(f".{out.name}.part")
+    with _told_when_full(part):
+        _begin(part, plan)
+        entries = _fill(part, images, partial(shrunk, short_side=short_side, quality=quality), workers)
+        if _stamp(open_source(source)) != plan["stamp"]:
+            raise UserError(f"{source} has changed while it was packed: remove {part} and pack it again.")
+        _verify(part, entries)
+        _finish(part, out, images, entries, plan)
+
+
+def shrunk(path: Path, short_side: int, quality: int) -> tuple[bytes, str]:
+    """(bytes to pack, "") of one file, or (b"", why it cannot be read)."""
+    try:
+        data = path.read_bytes()
+        pixels = decode(data, path)
+    except UnreadableImage as error:
+        return b"", str(error)
+    except OSError as error:
+        return b"", f"{path} ({type(error).__name__})"
+    height, width = pixels.shape[:2]
+    if not 0 < short_side < min(height, width):
+        return data if quality else plain(pixels), ""
+    ratio = short_side / min(height, width)
+    image = Image.fromarray(pixels).resize((round(width * ratio), round(height * ratio)), Image.Resampling.BICUBIC)
+    if not quality:
+        return plain(np.asarray(image)), ""
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=quality)
+    return written.getvalue(), ""
+
+
+def _names(images: ImageSource) -> list[str]:
+    return [path.relative_to(images.root).as_posix() for path in images.paths]
+
+
+def _stamp(images: ImageSource) -> int:
+    """A checksum of all names, sizes and times of change."""
+    stamp = 0
+    for name, path in zip(_names(images), images.paths, strict=True):
+        try:
+            about = path.stat()
+        except OSError:  # a dangling link: refused when it is read
+            continue
+        stamp = zlib.crc32(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"), stamp)
+    return stamp
+
+
+def _already_there(out: Path, plan: dict[str, str | int]) -> bool:
+    """Whether `out` is the packed set that `plan` would make; an absent or empty folder is not.
+
+    Raises:
+        UserError: something else is there.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not out.is_dir() or not is_packed(out):
+        raise UserError(f"{out} already holds other files: give another folder or remove it.")
+    made = open_packed(out).header["plan"]
+    if made == plan:
+        return True
+    if {**made, "stamp": 0} == {**plan, "stamp": 0}:
+        raise UserError(f"{plan['source']} has changed since {out} was packed from it: remove {out} and pack again.")
+    raise UserError(f"{out} was packed from another folder or with other options: give another folder or remove it.")
+
+
+def _begin(part: Path, plan: dict[str, str | int]) -> None:
+    """Open the work folder, or find it as the same plan left it.
+
+    Raises:
+        UserError: another plan left it, or the source changed since.
+    """
+    part.mkdir(parents=True, exist_ok=True)
+    if not (part / PLAN).is_file():
+        write_json(part / PLAN, plan)
+    if json.loads((part / PLAN).read_text(encoding="utf-8")) != plan:
+        raise UserError(
+            f"{part} was begun from other images or with other options (or {plan['source']} changed since): remove it "
+            "and pack again."
+        )
+
+
+def _kept(part: Path, names: list[str]) -> list[Entry]:
+    """What an earlier run wrote whole: its entries up to the first that the blob does not bear out."""
+    journal, entries = part / JOURNAL, []
+    if not journal.is_file() or not (part / BLOB).is_file():
+        return []
+    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = Entry(**json.loads(line))
+        except (ValueError, TypeError):  # cut short
+            break
+        if len(entries) == len(names) or entry.name != names[len(entries)]:
+            break
+        entries.append(entry)
+    return list(_borne_out(part, entries, "reading again"))
+
+
+def _borne_out(part: Path, entries: list[Entry], what: str) -> Iterator[Entry]:
+    """The entries up to the first whose bytes in the blob are not those that were written."""
+    with open(part / BLOB, "rb") as blob:
+        for entry in _shown(entries, len(entries), what):
+            data = blob.read(entry.size)
+            if len(data) != entry.size or zlib.crc32(data) != entry.checksum:
+                return
+            yield entry
+
+
+def _fill(part: Path, images: ImageSource, make: partial, workers: int) -> list[Entry]:
+    """Append all images that the journal does not have to the blob, and return the entries of all."""
+    names = _names(images)
+    entries = _kept(part, names)
+    begun = written = len(entries)
+    with open(part / BLOB, "ab") as blob, open(part / JOURNAL, "a", encoding="utf-8") as journal:
+        blob.truncate(sum(entry.size for entry in entries))
+        journal.truncate(len("".join(map(_line, entries))))
+        made = _shown(_made(make, images.paths[begun:], workers), len(names), "packing", begun)
+        for name, (data, refused) in zip(names[begun:], made, strict=True):
+            blob.write(data)
+            entries.append(Entry(name, len(data), zlib.crc32(data), refused))
+            if len(entries) - written == AT_ONCE or len(entries) == len(names):
+                _to_disk(blob)  # before the entries that speak of it
+                journal.writelines(map(_line, entries[written:]))
+                _to_disk(journal)
+                written = len(entries)
+    return entries
+
+
+def _to_disk(file: IO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry)) + "\n"  # ASCII
+
+
+def _made(make: partial, paths: tuple[Path, ...], workers: int) -> Iterator[tuple[bytes, str]]:
+    """`make` of every path, in order, by several processes: a slice at a time, so that few results wait in memory."""
+    if workers < 2:
+        yield from map(make, paths)
+        return
+    with multiprocessing.Pool(workers) as pool:
+        for start in range(0, len(paths), AT_ONCE * workers):
+            yield from pool.map(make, paths[start : start + AT_ONCE * workers], chunksize=4)
+
+
+def _verify(part: Path, entries: list[Entry]) -> None:
+    """Read the whole blob once more.
+
+    Raises:
+        UserError: what the disk gives back is not what was written.
+    """
+    whole = sum(1 for _ in _borne_out(part, entries, "verifying"))
+    if whole < len(entries):
+        raise UserError(
+            f"{part / BLOB} gives other bytes for {entries[whole].name} than were written: check the disk, then run "
+            "the same command again, which goes on from there."
+        )
+
+
+def _finish(part: Path, out: Path, images: ImageSource, entries: list[Entry], plan: dict[str, str | int]) -> None:
+    """Write the index of the readable images, and give the folder its name."""
+    kept = [index for index, entry in enumerate(entries) if not entry.refused]
+    refused = [entry.refused for entry in entries if entry.refused]
+    for reason in refused:
+        print(f"skipped an unreadable image: {reason}", file=sys.stderr)
+    if not kept:
+        raise UserError(f"no file under {images.root} can be decoded, for example {refused[0]}.")
+    offsets = list(accumulate((entries[index].size for index in kept), initial=0))
+    header = {"classes": images.classes, "plan": plan, "skipped": refused}
+    labels = [-1 if images.labels is None else images.labels[index] for index in kept]
+    names, checksums = [entries[index].name for index in kept], [entries[index].checksum for index in kept]
+    write_index(part, header, names, labels, offsets, checksums)
+    (part / JOURNAL).unlink()
+    (part / PLAN).unlink()
+    part.replace(out)  # absent or empty
+    sides = f"short side {plan['short_side']}" if plan["short_side"] else "original size"
+    print(
+        f"{out}: packed {len(kept)} images, {offsets[-1] / 1e6:.1f} MB at {sides}"
+        + (f"; skipped {len(refused)} unreadable ones" if refused else "")
+    )
+
+
+@contextmanager
+def _told_when_full(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(
+            f"no room is left for {part} ({error.strerror}): free some and run the same command again, which goes on "
+            "from there."
+        ) from error
+
+
+def _shown(things: Iterable, total: int, what: str, begun: int = 0) -> Iterator:
+    """Pass `things` on under a progress bar, where someone is looking."""
+    with tqdm(total=total, initial=begun, desc=what, unit="image", disable=not sys.stderr.isatty()) as bar:
+        for thing in things:
+            yield thing
+            bar.update()

@@ -1,0 +1,110 @@
+"""A packed image set: all files of a folder in one blob, and an index of where each begins.
+
+FOLDER/images.blob  the files' bytes, one after the other
+FOLDER/index.npz    header (JSON: format, classes, how it was made, what was skipped), names (joined by NUL), labels
+                    (-1 in a flat set), offsets (N + 1), checksums (CRC-32 of each)
+The index is written last: a folder without it is no packed set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import mmap
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pretrain.data.decode import UnreadableImage
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_atomically
+
+BLOB, INDEX, FORMAT = "images.blob", "index.npz", "unigrad-packed-1"
+
+
+@dataclass
+class Packed:
+    """An index, and the blob mapped into memory by each process that reads from it.
+
+    header: see write_index. names: paths below the packed root, POSIX. labels (N,) int32, offsets (N + 1,) int64,
+    checksums (N,) uint32.
+    """
+
+    root: Path
+    header: dict[str, Any]
+    names: list[str]
+    labels: np.ndarray
+    offsets: np.ndarray
+    checksums: np.ndarray
+    _map: mmap.mmap | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_map": None}  # a worker that is not forked maps the blob itself
+
+    def read(self, place: int) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            UnreadableImage: they are not those that were packed.
+        """
+        if self._map is None:
+            with open(self.root / BLOB, "rb") as blob:
+                self._map = mmap.mmap(blob.fileno(), 0, access=mmap.ACCESS_READ)
+        data = self._map[self.offsets[place] : self.offsets[place + 1]]
+        if zlib.crc32(data) != self.checksums[place]:
+            raise UnreadableImage(f"{self.root / self.names[place]} (its bytes in {BLOB} have changed since packing)")
+        return data
+
+
+def is_packed(root: Path) -> bool:
+    """Whether `root` holds a packed set."""
+    return (root / INDEX).is_file() and (root / BLOB).is_file()
+
+
+def write_index(
+    root: Path, header: dict[str, Any], names: list[str], labels: Any, offsets: Any, checksums: Any
+) -> None:
+    """Write the index beside its blob, atomically. `header` needs "classes", empty for a flat set."""
+    text = json.dumps({"format": FORMAT, **header}).encode()
+    columns = {
+        "header": np.frombuffer(text, np.uint8),
+        "names": np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), np.uint8),
+        "labels": np.asarray(labels, np.int32),
+        "offsets": np.asarray(offsets, np.int64),
+        "checksums": np.asarray(checksums, np.uint32),
+    }
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            np.savez(file, **columns)
+
+    write_atomically(root / INDEX, write)
+
+
+def open_packed(root: Path) -> Packed:
+    """Read the index; the blob is mapped when the first image is read.
+
+    Raises:
+        UserError: the index is damaged or of another version, or the blob is not as long as it says.
+    """
+    try:
+        with np.load(io.BytesIO((root / INDEX).read_bytes()), allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        header = json.loads(columns["header"].tobytes())
+        names = columns["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+        found = Packed(root, header, names, columns["labels"], columns["offsets"], columns["checksums"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{root / INDEX} cannot be read ({type(error).__name__}): pack the images again.") from error
+    if header.get("format") != FORMAT:
+        raise UserError(f"{root / INDEX} is of format {header.get('format')}, not {FORMAT}: pack the images again.")
+    length = (root / BLOB).stat().st_size
+    if length != found.offsets[-1]:
+        raise UserError(
+            f"{root / BLOB} has {length} bytes where its index counts {found.offsets[-1]}: copy it "
+            "again from its source, or pack the images again."
+        )
+    return found

@@ -1,0 +1,190 @@
+"""Saving a run whole, finding its newest valid checkpoint, and exporting a trunk that torchvision can load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from pretrain.augment.multicrop import MEAN, STD
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import load_torch, save_torch
+
+FORMAT = "unigrad-checkpoint"
+EXPORT_FORMAT = "unigrad-trunk"
+PATIENCE = 60.0  # seconds until a shared folder shows every rank the same
+
+
+def path_of(run_dir: Path, step: int) -> Path:
+    """RUN/checkpoints/step_XXXXXXXX.pth, the state after `step` steps."""
+    return run_dir / "checkpoints" / f"step_{step:08d}.pth"
+
+
+def step_of(path: Path) -> int:
+    """The inverse of `path_of`."""
+    return int(path.stem.removeprefix("step_"))
+
+
+def found(run_dir: Path) -> list[Path]:
+    """All checkpoints of a run, the oldest first; not all of them need be readable."""
+    return sorted((run_dir / "checkpoints").glob("step_*.pth"))
+
+
+def save(
+    run_dir: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], keep: int, **notes: Any
+) -> Path:
+    """Write the state dicts of `parts` and `notes`, atomically, then delete all but the newest `keep` checkpoints.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written; earlier checkpoints are as they were.
+    """
+    folder = path_of(run_dir, step).parent
+    for left in folder.glob(".step_*.part"):  # by a process that was killed while it wrote
+        left.unlink()
+    try:
+        path = write(path_of(run_dir, step), step, parts, config, **notes)
+    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        kept = found(run_dir)
+        newest = f"the newest is {kept[-1]}" if kept else "there is none yet"
+        raise UserError(
+            f"the checkpoint of step {step} could not be written to {folder} ({reason}); {newest}: free some space or "
+            "mend the folder, then start again."
+        ) from error
+    for old in found(run_dir)[:-keep]:
+        old.unlink()
+    return path
+
+
+def write(path: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], **notes: Any) -> Path:
+    """One checkpoint file: {"format", "step", "config"}, the state dict of each of `parts`, and `notes` as they are."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    return save_torch(path, {"format": FORMAT, "step": step, "config": dict(config), **state, **notes})
+
+
+def newest(run_dir: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, and what it holds; None where the run has none.
+
+    A damaged checkpoint is told of and passed over for the one before it.
+
+    Raises:
+        UserError: none of the checkpoints can be read.
+    """
+    paths = found(run_dir)
+    for path in reversed(paths):
+        try:
+            return path, _read(path)
+        except UserError as error:
+            tell(f"passed over a checkpoint: {error}")
+    if paths:
+        raise UserError(f"none of the {len(paths)} checkpoints under {paths[0].parent} can be read: move them away.")
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state = load_torch(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this project.")
+    return state
+
+
+def resume(
+    run_dir: Path,
+    parts: Mapping[str, Any],
+    notes: Sequence[str],
+    config: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Load the newest checkpoint that can be read into `parts`; what it holds, with `notes`, or None if there is none.
+
+    Rank 0 chooses, and the others load the same file: a shared folder need not show all of them the same.
+
+    Raises:
+        UserError: none of the checkpoints can be read, or they belong to another network or method.
+    """
+    chosen: list[tuple[Path, dict[str, Any]]] = []  # what rank 0 has read already
+
+    def choose() -> str | None:
+        """Only its name is told to the others: what it holds is large."""
+        if (known := newest(run_dir, tell)) is None:
+            return None
+        chosen.append(known)
+        return str(known[0])
+
+    name = distributed.on_rank_0(choose)
+    if name is None:
+        return None
+    path, state = chosen[0] if chosen else (Path(name), _read(_once_shown(Path(name))))
+    _check_same(path, state["config"], config, tell)
+    if lacking := [name for name in (*parts, *notes) if name not in state]:
+        raise UserError(f"{path} lacks {', '.join(lacking)}: another version wrote it; use that, or another run_dir.")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    tell(f"resumed from {path}")
+    return state
+
+
+def _once_shown(path: Path) -> Path:
+    """`path`, waited for where the shared folder does not show it on this machine yet."""
+    deadline = time.monotonic() + PATIENCE
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return path
+
+
+def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], tell: Callable[[str], None]) -> None:
+    for section in ("model", "method"):
+        for key, value in new[section].items():
+            if old[section].get(key) != value:
+                raise UserError(
+                    f"{path} was trained with {section}.{key}={old[section].get(key)}, but this run asks for {value}: "
+                    "use another run_dir, or the configuration that the checkpoint was made with."
+                )
+    for section in ("data", "views", "mixing", "optim", "run"):
+        changed = [f"{section}.{key}" for key, value in new[section].items() if old.get(section, {}).get(key) != value]
+        if changed:
+            tell(f"changed since {path.name} was written: {', '.join(changed)}")
+
+
+def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any]) -> Path:
+    """Write a trunk under torchvision's names, without `fc`, with what is known about its origin.
+
+    The file is {"format", "arch", "state_dict", "meta"}; meta["step"] is 0 for random initialisation.
+    """
+    meta = {"mean": list(MEAN), "std": list(STD), **meta}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.state_dict().items()}
+    return save_torch(path, {"format": EXPORT_FORMAT, "arch": arch, "state_dict": state, "meta": meta})
+
+
+def load_trunk(path: str | Path) -> nn.Module:
+    """torchvision's own ResNet in eval mode, with `fc` the identity: (N, 3, H, W) images to (N, width) features.
+
+    Args:
+        path: export/trunk.pth of a run, one of its checkpoints (the online branch), or a file that tools/convert.py
+            wrote for torchvision.
+
+    Raises:
+        UserError: unreadable or another kind of file, or tensors that are not the whole trunk's.
+    """
+    content = load_torch(Path(path))
+    content = content if isinstance(content, Mapping) else {}
+    if content.get("format") == FORMAT:
+        prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
+        held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
+    else:
+        arch, held = content.get("arch"), content.get("state_dict")
+    try:
+        trunk = torchvision.models.get_model(arch, weights=None)
+        trunk.fc = nn.Identity()
+        trunk.load_state_dict(held, strict=True)
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{path} is not a trunk that this repository wrote: make one of it with "
+            f"`python tools/convert.py {path} trunk.pth --to torchvision`."
+        ) from error
+    return trunk.eval()

@@ -1,0 +1,106 @@
+"""What a run is made of: network, method, optimiser and schedules, as the configuration says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from fvcore.common.param_scheduler import ParamScheduler
+from torch import nn
+
+from pretrain import config, methods, optim, schedule
+from pretrain.engine import diagnostics
+from pretrain.models.siamese import Siamese, project
+from pretrain.runtime import distributed
+from pretrain.runtime.compile import compiled
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclasses.dataclass
+class Learner:
+    """What a step changes. `branch` is the model's online branch, wrapped so that ranks average its gradients."""
+
+    model: Siamese
+    branch: nn.Module
+    form: methods.GradientForm | methods.LossForm
+    targets: tuple[str, str]  # branches of the positive and of the negative gradient's targets (Table 3)
+    health: diagnostics.Health
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    lr: ParamScheduler
+    target_momentum: ParamScheduler
+    device: torch.device
+    dtype: torch.dtype
+    seed: int
+    cutmix_alpha: float
+    accumulate: int
+
+    def parts(self) -> dict[str, object]:
+        """All state of a run, by its name in a checkpoint; the order of images is a function of seed and step."""
+        names = ("model", "form", "health", "optimizer", "scaler")
+        return {name: getattr(self, name) for name in names}
+
+
+def settled(cfg: config.Config) -> config.Config:
+    """`cfg` with λ, where it is left unset, as the paper's value carried over to the projector's width.
+
+    Raises:
+        UserError: no such row.
+    """
+    if cfg.method.balance is not None:
+        return cfg
+    balance = methods.balance_at(cfg.method.name, cfg.model.projector_width)
+    return dataclasses.replace(cfg, method=dataclasses.replace(cfg.method, balance=balance))
+
+
+def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
+    """The row of Table 2 that `cfg` names, settled, with as many channels as the projector.
+
+    Raises:
+        UserError: no such row, or an option that the row does not have or cannot take.
+    """
+    options = {key: value for key, value in vars(settled(cfg).method).items() if key not in _NOT_THE_FORM}
+    if "width" in methods.keywords(cfg.method.name):
+        options["width"] = cfg.model.projector_width
+    return methods.build(cfg.method.name, **options)
+
+
+_NOT_THE_FORM = ("name", "positive_target", "negative_target")
+
+
+def build(cfg: config.Config, device: torch.device) -> Learner:
+    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed."""
+    torch.manual_seed(cfg.run.seed)
+    form = build_form(cfg)
+    model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
+    model = model.to(device, memory_format=torch.channels_last)
+    if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
+        model.online.project = model.target.project = compiled(project, "the network")
+    form = distributed.average_gradients(form.to(device))
+    asked = (cfg.method.positive_target, cfg.method.negative_target)
+    own = methods.find(cfg.method.name).targets
+    return Learner(
+        model=model,
+        branch=distributed.data_parallel(model.online, device),
+        form=form,
+        targets=tuple(given or default for given, default in zip(asked, own, strict=True)),
+        health=diagnostics.Health().to(device),
+        optimizer=optim.build(
+            cfg.optim.optimiser,
+            [*model.online.parameters(), *form.parameters()],
+            cfg.optim.momentum,
+            cfg.optim.weight_decay,
+            bias_lr_share=1.0 if cfg.optim.bias_base_lr is None else cfg.optim.bias_base_lr / cfg.optim.base_lr,
+        ),
+        scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
+        lr=schedule.warmup_cosine(
+            cfg.optim.base_lr * cfg.optim.batch_size / 256, cfg.optim.warmup_epochs / cfg.optim.epochs
+        ),
+        target_momentum=schedule.target_momentum(cfg.optim.target_momentum),
+        device=device,
+        dtype=PRECISIONS[cfg.run.precision],
+        seed=cfg.run.seed,
+        cutmix_alpha=cfg.mixing.cutmix_alpha,
+        accumulate=cfg.optim.accumulate,
+    )

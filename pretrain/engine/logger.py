@@ -1,0 +1,290 @@
+"""What a run tells while it runs: metrics.jsonl, TensorBoard, a progress bar or log lines, and the alarm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms.functional import pad, to_pil_image
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from pretrain.config import Run
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_atomically, write_text
+from pretrain.runtime.metrics_file import seconds_left
+
+SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
+FEWEST_DIRECTIONS = 2.5  # effective rank below which nothing is left to tell images apart by
+
+
+class Alarm(UserError):
+    """A run that makes no sense to continue. step: steps done when it went wrong, the offending one among them."""
+
+    def __init__(self, sentence: str, step: int) -> None:
+        super().__init__(sentence)
+        self.step = step
+
+
+def _raise_if_not_finite(columns: dict[str, list[float]], before: int) -> None:
+    """Args: columns, values of each step of a window by name; before, steps done before the window."""
+    first = {
+        name: next((place for place, value in enumerate(column) if not math.isfinite(value)), None)
+        for name, column in columns.items()
+    }
+    lost = {name: place for name, place in first.items() if place is not None}
+    if lost:
+        step = before + min(lost.values()) + 1
+        raise Alarm(
+            f"training stopped: {' and '.join(lost)} is not finite from step {step} on; lower optim.base_lr or use "
+            "run.precision=fp32, then start again: it resumes from the newest checkpoint.",
+            step,
+        )
+
+
+@dataclass(frozen=True)
+class Length:
+    """Of a run: steps done before this process, of the whole run and of an epoch; images of a step on all ranks."""
+
+    start: int
+    steps: int
+    steps_per_epoch: int
+    images_per_step: int
+
+
+class Monitor:
+    """Rank 0 writes; the other ranks only watch for values that are not finite.
+
+    Args: settings, how often to log and to measure, and whether collapse raises the alarm; run_dir, gets metrics.jsonl
+        (one JSON object a line) and tensorboard/.
+    """
+
+    def __init__(self, settings: Run, run_dir: Path, device: torch.device, length: Length) -> None:
+        self.settings, self.run_dir, self.device, self.length = settings, run_dir, device, length
+        self.measure_every = max(1, round(settings.measure_every_epochs * length.steps_per_epoch))
+        self.writes = distributed.rank() == 0
+        self.unreadable: set[str] = set()
+        self.window: dict[str, list[torch.Tensor]] = {}
+        self.waited, self.since = 0.0, time.perf_counter()
+
+    def __enter__(self) -> Monitor:
+        if self.writes:
+            self.path = self.run_dir / "metrics.jsonl"
+            _forget_after(self.path, self.length.start)
+            self.lines = open(self.path, "a", encoding="utf-8")
+            self.board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.length.start)
+            self.bar = tqdm(
+                total=self.length.steps, initial=self.length.start, unit="step", disable=not sys.stderr.isatty()
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writes:
+            self.lines.close()
+            self.board.close()
+            self.bar.close()
+
+    def state(self) -> list[dict[str, Any]]:
+        """What the next line is made of, of every rank: values since the last line, and files that were passed over.
+
+        Part of a checkpoint, so that the line after a resume is that of a run that was never interrupted.
+        """
+        values = {name: torch.stack(column).cpu() for name, column in self.window.items()}
+        return distributed.gathered({"values": values, "unreadable": sorted(self.unreadable)})
+
+    def load(self, states: list[dict[str, Any]]) -> None:
+        """Go on from the `state` of an earlier process; with another number of ranks, from the mean of theirs."""
+        same = len(states) == distributed.world_size()
+        own = [states[distributed.rank()]] if same else states
+        for name in own[0]["values"]:
+            columns = torch.stack([state["values"][name] for state in own])
+            self.window[name] = list(columns.mean(0).to(self.device))
+        if same or self.writes:
+            self.unreadable.update(*(state["unreadable"] for state in own))
+
+    def tell(self, sentence: str) -> None:
+        """Print one line on rank 0 without breaking the progress bar."""
+        if self.writes:
+            tqdm.write(sentence, file=sys.stdout)
+            sys.stdout.flush()
+
+    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Pass `batches` on, adding up the time spent waiting for each."""
+        batches = iter(batches)
+        while True:
+            before = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - before
+            if batch is None:
+                return
+            yield batch
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done inside out of images/s and of the data wait."""
+        before = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - before
+
+    def skipped(self, unreadable: list[str]) -> None:
+        """Count files that could not be read and name each of them once."""
+        for name in set(unreadable) - self.unreadable:
+            self.unreadable.add(name)
+            print(f"skipped an unreadable image: {name}", file=sys.stderr, flush=True)
+
+    def measures(self, step: int) -> bool:
+        """Whether what waits for the device is measured after `step` steps."""
+        return step % self.measure_every == 0 or step == self.length.steps
+
+    def logs(self, step: int) -> bool:
+        """Whether a line is written after `step` steps: there only are readings worth taking."""
+        return step % self.settings.log_every == 0 or self.measures(step)
+
+    def step(
+        self,
+        step: int,
+        values: dict[str, torch.Tensor],
+        settings: dict[str, float],
+        readings: dict[str, torch.Tensor | float],
+    ) -> None:
+        """Add one step's device scalars; where `logs` says so, read them all at once, write them and raise the alarm.
+
+        Args:
+            step: steps done so far.
+            values: scalars on the device, averaged over the window and over ranks.
+            settings: the lr and the like, as they now are.
+            readings: measurements too dear for every step, equal on all ranks or rank 0's; given where a line is due.
+
+        Raises:
+            Alarm: a value is not finite, or the features have collapsed.
+        """
+        for name, value in values.items():
+            self.window.setdefault(name, []).append(value.detach())
+        if self.writes:
+            self.bar.update()
+        if self.logs(step):
+            self._log(step, settings, readings)
+
+    def _log(self, step: int, settings: dict[str, float], readings: dict[str, torch.Tensor | float]) -> None:
+        table = torch.stack([torch.stack(column) for column in self.window.values()])
+        columns = dict(zip(self.window, distributed.all_mean(table).tolist(), strict=True))
+        self.window, steps = {}, table.shape[1]
+        means = {name: sum(column) / steps for name, column in columns.items()}
+        skipped = (
+            distributed.all_mean(torch.tensor(float(len(self.unreadable)), device=self.device))
+            * distributed.world_size()
+        )
+        elapsed = time.perf_counter() - self.since
+        line = {
+            "step": step,
+            "steps": self.length.steps,
+            "batch_size": self.length.images_per_step,
+            "epoch": round(step / self.length.steps_per_epoch, 4),
+            **settings,
+            **means,
+            **{name: float(reading) for name, reading in readings.items()},
+            "images_per_second": round(steps * self.length.images_per_step / elapsed, 2),
+            "data_wait": round(self.waited / elapsed, 4),
+            "images_skipped": round(skipped.item()),
+            "time": round(time.time(), 3),
+        }
+        self.waited, self.since = 0.0, time.perf_counter()
+        self._write(line)
+        _raise_if_not_finite(columns, step - steps)
+        if self.writes:
+            self._show(line)
+        self._collapse(line)
+
+    def _collapse(self, line: dict[str, float]) -> None:
+        """Alarm where all images get the same row, or rows of hardly any direction."""
+        alike = line["negative_cosine"] > SAME_ROW
+        if not alike and not line.get("effective_rank", math.inf) < FEWEST_DIRECTIONS:
+            return
+        sign = (
+            f"different images have a mean cosine of {line['negative_cosine']:.4f}"
+            if alike
+            else f"the rows have an effective rank of {line['effective_rank']:.2f}"
+        )
+        sentence = (
+            f"the features collapsed at step {line['step']}: {sign}; check method.balance (too small or, above the "
+            "width, too large), lower optim.base_lr, or go on regardless with run.stop_on_collapse=false."
+        )
+        if self.settings.stop_on_collapse:
+            raise Alarm(sentence, line["step"])
+        self.tell(f"warning: {sentence}")
+
+    def _write(self, line: dict[str, float]) -> None:
+        if self.writes:
+            self.lines.write(json.dumps(line) + "\n")
+            self.lines.flush()
+            for name, value in line.items():
+                if name not in ("step", "steps", "batch_size", "time"):
+                    self.board.add_scalar(name, value, line["step"])
+
+    def _show(self, line: dict[str, float]) -> None:
+        text = (
+            f"epoch {line['epoch']:.2f}  cosine of positive pairs {line['positive_cosine']:.3f}, of negative "
+            f"{line['negative_cosine']:.3f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
+            f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(seconds_left(line)))}"
+        )
+        if self.bar.disable:
+            self.tell(f"step {line['step']}/{self.length.steps}  {text}")
+        else:
+            self.bar.set_postfix_str(text)
+
+
+def draw_views(path: Path, views: Sequence[torch.Tensor], mixing: torch.Tensor | None = None, most: int = 8) -> Path:
+    """Save a grid of the first `most` images as training sees them, a row a view, smaller views in the same cells.
+
+    Args: views, uint8 (V, n, 3, S, S) a size; mixing (K, n, n), drawn as each image's own share in percent.
+    """
+    side = views[0].shape[-1]
+    cells = []
+    for group in views:
+        room = side - group.shape[-1]
+        cells.append(
+            pad(group[:, :most].flatten(0, 1), [room // 2, room // 2, room - room // 2, room - room // 2], 255)
+        )
+    columns = min(most, views[0].shape[1])
+    sheet = to_pil_image(make_grid(torch.cat(cells), nrow=columns, padding=2, pad_value=255))
+    if mixing is not None:
+        _write_shares(sheet, mixing.diagonal(dim1=1, dim2=2)[:, :columns], side + 2)
+    return write_atomically(path, lambda temporary: sheet.save(temporary, format="PNG"))
+
+
+def _write_shares(sheet: Image.Image, shares: torch.Tensor, cell: int) -> None:
+    """In the corner of every cell, how much of the image is its own, (K, columns) from 0 to 1."""
+    draw = ImageDraw.Draw(sheet)
+    for view, row in enumerate(shares.tolist()):
+        for column, share in enumerate(row):
+            corner = (2 + column * cell, 2 + view * cell)
+            text = f"{share:.0%}"
+            draw.rectangle(draw.textbbox(corner, text), fill="white")
+            draw.text(corner, text, fill="black")
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop lines that a resumed run will write again, and a last line cut short."""
+    if not path.is_file():
+        return
+    kept = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            kept.append(text + "\n")
+    write_text(path, "".join(kept))

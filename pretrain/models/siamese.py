@@ -1,0 +1,129 @@
+"""The network: torchvision trunk, projector, and the pair of branches that gives rows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+from pretrain.models.batchnorm import ViewBatchNorm, statistics_of_each
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+
+TRUNKS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+)
+
+
+def build_trunk(arch: str, zero_init_residual: bool = True) -> tuple[nn.Module, int]:
+    """A torchvision ResNet whose `fc` is the identity, and the width of its features.
+
+    Raises:
+        UserError: `arch` is none of TRUNKS.
+    """
+    if arch not in TRUNKS:
+        raise UserError(f"model.arch={arch} is not known: choose one of {', '.join(TRUNKS)}.")
+    trunk = torchvision.models.get_model(
+        arch, weights=None, zero_init_residual=zero_init_residual, norm_layer=ViewBatchNorm
+    )
+    width = trunk.fc.in_features
+    trunk.fc = nn.Identity()
+    return trunk, width
+
+
+def build_projector(features: int, width: int, depth: int) -> nn.Sequential:
+    """`depth` linear layers to `width` channels: hidden ones without bias, with BN and ReLU; the last with bias only.
+
+    This is the official code's projector (2048-2048-2048 at depth 3).
+    """
+    layers: list[nn.Module] = []
+    for _ in range(depth - 1):
+        layers += [nn.Linear(features, width, bias=False), ViewBatchNorm(width), nn.ReLU(inplace=True)]
+        features = width
+    return nn.Sequential(*layers, nn.Linear(features, width))
+
+
+class UnitRows(nn.Module):
+    """(n, C) to rows of length 1."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(rows, dim=-1)
+
+
+def build_normalisation(kind: str, width: int) -> nn.Module:
+    """What makes rows of a projector's output: "l2", "bn" (columns over the batch, without affine part) or "none"."""
+    return {"l2": UnitRows(), "bn": ViewBatchNorm(width, affine=False), "none": nn.Identity()}[kind]
+
+
+def project(trunk: nn.Module, projector: nn.Module, views: torch.Tensor) -> torch.Tensor:
+    """(V, n, 3, S, S), as one batch through trunk and projector, to (V·n, C)."""
+    return projector(trunk(views.flatten(0, 1).contiguous(memory_format=torch.channels_last)))
+
+
+class Branch(nn.Module):
+    """Trunk, projector and normalisation; normalised images to (K, n, C) rows in float32.
+
+    Takes one tensor (V, n, 3, S, S) a size of views, the global ones first. Batch statistics of trunk and projector are
+    those of one global view, as in the official code, or of all local views of a size; those of the rows of one view.
+
+    Attributes: project, the function of that name, or a compiled one in its place.
+    """
+
+    def __init__(self, trunk: nn.Module, projector: nn.Module, normalisation: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.projector, self.normalisation = trunk, projector, normalisation
+        self.project = project
+
+    def forward(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Rows of all K views of n images, the global ones first, in the order of `views`."""
+        images = views[0].shape[1]
+        # Together, global views are larger products and half the collectives, but every normalised map is copied. On a
+        # CPU a step takes 5 to 7 % less so; one GPU, bound by its memory, is likely to lose (not measured).
+        at_once = len(views[0]) if distributed.world_size() > 1 or views[0].device.type == "cpu" else 1
+        with statistics_of_each(self, at_once):
+            rows = [self.project(self.trunk, self.projector, batch) for batch in views[0].split(at_once)]
+        rows += [self.project(self.trunk, self.projector, smaller) for smaller in views[1:]]
+        with torch.autocast(views[0].device.type, enabled=False):
+            precise = torch.cat([row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows])
+            with statistics_of_each(self.normalisation, len(precise) // images):
+                return self.normalisation(precise).unflatten(0, (-1, images))
+
+
+class Siamese(nn.Module):
+    """An online branch that learns and a target branch that follows it as a moving average.
+
+    The target keeps its own batch statistics in train mode and has no gradients; only parameters are averaged, as in
+    the official code.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        zero_init_residual: bool,
+        projector_depth: int,
+        projector_width: int,
+        normalisation: str = "l2",
+    ) -> None:
+        super().__init__()
+        trunk, features = build_trunk(arch, zero_init_residual)
+        projector = build_projector(features, projector_width, projector_depth)
+        self.online = Branch(trunk, projector, build_normalisation(normalisation, projector_width))
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+
+    @torch.no_grad()
+    def update_target(self, momentum: float) -> None:
+        """target ← momentum · target + (1 - momentum) · online, over all parameters in one fused call."""
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1.0 - momentum)

@@ -1,0 +1,1 @@
+"""What every room stands on: ranks, files, locks, signals, errors, seeds, provenance, the compiler."""

@@ -1,0 +1,196 @@
+"""Talking between ranks; the only file that names torch.distributed. In one process everything is the identity."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from pretrain.runtime.errors import UserError
+
+T = TypeVar("T")
+_beside: list[dist.ProcessGroup] = []  # the group of what ranks tell each other beside the computation, over gloo
+
+
+def start(device: torch.device, timeout_minutes: float = 30) -> None:
+    """Join the process group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe (torchrun, or our launcher).
+
+    Without WORLD_SIZE, or with WORLD_SIZE=1, nothing is started. NCCL for CUDA devices, gloo for CPU. A collective that
+    some rank does not join within `timeout_minutes` ends the process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE is set but {', '.join(missing)} is not: start through torchrun or tools/launch.py."
+        )
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    timeout = timedelta(minutes=timeout_minutes)
+    dist.init_process_group(backend, timeout=timeout)
+    _beside[:] = [dist.new_group(backend="gloo", timeout=timeout)]
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    _beside.clear()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Index of this process among all, 0 in a single process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Index of this process on its machine, which is also its GPU's."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def any_rank(value: bool) -> Callable[[], bool]:
+    """Start asking whether `value` holds on any rank; the returned call waits for the answer, the same on all of them.
+
+    Over gloo from the processor's memory, so that the device is not waited for.
+    """
+    if world_size() == 1:
+        return lambda: value
+    told = torch.tensor([value], dtype=torch.uint8)
+    work = dist.all_reduce(told, dist.ReduceOp.MAX, _beside[0], async_op=True)
+
+    def answer() -> bool:
+        work.wait()
+        return bool(told.item())
+
+    return answer
+
+
+def gathered(value: Any) -> list[Any]:
+    """`value`, plain Python, of every rank in their order."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    dist.all_gather_object(values, value, _beside[0])
+    return values
+
+
+def on_rank_0(work: Callable[[], T]) -> T:
+    """Do `work` on rank 0 and return what it returns, plain Python, on every rank.
+
+    Raises:
+        UserError: on every rank, where `work` raises it, so that none waits for a rank that has left.
+    """
+    if world_size() == 1:
+        return work()
+    told: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            told[0] = work()
+        except UserError as error:
+            told[1] = str(error)
+    dist.broadcast_object_list(told, 0, _beside[0])
+    if told[1] is not None:
+        raise UserError(told[1])
+    return told[0]
+
+
+def all_mean(value: torch.Tensor) -> torch.Tensor:
+    """Mean of `value` over ranks, as a constant: no gradient ever crosses a rank."""
+    value = value.detach()
+    if world_size() == 1:
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value.div_(world_size())
+
+
+def all_mean_(value: torch.Tensor) -> None:
+    """The same in place."""
+    start_all_mean_(value)()
+
+
+def start_all_mean_(value: torch.Tensor) -> Callable[[], None]:
+    """The same in place and beside what is computed next: `value` is not to be touched before the returned call.
+
+    The collectives of all ranks run in the order in which they are started: on NCCL this hides behind computation up to
+    the next collective, not beyond.
+    """
+    if world_size() == 1:
+        return lambda: None
+    work = dist.all_reduce(value, async_op=True)
+
+    def finish() -> None:
+        work.wait()
+        value.div_(world_size())
+
+    return finish
+
+
+def all_gather(value: torch.Tensor, axis: int = 0) -> torch.Tensor:
+    """`value` of all ranks, in their order along `axis`, as a constant: no gradient ever crosses a rank."""
+    value = value.detach()
+    if world_size() == 1:
+        return value
+    value = value.contiguous()
+    parts = [torch.empty_like(value) for _ in range(world_size())]
+    dist.all_gather(parts, value)
+    return torch.cat(parts, axis)
+
+
+def share(count: int) -> list[int]:
+    """This rank's part of `count` things, as torch's DistributedSampler deals them without shuffling.
+
+    Every rank gets equally many; where they do not divide, the first ones are dealt once more at the end.
+    """
+    each = -(-count // world_size())
+    return [place % count for place in range(rank(), each * world_size(), world_size())] if count else []
+
+
+def gather_rows(rows: torch.Tensor, places: list[int], count: int) -> torch.Tensor:
+    """(count, ...) from the rows (n, ...) that each rank has for its `places`; one dealt twice counts once."""
+    if world_size() == 1:
+        return rows
+    places_of_all = all_gather(torch.tensor(places, device=rows.device))
+    whole = rows.new_empty(count, *rows.shape[1:])
+    whole[places_of_all] = all_gather(rows)
+    return whole
+
+
+def average_gradients(module: nn.Module) -> nn.Module:
+    """Average the gradients of a small module over ranks, each as soon as it is complete, in every backward.
+
+    For parameters beside a `data_parallel` module that are used after it, so that their gradients are complete before
+    any of its own: all ranks then talk in the same order.
+    """
+    if world_size() > 1:
+        for parameter in module.parameters():
+            parameter.register_post_accumulate_grad_hook(lambda ready: all_mean_(ready.grad))
+    return module
+
+
+def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a module so that its gradients are averaged over ranks; buffers are left to the module itself."""
+    if world_size() == 1:
+        return module
+    wrap = nn.parallel.DistributedDataParallel
+    newer = "forward_sync_buffers" in inspect.signature(wrap).parameters  # torch's newer name
+    leave_buffers = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    devices = [device.index] if device.type == "cuda" else None
+    return wrap(module, device_ids=devices, gradient_as_bucket_view=True, **leave_buffers)

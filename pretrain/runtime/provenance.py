@@ -1,0 +1,57 @@
+"""Where a number comes from: the code's commit, the command and the hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from pretrain.runtime.repository import REPOSITORY
+
+SNAPSHOT = "snapshot.json"  # beside the packages of a copy that the launcher made for one job
+
+
+def commit() -> str | None:
+    """Git SHA of this code, with '-dirty' where tracked files differ from it; None where git does not track this file.
+
+    Of a copy made for a job, that of the checkout it was made from. A copy installed into the environment of somebody
+    else's project lies in a checkout too, but not in ours.
+    """
+    folder = Path(__file__).resolve().parent
+    if (copied := REPOSITORY / SNAPSHOT).is_file():
+        return json.loads(copied.read_text(encoding="utf-8"))["commit"]
+    if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def uncommitted() -> str:
+    """What the working tree's tracked files differ in from their commit, as a patch; empty without git."""
+    return _git(REPOSITORY, "diff", "HEAD") or ""
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        told = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
+
+
+def command() -> str:
+    """The command line of this process as it could be typed again, its commit, folder and hardware, a line each."""
+    typed = shlex.join([sys.executable, *sys.argv])
+    return f"{typed}\ncommit {commit()}\ndirectory {os.getcwd()}\nhardware {hardware()}\n"
+
+
+def hardware() -> str:
+    """The accelerator's name, or the processor's architecture and core count."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {os.cpu_count()} cores"

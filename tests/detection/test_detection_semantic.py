@@ -1,0 +1,207 @@
+"""Semantic segmentation: labels stay what they are, perfect predictions have IoU 100, and both heads run."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("detectron2")
+
+import torch
+from PIL import Image
+
+from helpers.detection_samples import CONFIGS, QUIET, random_trunk, save_trunk
+from pretrain.runtime.errors import UserError
+from transfer import results
+from transfer.detection import train
+from transfer.detection.config import load, scale
+from transfer.detection.data import catalog, semantic
+from transfer.detection.evaluation import evaluate
+from transfer.detection.modeling import weights
+
+pytestmark = QUIET
+MINI = CONFIGS / "semantic" / "coco_mini_semantic_r18_fpn_cpu.yaml"
+DEEPLAB = CONFIGS / "semantic" / "voc_deeplabv3plus_r50_20k.yaml"
+SIDE = 64
+CLASSES = ("background", "left", "right")
+
+
+def write_folders(root, count=4):
+    """ROOT/{images,labels}/{train,val}/K.*: a palette PNG of two classes, ignored pixels between them."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / kind / split / "town").mkdir(parents=True)
+        for index in range(count):
+            labels = np.zeros((SIDE, SIDE), dtype=np.uint8)
+            labels[8:40, :20], labels[8:40, 20:24], labels[8:40, 24 + index :] = 1, 255, 2
+            pixels = generator.integers(0, 90, (SIDE, SIDE, 3), dtype=np.uint8)
+            pixels[labels == 1, 0] += 150
+            pixels[labels == 2, 2] += 150
+            palette = Image.fromarray(labels)
+            palette.putpalette([int(value) for value in generator.integers(0, 256, 768)])
+            palette.save(root / "labels" / split / "town" / f"{index}.png")
+            Image.fromarray(pixels).save(root / "images" / split / "town" / f"{index}.jpg")
+    return root
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return write_folders(tmp_path / "set")
+
+
+def tiny(root, *more):
+    return [
+        f"DATASETS.ROOT={root}",
+        "DATASETS.TRAIN=('images/train:labels/train',)",
+        "DATASETS.TEST=('images/val:labels/val',)",
+        "DATASETS.LAYOUT=folders",
+        f"DATASETS.CLASSES={CLASSES}",
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES=3",
+        "MODEL.WEIGHTS=random",
+        "INPUT.MIN_SIZE_TRAIN=(64,)",
+        "INPUT.MIN_SIZE_TEST=64",
+        "INPUT.CROP.SIZE=[64,64]",
+        "TEST.PRECISE_BN.NUM_ITER=1",
+        "SOLVER.IMS_PER_BATCH=2",
+        "SOLVER.MAX_ITER=2",
+        "SOLVER.REFERENCE_WORLD_SIZE=0",
+        "DATALOADER.NUM_WORKERS=0",
+        *more,
+    ]
+
+
+def opened(root, scratch, *more):
+    cfg = load.load(MINI, tiny(root, *more))
+    scale.fit_to_machine(cfg, 1)
+    return cfg, catalog.open_all(cfg, scratch)
+
+
+def test_palette_labels_are_class_indices_where_detectron2_reads_colours(folders, tmp_path):
+    from detectron2.data import DatasetMapper
+
+    cfg, data = opened(folders, tmp_path, "INPUT.CROP.ENABLED=False", "INPUT.RANDOM_FLIP=none")
+    record = data.readings[data.train[0]].records[0]
+    expected = np.array(Image.open(record["sem_seg_file_name"]))
+    mapped = semantic.SemanticMapper(cfg, True)(record)
+    assert np.array_equal(mapped["sem_seg"].numpy(), expected) and mapped["image"].shape == (3, SIDE, SIDE)
+    theirs = DatasetMapper(cfg, True)(record)["sem_seg"].numpy()
+    assert not np.array_equal(theirs, expected)  # if this ever fails, our mapper has become superfluous
+
+
+def test_an_image_smaller_than_its_crop_gets_a_margin_that_is_ignored(folders, tmp_path):
+    cfg, data = opened(folders, tmp_path, "INPUT.CROP.SIZE=[96,96]", "INPUT.RANDOM_FLIP=none")
+    mapped = semantic.SemanticMapper(cfg, True)(data.readings[data.train[0]].records[0])
+    assert mapped["image"].shape == (3, 96, 96) and mapped["sem_seg"].shape == (96, 96)
+    assert (mapped["sem_seg"][SIDE:] == 255).all() and (mapped["sem_seg"][:, SIDE:] == 255).all()
+
+
+class Oracle(torch.nn.Module):
+    """Knows the labels, and says something wrong where they are ignored, or wrong everywhere."""
+
+    def __init__(self, wrong=0):
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, batch):
+        outputs = []
+        for sample in batch:
+            folder = Path(sample["file_name"].replace("/images/", "/labels/")).with_suffix(".png")
+            labels = torch.from_numpy(np.array(Image.open(folder)).astype(np.int64))
+            labels = (labels.where(labels != 255, torch.ones_like(labels)) + self.wrong) % 3
+            outputs.append({"sem_seg": torch.nn.functional.one_hot(labels, 3).permute(2, 0, 1).float()})
+        return outputs
+
+
+def test_perfect_labels_have_iou_100_and_ignored_pixels_do_not_count(folders, tmp_path):
+    cfg, data = opened(folders, tmp_path)
+    measured = evaluate.measure(cfg, Oracle(), data.test, tmp_path)
+    assert measured.metrics == pytest.approx({"mIoU": 100, "fwIoU": 100, "mACC": 100, "pACC": 100})
+    assert measured.by_class == {"iou": pytest.approx(dict.fromkeys(CLASSES, 100))}
+    assert evaluate.measure(cfg, Oracle(wrong=1), data.test, tmp_path).metrics["mIoU"] == 0
+
+
+def spoil(root, kind):
+    first = root / "labels" / "train" / "town" / "0.png"
+    if kind == "label":
+        first.unlink()
+    elif kind == "image":
+        (root / "images" / "train" / "town" / "0.jpg").unlink()
+    elif kind == "value":
+        Image.fromarray(np.full((SIDE, SIDE), 7, dtype=np.uint8)).save(first)
+    elif kind == "colours":
+        Image.new("RGB", (SIDE, SIDE)).save(first)
+    elif kind == "size":
+        Image.new("L", (SIDE, SIDE - 1)).save(first)
+    elif kind == "folder":
+        shutil.rmtree(root / "labels" / "train")
+    elif kind == "empty":
+        for kind_of in ("images", "labels"):
+            shutil.rmtree(root / kind_of / "train" / "town")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("label", "lacks 1 of the images of"),
+        ("image", "lacks 1 of the images of"),
+        ("value", "holds label 7, but DATASETS.CLASSES lists 3 classes"),
+        ("colours", "its mode is RGB"),
+        ("size", "make them equal"),
+        ("folder", "does not exist"),
+        ("empty", "holds no image"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told_in_one_sentence(folders, tmp_path, kind, sentence):
+    spoil(folders, kind)
+    with pytest.raises(UserError) as caught:
+        opened(folders, tmp_path)
+    assert sentence in str(caught.value)
+
+
+def test_the_voc_layout_takes_the_augmented_labels_where_a_list_needs_them(folders, tmp_path):
+    voc = tmp_path / "VOC2012"
+    (voc / "ImageSets" / "Segmentation").mkdir(parents=True)
+    shutil.copytree(folders / "images" / "train" / "town", voc / "JPEGImages")
+    shutil.copytree(folders / "labels" / "train" / "town", voc / "SegmentationClass")
+    (voc / "SegmentationClass" / "3.png").unlink()
+    (voc / "ImageSets" / "Segmentation" / "trainaug.txt").write_text("0\n1\n2\n3\n")
+    (voc / "ImageSets" / "Segmentation" / "val.txt").write_text("0\n1\n")
+    names = ("DATASETS.TRAIN=('voc_2012_trainaug',)", "DATASETS.TEST=('voc_2012_val',)", f"DATASETS.ROOT={tmp_path}")
+    with pytest.raises(UserError, match="have no complete labels in .*SegmentationClassAug"):
+        opened(folders, tmp_path, "DATASETS.LAYOUT=voc", *names)
+    shutil.copytree(folders / "labels" / "train" / "town", voc / "SegmentationClassAug")
+    _, data = opened(folders, tmp_path, "DATASETS.LAYOUT=voc", *names)
+    assert data.counts() == {"train": 4, "val": 2, "classes": 3, "skipped": 0}
+
+
+def test_a_run_trains_measures_draws_and_starts_from_the_whole_trunk(folders, tmp_path):
+    export = save_trunk(tmp_path / "trunk.pth", random_trunk("resnet18"), "resnet18", step=7)
+    out = tmp_path / "run"
+    result = train.train(load.load(MINI, tiny(folders, f"MODEL.WEIGHTS={export}")), out, drawn=2)
+    assert results.load(out / "result.json") == result
+    assert result.task == "semantic" and set(result.metrics) == {"mIoU", "fwIoU", "mACC", "pACC"}
+    assert result.counts == {"train": 4, "val": 4, "classes": 3, "skipped": 0}
+    assert result.protocol.endswith("mean IoU") and len(result.artefacts["images"]) == 2
+    assert all((out / name).is_file() for name in result.artefacts["images"])
+
+
+def test_deeplab_takes_a_whole_torchvision_trunk_and_learns_from_it(folders, tmp_path):
+    """The stem is torchvision's, res5 is dilated: the same tensors, other strides."""
+    from detectron2.modeling import build_model
+
+    export = save_trunk(tmp_path / "trunk.pth", random_trunk("resnet50"), "resnet50")
+    cfg = load.load(DEEPLAB, tiny(folders, f"MODEL.WEIGHTS={export}", "MODEL.SEM_SEG_HEAD.CONVS_DIM=16"))
+    scale.fit_to_machine(cfg, 1)
+    model = build_model(cfg)
+    weights.fill(model, weights.read(cfg, tmp_path))
+    data = catalog.open_all(cfg, tmp_path)
+    mapper = semantic.SemanticMapper(cfg, True)
+    losses = model([mapper(record) for record in data.readings[data.train[0]].records[:2]])
+    assert torch.isfinite(losses["loss_sem_seg"])
+    losses["loss_sem_seg"].backward()
+    assert model.backbone.stem.conv1.weight.grad.abs().sum() > 0
+    with pytest.raises(UserError, match="has bottleneck blocks only"):
+        small = ("MODEL.RESNETS.DEPTH=18", "MODEL.RESNETS.RES2_OUT_CHANNELS=64")
+        load.load(DEEPLAB, tiny(folders, *small))

@@ -1,0 +1,52 @@
+"""View options that cannot work are refused before an image is read; too many workers only draw a warning."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from pretrain.augment.multicrop import place
+from pretrain.config import Config, load
+from pretrain.engine.validate import ready
+from pretrain.runtime.errors import UserError
+
+
+def configure(*words):
+    return load(Config, None, ["run_dir=r", "data.root=d", "run.device=cpu", "data.workers=0", *words])
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("views.photometry=gpu", "auto, worker, device"),
+        ("views.local_count=-1", "at least 0"),
+        ("views.local_size=4", "at least 8"),
+        ("views.local_min_scale=0", "local_min_scale=0"),
+        ("views.max_scale=0.1", "the lesser first"),
+        ("views.max_scale=1.5", "at most 1"),
+        ("views.blur_probability=2", "no probability"),
+        ("views.hue=0.7", "0 to 0.5"),
+        ("views.contrast=-1", "negative"),
+        ("data.workers=-1", "at least 0"),
+    ],
+)
+def test_an_impossible_option_is_named(word, told):
+    with pytest.raises(UserError, match=told) as caught:
+        ready(configure(word))
+    assert word.partition("=")[0] in str(caught.value)
+
+
+def test_more_workers_than_cores_draw_one_sentence(capsys):
+    cores = len(os.sched_getaffinity(0))
+    ready(configure(f"data.workers={cores}"))
+    assert capsys.readouterr().err == ""
+    ready(configure(f"data.workers={cores + 1}"))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"data.workers={cores + 1} is more than the {cores} cores" in told
+
+
+def test_auto_leaves_photometry_to_a_gpu_and_keeps_a_cpus_in_the_workers():
+    assert [place("auto", torch.device(kind)) for kind in ("cuda", "cpu")] == ["device", "worker"]
+    assert place("worker", torch.device("cuda")) == "worker" and place("device", torch.device("cpu")) == "device"

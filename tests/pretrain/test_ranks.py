@@ -1,0 +1,147 @@
+"""Several ranks together equal one process: every row, through a ResNet with batch normalisation, and the tool."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from torch._dynamo.backends.debugging import aot_eager
+
+from helpers.tiny_runs import TINY, fixed_batch, free_port, tiny_branch
+from pretrain.config import Config, load
+from pretrain.data.loader import Batch
+from pretrain.engine.learner import build
+from pretrain.methods import ROWS
+from pretrain.models.siamese import project
+from pretrain.runtime import distributed
+from pretrain.runtime.compile import compiled
+from pretrain.train import step
+
+OWN_SAMPLES = "unigrad method.negative_target=stop_gradient"
+CASES = (*ROWS, OWN_SAMPLES, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")
+
+
+@contextlib.contextmanager
+def listening(model):
+    """What a step does, in its order: passes of a branch and all-reduces, named by what they carry."""
+    events, reduce = [], torch.distributed.all_reduce
+
+    def recorded(value, *arguments, **keywords):
+        events.append("F" if value.shape == (16, 16) else "norm")
+        assert keywords == {"async_op": True} or events[-1] == "norm"
+        return reduce(value, *arguments, **keywords)
+
+    model.target.register_forward_pre_hook(lambda *_: events.append("target"))
+    model.online.register_forward_pre_hook(lambda *_: events.append("online"))
+    model.online.register_full_backward_pre_hook(lambda *_: events.append("backward"))
+    torch.distributed.all_reduce = recorded
+    try:
+        yield events
+    finally:
+        torch.distributed.all_reduce = reduce
+
+
+def one_step(images, world_size, name):
+    """Gradients, memory, the network and the events of one float64 step on this rank's share of fixed images."""
+    torch.set_default_dtype(torch.float64)
+    name, *words = name.split()
+    own = [*words, *(["method.queue_size=32"] if name == "moco" else [])]
+    try:
+        cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", *own])
+        learner = build(cfg, torch.device("cpu"))
+        learner.dtype = torch.float64
+        with listening(learner.model) as events:
+            step(learner, Batch((images[:, distributed.rank() :: world_size],), None, []), 1, 2)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    learning = {"network": learner.model.online, "predictor": learner.form}
+    gradients = {
+        f"{part} {name}": value.grad for part, module in learning.items() for name, value in module.named_parameters()
+    }
+    memory = {name: value for name, value in learner.form.state_dict().items() if isinstance(value, torch.Tensor)}
+    return gradients, memory, learner.model.state_dict(), events
+
+
+def gradients_compiled_and_not(images, world_size):
+    """Of a data-parallel branch, and how many graphs were compiled for it."""
+    graphs, gradients = [], []
+
+    def counting(graph, inputs):
+        graphs.append(aot_eager(graph, inputs))
+        return graphs[-1]
+
+    for function in (project, compiled(project, "the network", counting)):
+        branch = tiny_branch()
+        branch.project = function
+        views = images[:, distributed.rank() :: world_size].double() / 255
+        distributed.data_parallel(branch, torch.device("cpu"))([views]).square()[..., 0].mean().backward()
+        gradients.append({name: value.grad for name, value in branch.named_parameters()})
+    return *gradients, len(graphs)
+
+
+def join(rank, world_size, port, images, path):
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    distributed.start(torch.device("cpu"))
+    steps = {name: one_step(images, world_size, name) for name in CASES}
+    steps["compiled"] = gradients_compiled_and_not(images, world_size)
+    torch.save(steps, f"{path}/{rank}.pth")
+    distributed.stop()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """What each of two gloo ranks has after a step of every row: one pool serves all rows."""
+    path = tmp_path_factory.mktemp("ranks")
+    multiprocessing.spawn(join, (2, free_port(), fixed_batch(), str(path)), nprocs=2)
+    return [torch.load(path / f"{rank}.pth", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_equal_one_process(two_ranks, name):
+    alone = one_step(fixed_batch(), 1, name)
+    for together in two_ranks:
+        for one, two in zip(alone[:3], together[name][:3], strict=True):
+            assert one.keys() == two.keys()
+            for key in one:
+                same = sorted_rows if key == "samples.rows" else torch.Tensor  # a queue's order is that of the ranks
+                torch.testing.assert_close(same(two[key]), same(one[key]), rtol=1e-9, atol=1e-12)
+
+
+def sorted_rows(rows):
+    return rows[rows[:, 0].argsort()]
+
+
+def test_one_collective_a_norm_serves_both_views(two_ranks):
+    """20 norms in a ResNet-18, 1 in its projector: forward in each branch, backward in one of them."""
+    for together in two_ranks:
+        events = together["unigrad"][3]
+        target, online = events.index("target"), events.index("online")
+        assert target < online
+        after = events[online:]
+        assert events[:online].count("norm") == 21
+        assert after[: after.index("backward")].count("norm") == after[after.index("backward") :].count("norm") == 21
+
+
+@pytest.mark.parametrize("name", ["unigrad", "directpred", OWN_SAMPLES])
+def test_f_travels_while_the_online_branch_computes_where_its_samples_are_there(two_ranks, name):
+    for together in two_ranks:
+        events = together[name][3]
+        early = events[events.index("target") : events.index("online")]
+        assert events.count("F") == 1 and ("F" in early) == (name != OWN_SAMPLES)
+
+
+def test_one_graph_holds_a_branch_and_what_it_says_to_other_ranks(two_ranks):
+    for together in two_ranks:
+        plain, ours, graphs = together["compiled"]
+        assert graphs == 1
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)

@@ -1,0 +1,153 @@
+"""The report's detection parts: our rows stand beside published ones only under the same protocol, and by class."""
+
+import pytest
+
+from helpers.report_samples import a_result
+from helpers.repository import ROOT
+from transfer.detection.config.load import load, protocol
+from transfer.report.collect.find import find
+from transfer.report.published.detection_tables import TABLES
+from transfer.report.published.match_detection import tables
+from transfer.report.render.document import Charts, Heading, Table, Text
+from transfer.report.write import write_report
+
+VOC_FPN, COCO_FPN, VOC_C4 = TABLES
+CONFIGS = ROOT / "configs" / "detection"
+METRICS = {"bbox_AP": 57.0, "bbox_AP50": 83.0, "bbox_AP75": 64.0}
+
+
+def detected(path, published, seed=0, init="pretrained", shift=0.0, **changes):
+    settings = {"protocol": published.protocol, "iterations": published.images // 16, "images_per_step": 16}
+    settings |= {"base_lr": 0.02}
+    settings |= changes.pop("settings", {})
+    values = {
+        "task": "detection",
+        "protocol": f"{published.protocol}: ResNet-50, 24000 iterations of 16 images, lr 0.02, {published.settings}",
+        "dataset": published.dataset,
+        "arch": "resnet50",
+        "metrics": {name: value + shift for name, value in METRICS.items()},
+        "settings": settings,
+        "counts": {"train": published.sizes[0], "val": published.sizes[1] - 3, "classes": 20, "skipped": 3},
+    }
+    return a_result(path, None, init, seed, **{**values, **changes})
+
+
+def shown(folder):
+    return [block for block in tables(find([folder])) if isinstance(block, Table)]
+
+
+def test_our_rows_stand_below_the_published_ones_of_their_protocol(tmp_path):
+    for seed, shift in enumerate((-1.0, 1.0)):
+        detected(tmp_path / f"{seed}.json", VOC_FPN, seed, shift=shift)
+    (table,) = shown(tmp_path)
+    assert table.rows[: len(VOC_FPN.rows)][-1][:4] == ("UniGrad", "57.8", "84.0", "64.9")  # of the paper's Table 8
+    ours = ("here: UniGrad, 2 epochs", "57.0 ± 1.4 (n=2)", "83.0 ± 1.4 (n=2)", "64.0 ± 1.4 (n=2)")
+    assert table.rows[-1][:4] == ours
+    assert table.columns[4:8] == ("Epochs", "Protocol", "Data", "Date") and table.rows[-1][7] == "2025-01-02"
+
+
+def test_the_two_families_never_share_a_table(tmp_path):
+    detected(tmp_path / "fpn.json", VOC_FPN)
+    detected(tmp_path / "c4.json", VOC_C4)
+    fpn, c4 = shown(tmp_path)
+    assert fpn.caption.startswith("Faster R-CNN FPN") and c4.caption.startswith("Faster R-CNN C4")
+    assert sum(row[0].startswith("here") for row in fpn.rows) == sum(row[0].startswith("here") for row in c4.rows) == 1
+
+
+def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
+    detected(tmp_path / "short.json", VOC_FPN, settings={"iterations": 400})
+    detected(tmp_path / "small.json", VOC_FPN, arch="resnet18")
+    detected(tmp_path / "own.json", VOC_FPN, 1, counts={"train": 205, "val": 87})  # own data under the benchmark's name
+    detected(tmp_path / "lr.json", VOC_FPN, 2, settings={"base_lr": 0.04})
+    small = f"{VOC_FPN.protocol}: ResNet-50, 24000 iterations, lr 0.02, short side 320-320 (test 320), VOC07 AP"
+    detected(tmp_path / "sides.json", VOC_FPN, 3, protocol=small)
+    detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
+    blocks = tables(find([tmp_path]))
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    assert not any(row[0].startswith("here") for row in table.rows)
+    (note,) = [block.text for block in blocks if isinstance(block, Text)]
+    assert (
+        "5 result(s)" in note
+        and "test 320" in note
+        and "6,400 images seen" in note
+        and "resnet18" in note
+        and "of 205" in note
+    )
+
+
+def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):
+    rescaled = {"iterations": 192_000, "images_per_step": 2, "base_lr": 0.0025}
+    detected(tmp_path / "one-gpu.json", VOC_FPN, settings=rescaled)
+    (table,) = shown(tmp_path)
+    assert table.rows[-1][0].startswith("here")
+
+
+@pytest.mark.parametrize(
+    ("published", "config"),
+    [(VOC_FPN, "fpn/voc_r50_fpn_24k"), (COCO_FPN, "fpn/coco_mask_rcnn_r50_fpn_1x"), (VOC_C4, "c4/voc_r50_c4_24k")],
+)
+def test_a_published_table_wants_what_its_configuration_says(published, config):
+    cfg = load(CONFIGS / f"{config}.yaml", ["MODEL.WEIGHTS=random"])
+    steps = published.images // cfg.SOLVER.IMS_PER_BATCH
+    schedule = f"ResNet-50, {steps} iterations of {cfg.SOLVER.IMS_PER_BATCH} images, lr {published.lr:g}"
+    assert protocol(cfg) == f"{published.protocol}: {schedule}, {published.settings}"
+
+
+def test_a_report_without_such_results_has_no_such_section(tmp_path):
+    detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
+    assert tables(find([tmp_path])) == []
+
+
+def test_published_numbers_are_the_papers():
+    """UniGrad's Table 8, last row; MoCo's README: spelt out here independently."""
+    assert VOC_FPN.rows["UniGrad"] == (57.8, 84.0, 64.9)
+    assert COCO_FPN.rows["UniGrad"] == (42.0, 62.6, 45.7, 37.9, 59.7, 40.7)
+    assert VOC_C4.rows["MoCo v2, 800 epochs"] == (57.4, 82.5, 64.0)
+    assert all(len(row) == len(table.metrics) for table in TABLES for row in table.rows.values())
+
+
+def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):
+    recall = [0.0, 50.0, 100.0]
+    for init, ap in (("random", 10.0), ("pretrained", 30.0)):
+        artefacts = {
+            "images": [],
+            "by_class": {"bbox": {"cat": ap, "dog": 2 * ap}},
+            "curves": {"bbox": {"recall": recall, "0.50": [100.0, ap, 0.0], "0.75": []}},
+        }
+        detected(tmp_path / f"{init}.json", VOC_FPN, init=init, artefacts=artefacts)
+    from transfer.report.sections.per_class import classes_and_curves
+
+    blocks = classes_and_curves(find([tmp_path]))
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    assert table.rows == (("cat", "10.0", "30.0", "+20.0"), ("dog", "20.0", "60.0", "+40.0"))
+    (charts,) = [block for block in blocks if isinstance(block, Charts)]
+    (chart,) = charts.charts
+    assert [line.y for line in chart.lines] == [(100.0, 10.0, 0.0), (100.0, 30.0, 0.0)]
+    page, markdown = write_report([tmp_path], tmp_path / "report")
+    assert "Precision of boxes at IoU 0.50" in page.read_text() and "Table 8" in markdown.read_text()
+    assert any(isinstance(block, Heading) and block.anchor == "classes" for block in blocks)
+
+
+def test_classes_of_two_recipes_are_never_averaged(tmp_path):
+    from transfer.report.sections.per_class import classes_and_curves
+
+    for method, ap in (("unigrad", 10.0), ("simclr", 50.0)):
+        pretraining = {"method": method, "step": 20, "epoch": 2.0}
+        artefacts = {"images": [], "by_class": {"bbox": {"cat": ap, "dog": None}}}
+        given = {"artefacts": artefacts, "pretraining": pretraining, "checkpoint_sha256": method}
+        detected(tmp_path / f"{method}.json", VOC_FPN, **given)
+    blocks = classes_and_curves(find([tmp_path]))
+    assert [block.rows[0][2] for block in blocks if isinstance(block, Table)] == ["50.0", "10.0"]
+    titles = [block.text for block in blocks if isinstance(block, Heading)][1:]
+    assert "SimCLR" in titles[0] and "UniGrad" in titles[1]
+
+
+@pytest.mark.parametrize("paper", [[], ["--paper"]], ids=["alone", "paper"])
+def test_the_tool_prints_the_table(paper, tmp_path, capsys):
+    from tools import report
+
+    detected(tmp_path / "runs" / "fpn.json", VOC_FPN)
+    report.main([str(tmp_path / "runs"), *paper, "--out", str(tmp_path / "report")])
+    told = capsys.readouterr().out
+    assert "| UniGrad | 57.8 | 84.0 | 64.9 | —" in told and "here: UniGrad, 2 epochs" in told
+    assert "Classes and curves" not in told

@@ -1,0 +1,196 @@
+"""The report's Figures 2 and 3: which lines are drawn, what they are called, how they differ, and what is left out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from torch.nn import functional
+
+from helpers.report_samples import a_line, a_run, markdown_of
+from pretrain import methods
+from pretrain.engine import diagnostics
+from transfer.report.collect.find import find
+from transfer.report.collect.run_labels import label
+from transfer.report.render.svg import Chart, Line, draw, sample, ticks
+from transfer.report.sections.figures import FIGURE_2, FIGURE_3, OPTIMISATION, charts
+from transfer.report.sections.provenance import METHODS
+from transfer.report.write import write_report
+
+SVG = "{http://www.w3.org/2000/svg}"
+FIGURE_3_KEYS = {  # what each method's own run writes, in the order of the panels
+    "directpred": [
+        ["directpred_first_norm", "directpred_middle_norm", "directpred_last_norm", "directpred_cosine"],
+        ["directpred_balance"],
+    ],
+    "barlow_twins": [["barlow_a_min", "barlow_a_max"]],
+    "vicreg": [["vicreg_dropped_cosine"]],
+}
+
+
+def of_method(folder: Path, name: str, seed: int = 0, overrides: tuple[str, ...] = (), **values: float) -> Path:
+    lines = [a_line(step, **{key: value * step for key, value in values.items()}) for step in (10, 20, 30)]
+    return a_run(folder, lines, seed=seed, overrides=[f"method.name={name}", *overrides])
+
+
+def labels_of(folder: Path) -> list[str]:
+    return [entry.label for entry in label(find([folder]).runs)]
+
+
+def drawn_in(folder: Path, panels: tuple = FIGURE_2 + FIGURE_3 + OPTIMISATION) -> dict[str, Chart]:
+    return {chart.key: chart for chart in charts(find([folder]).runs, panels)}
+
+
+def test_no_quantity_is_drawn_twice() -> None:
+    keys = [key for panel in FIGURE_2 + FIGURE_3 + OPTIMISATION for key in panel.quantities]
+    assert len(set(keys)) == len(keys)
+
+
+def test_figure_2_has_the_papers_panels_in_its_order_and_the_rank(tmp_path: Path) -> None:
+    values = {"positive_cosine": 0.01, "negative_cosine": 0.02, "knn_top1": 1.0, "decorrelation": 0.03}
+    of_method(tmp_path / "run", "simclr", **values, effective_rank=2.0)
+    drawn = charts(find([tmp_path]).runs, FIGURE_2)
+    slopes = [*values.values(), 2.0]
+    assert [chart.lines[0].y for chart in drawn] == [tuple(slope * step for step in (10, 20, 30)) for slope in slopes]
+    assert all(chart.lines[0].x == (1.0, 2.0, 3.0) and chart.x_label == "epoch" for chart in drawn)
+
+
+@pytest.mark.parametrize("name", FIGURE_3_KEYS)
+def test_figure_3_draws_what_the_method_measures(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rows = functional.normalize(torch.randn(2, 6, 4), dim=-1)
+    form = methods.build(name)
+    form.observe(rows)
+    measured = diagnostics.figure_3(form, rows[0], rows[1])
+    assert set(measured) == set(itertools.chain(*FIGURE_3_KEYS[name]))
+    of_method(tmp_path / "run", name, **{key: float(value) for key, value in measured.items()})
+    drawn = charts(find([tmp_path]).runs, FIGURE_3)
+    for chart, keys in zip(drawn, FIGURE_3_KEYS[name], strict=True):
+        assert [line.y[0] for line in chart.lines] == pytest.approx([10 * float(measured[key]) for key in keys])
+        assert len({line.name for line in chart.lines}) == len({line.style for line in chart.lines}) == len(keys)
+
+
+def test_several_runs_of_a_panel_with_several_quantities_are_told_apart(tmp_path: Path) -> None:
+    for balance in (0.1, 0.3):
+        chosen = (f"method.balance={balance}",)
+        of_method(tmp_path / str(balance), "barlow_twins", overrides=chosen, barlow_a_min=1, barlow_a_max=2)
+    lines = drawn_in(tmp_path)["figure_3c"].lines
+    names = [f"Barlow Twins, balance {balance}: {which}" for balance in (0.1, 0.3) for which in ("smallest", "largest")]
+    assert [(line.name, line.style) for line in lines] == list(zip(names, range(4), strict=True))
+
+
+def test_energy_is_unigrads_negative_term_without_the_balance(tmp_path: Path) -> None:
+    a_run(tmp_path / "run", [a_line(10, negative=2.0), a_line(20, negative=1.0)])
+    of_method(tmp_path / "other", "moco")
+    energy = drawn_in(tmp_path)["energy"]
+    assert [(line.name, line.y) for line in energy.lines] == [("UniGrad", (0.25, 0.125))]  # balance 8
+
+
+def test_unmeasured_panels_are_named_and_not_drawn(tmp_path: Path) -> None:
+    of_method(tmp_path / "runs" / "a", "moco", knn_top1=1.0)
+    of_method(tmp_path / "runs" / "b", "byol")
+    said = " ".join(markdown_of(tmp_path / "runs", tmp_path / "out").split())
+    assert "Not measured by any run and so left out: Effective rank." in said
+    assert "(c) k-NN accuracy was not measured by BYOL." in said
+    assert "so left out: (a) DirectPred: terms of W W u1 (needs method.name=directpred); (b)" in said
+    assert not list((tmp_path / "out" / "figures").glob("figure_3*"))
+    assert sorted(path.name[:9] for path in (tmp_path / "out" / "figures").glob("figure_2*")) == [
+        f"figure_2{letter}" for letter in "abcd"
+    ]
+
+
+def test_run_without_steps_is_not_missed_in_figures(tmp_path: Path) -> None:
+    a_run(tmp_path / "runs" / "run", [])
+    said = markdown_of(tmp_path / "runs", tmp_path / "out")
+    assert "No logged step was found" in said and "Figure" not in said
+
+
+def test_every_row_of_the_tables_has_a_name_and_a_place() -> None:
+    assert set(METHODS) == set(methods.ROWS) and len(set(METHODS.values())) == len(METHODS)
+    assert [name for name in METHODS if name in methods.TABLE_2] == list(methods.TABLE_2)
+
+
+def test_runs_are_called_by_method_in_the_papers_order(tmp_path: Path) -> None:
+    for name in ("barlow_twins", "moco", "unigrad", "byol"):
+        of_method(tmp_path / name, name)
+    assert labels_of(tmp_path) == ["MoCo", "BYOL", "UniGrad", "Barlow Twins"]
+
+
+def test_runs_of_one_method_are_called_by_what_differs_numbers_by_size(tmp_path: Path) -> None:
+    of_method(tmp_path / "moco", "moco", overrides=("optim.epochs=7",))
+    for width in (16384, 2048, 1024):
+        of_method(tmp_path / str(width), "unigrad", overrides=(f"model.projector_width={width}",))
+    widths = [f"UniGrad, projector width {width}" for width in (1024, 2048, 16384)]
+    assert labels_of(tmp_path) == ["MoCo", *widths]
+
+
+def test_runs_that_differ_in_much_are_called_by_their_folder(tmp_path: Path) -> None:
+    of_method(tmp_path / "short", "unigrad")
+    much = ("optim.epochs=3", "optim.base_lr=2", "views.size=32", "model.arch=resnet18")
+    of_method(tmp_path / "other", "unigrad", overrides=much)
+    assert labels_of(tmp_path) == ["UniGrad (other)", "UniGrad (short)"]
+
+
+def test_repetitions_share_label_and_style_beside_other_recipes(tmp_path: Path) -> None:
+    for seed in range(3):
+        of_method(tmp_path / f"simclr-{seed}", "simclr", seed)
+    of_method(tmp_path / "byol", "byol")
+    lines = drawn_in(tmp_path)["lr"].lines
+    assert [(line.name, line.style) for line in lines] == [("SimCLR (3 runs)", 0)] * 3 + [("BYOL", 1)]
+
+
+def test_repetitions_alone_are_told_apart_by_seed_or_folder(tmp_path: Path) -> None:
+    for seed in (0, 10, 2):
+        of_method(tmp_path / "seeds" / str(seed), "simclr", seed)
+    assert labels_of(tmp_path / "seeds") == [f"SimCLR, seed {seed}" for seed in (0, 2, 10)]
+    for name in ("first", "again"):
+        of_method(tmp_path / "alike" / name, "simclr")
+    assert labels_of(tmp_path / "alike") == ["SimCLR (again)", "SimCLR (first)"]
+
+
+def test_twenty_lines_differ_without_colour() -> None:
+    plain = {re.sub(r' class="[^"]*"', "", sample(style, 0, 0)) for style in range(20)}
+    assert len(plain) == 20
+
+
+def test_lines_are_drawn_as_their_legend_shows_them(tmp_path: Path) -> None:
+    lines = tuple(Line(f"run {style}", (0.0, 1.0, 2.0), (1.0, style, 2.0), style) for style in range(13))
+    root = ElementTree.fromstring(draw(Chart("k", "t", "m", "epoch", "", lines), standalone=True))
+    paths = [path for path in root.iter(f"{SVG}path") if path.get("class", "").startswith("line")]
+    looks = [(path.get("class"), path.get("stroke-dasharray")) for path in paths]
+    assert len(looks) == 26 and looks[:13] == looks[13:]  # legend, then curves
+    assert [text.text for text in root.iter(f"{SVG}text") if (text.text or "").startswith("run")] == [
+        f"run {style}" for style in range(13)
+    ]
+
+
+def test_run_without_a_finite_value_is_told_beside_the_others(tmp_path: Path) -> None:
+    of_method(tmp_path / "a", "moco", positive_cosine=math.nan)
+    of_method(tmp_path / "b", "byol", positive_cosine=0.01)
+    chart = drawn_in(tmp_path)["figure_2a"]
+    assert chart.says().endswith("MoCo: no finite value, 3 of 3 values not finite; BYOL: 0.1 at epoch 1, 0.3 at 3.")
+    ElementTree.fromstring(draw(chart, standalone=True))
+
+
+def test_page_of_all_methods_names_each_once_a_legend(tmp_path: Path) -> None:
+    for name in METHODS:
+        of_method(tmp_path / "runs" / name, name)
+    page, markdown = write_report([tmp_path / "runs"], tmp_path / "out")
+    text = page.read_text(encoding="utf-8")
+    legends = re.findall(r'<ul class="legend">(.*?)</ul>', text)
+    assert [re.findall(r"</svg>([^<]*)</li>", legend) for legend in legends] == [list(METHODS.values())] * 2
+    shown = re.findall(r"!\[([^\]]+)\]\(figures/figure_2a", markdown.read_text(encoding="utf-8"))
+    assert all(f"{name}: 0.5 at epoch 1, 0.5 at 3" in shown[0] for name in METHODS.values())
+    assert len(text) < 3_000_000
+
+
+@pytest.mark.parametrize("ends", [(1e-13, 2e-13), (0.99, 0.9900000000001), (1.0, 1.0000000000000002), (5e-324, 0.0)])
+def test_ticks_of_a_tiny_range_are_apart_and_hold_it(ends: tuple[float, float]) -> None:
+    low, high = sorted(ends)
+    marks = ticks(low, high)
+    assert len(set(marks)) == len(marks) >= 2 and marks[0] <= low and high <= marks[-1]

@@ -1,0 +1,250 @@
+"""Archives are verified, unpacked once, resumed, and never leave the folder; what is missing is named."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.repository import ROOT
+from pretrain.runtime.errors import UserError
+from tools import prepare_data
+from tools.datasets import archives, cityscapes, completeness, imagenet, public, semantic_labels
+from tools.datasets.archives import Archive
+
+
+def a_picture(side=8, kind="JPEG"):
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (90, 20, 200)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def a_tar(path, files, links=()):
+    with tarfile.open(path, "w") as packed:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+        for name, target in links:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            packed.addfile(entry)
+    return path
+
+
+def a_zip(path, files):
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return path
+
+
+def an_archive(path, place=lambda name: name):
+    return Archive(path.name, f"md5:{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}", place)
+
+
+@pytest.mark.parametrize("make", [a_tar, a_zip], ids=["tar", "zip"])
+def test_an_archive_is_unpacked_whole_and_only_once(tmp_path, make):
+    files = {"top/a.txt": b"one", "top/below/b.txt": b"two" * 1000, "other/c.txt": b"three"}
+    path = make(tmp_path / "set.arc", files)
+    chosen = an_archive(path, lambda name: name.replace("top/", "here/") if name.startswith("top/") else None)
+    root = tmp_path / "root"
+    archives.unpack(chosen, tmp_path, root)
+    assert (root / "here/a.txt").read_bytes() == b"one" and (root / "here/below/b.txt").read_bytes() == b"two" * 1000
+    assert not (root / "other").exists() and not list(root.rglob("*.part"))
+    (root / "here/a.txt").unlink()
+    archives.unpack(chosen, tmp_path, root)  # unpacked before: not read again
+    assert not (root / "here/a.txt").exists()
+
+
+@pytest.mark.parametrize("make", [a_tar, a_zip], ids=["tar", "zip"])
+def test_unpacking_goes_on_where_it_stopped(tmp_path, make):
+    path = make(tmp_path / "set.arc", {"a.txt": b"one", "b.txt": b"twenty", "c.txt": b"three"})
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.txt").write_bytes(b"ONE")  # of full size, so left alone
+    (root / "b.txt").write_bytes(b"tw")  # cut short
+    archives.unpack(an_archive(path), tmp_path, root)
+    assert [(root / name).read_bytes() for name in ("a.txt", "b.txt", "c.txt")] == [b"ONE", b"twenty", b"three"]
+
+
+@pytest.mark.parametrize("make", [a_tar, a_zip], ids=["tar", "zip"])
+@pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt", "C:/out.txt"])
+def test_no_member_leaves_the_folder(tmp_path, make, name):
+    path = make(tmp_path / "bad.arc", {name: b"x"})
+    with pytest.raises(UserError, match="which lies outside"):
+        archives.unpack(an_archive(path, lambda member: f"inner/{member}"), tmp_path, tmp_path / "deep" / "root")
+    assert not list(tmp_path.rglob("out.txt"))
+
+
+def test_links_are_refused_in_tar_and_zip(tmp_path):
+    linked = a_tar(tmp_path / "links.tar", {}, [("a", "/etc/passwd")])
+    entry = zipfile.ZipInfo("b")
+    entry.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "links.zip", "w") as packed:
+        packed.writestr(entry, "/etc/passwd")
+    for path in (linked, tmp_path / "links.zip"):
+        with pytest.raises(UserError, match="holds the link"):
+            archives.unpack(an_archive(path), tmp_path, tmp_path / "root")
+    assert not any(path.is_symlink() for path in (tmp_path / "root").rglob("*"))
+
+
+def test_a_damaged_or_wrong_archive_is_told_in_one_sentence(tmp_path):
+    path = a_tar(tmp_path / "set.tar", {"a.txt": os.urandom(30_000)})
+    chosen = an_archive(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(UserError, match="has the md5 .*, not .* as published"):
+        archives.unpack(chosen, tmp_path, tmp_path / "root")
+    with pytest.raises(UserError, match="is damaged or cut short"):
+        archives.unpack(chosen, tmp_path, tmp_path / "root", verify=False)
+    path.write_bytes(b"not an archive at all")
+    with pytest.raises(UserError, match="is damaged or cut short"):
+        archives.unpack(chosen, tmp_path, tmp_path / "root", verify=False)
+    other = a_tar(tmp_path / "other.tar", {"a.txt": b"x"})
+    with pytest.raises(UserError, match="holds nothing of what is expected"):
+        archives.unpack(an_archive(other, lambda name: None), tmp_path, tmp_path / "root")
+
+
+def test_what_is_missing_or_cut_short_is_named(tmp_path):
+    (tmp_path / "whole.jpg").write_bytes(a_picture(64))
+    (tmp_path / "cut.jpg").write_bytes(a_picture(64)[:-40])
+    (tmp_path / "whole.png").write_bytes(a_picture(64, "PNG"))
+    (tmp_path / "empty.xml").touch()
+    names = ["whole.jpg", "cut.jpg", "whole.png", "empty.xml", "gone.jpg"]
+    missing, short = completeness.absent(tmp_path, names, "files")
+    assert missing.endswith("1 of 5 files are missing: gone.jpg")
+    assert short.endswith("2 of 5 files are cut short: cut.jpg, empty.xml")
+
+
+def test_voc_is_unpacked_where_detectron2_looks_and_its_gaps_are_told(tmp_path):
+    """A tiny archive of the official name and inner layout: unpacked, then counted against the publisher's numbers."""
+    inner = "VOCdevkit/VOC2007"
+    files = {f"{inner}/ImageSets/Main/trainval.txt": b"000005\n000007\n", f"{inner}/JPEGImages/000005.jpg": a_picture()}
+    a_tar(tmp_path / "VOCtrainval_06-Nov-2007.tar", files)
+    done = run("voc", tmp_path / "data", "--archives", tmp_path)
+    assert done.returncode == 2 and "as published" in done.stderr  # not the official archive
+    done = run("voc", tmp_path / "data", "--archives", tmp_path, "--unverified")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert (tmp_path / "data" / "VOC2007" / "JPEGImages" / "000005.jpg").read_bytes() == a_picture()
+    for told in (
+        "lists: 2 instead of 5,011",
+        "1 of 2 images are missing: 000007.jpg",
+        "VOC2012",
+        "VOCtest_06-Nov-2007",
+    ):
+        assert told in done.stderr
+
+
+def run(*arguments):
+    command = [sys.executable, str(ROOT / "tools" / "prepare_data.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_coco_and_lvis_name_the_images_that_are_missing(tmp_path):
+    images = [{"id": 1, "file_name": "1.jpg", "coco_url": "http://images.cocodataset.org/train2017/1.jpg"}]
+    content = json.dumps({"images": [*images, {**images[0], "id": 2, "file_name": "2.jpg"}]})
+    a_zip(tmp_path / "annotations_trainval2017.zip", {"annotations/instances_val2017.json": content.encode()})
+    a_zip(tmp_path / "val2017.zip", {"val2017/1.jpg": a_picture()})
+    a_zip(tmp_path / "lvis_v1_train.json.zip", {"lvis_v1_train.json": content.encode()})
+    for name, told in (
+        ("coco", ["val2017: 1 of 2 images are missing: 2.jpg", "instances_train2017.json is missing"]),
+        ("lvis", ["lists images: 2 instead of 100,170", "train2017/1.jpg"]),
+    ):
+        with pytest.raises(UserError) as caught:
+            public.prepare(name, tmp_path, tmp_path, verify=False, only_check=False)
+        assert all(sentence in str(caught.value) for sentence in told), str(caught.value)
+    assert (tmp_path / "coco" / "val2017" / "1.jpg").is_file()
+
+
+def test_imagenet_becomes_class_folders(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w") as packed:
+        entry = tarfile.TarInfo("n01440764_10026.JPEG")
+        entry.size = len(a_picture())
+        packed.addfile(entry, io.BytesIO(a_picture()))
+    a_tar(tmp_path / "ILSVRC2012_img_train.tar", {"n01440764.tar": inner.getvalue()})
+    val = {f"ILSVRC2012_val_0000000{number}.JPEG": a_picture() for number in (1, 2)}
+    a_tar(tmp_path / "ILSVRC2012_img_val.tar", val)
+    table = np.array(
+        [(1, "n02119789", 0), (2, "n01440764", 0), (3, "n00000000", 2)],
+        dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")],
+    )
+    meta = io.BytesIO()
+    scipy_io.savemat(meta, {"synsets": table})
+    with pytest.raises(UserError, match="does not say the classes of its images"):
+        imagenet.unpack(Archive("ILSVRC2012_img_val.tar", "", imagenet.place), tmp_path, tmp_path)
+    kit = {f"ILSVRC2012_devkit_t12/{imagenet.META}": meta.getvalue()}
+    a_tar(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", {**kit, f"ILSVRC2012_devkit_t12/{imagenet.TRUTH}": b"2\n1\n"})
+    with pytest.raises(UserError, match="holds classes: 1 instead of 1,000"):
+        public.prepare("imagenet", tmp_path, tmp_path, verify=False, only_check=False)
+    folder = tmp_path / "imagenet"
+    assert (folder / "train" / "n01440764" / "n01440764_10026.JPEG").is_file()
+    assert (folder / "val" / "n01440764" / "ILSVRC2012_val_00000001.JPEG").is_file()
+    assert (folder / "val" / "n02119789" / "ILSVRC2012_val_00000002.JPEG").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # pycocotools
+def test_cityscapes_instances_and_labels_are_derived(tmp_path):
+    folder, name = tmp_path / "cityscapes", "aachen/aachen_000000_000019"
+    values = np.full((40, 60), 7, dtype=np.uint16)  # road
+    values[5:15, 10:30] = 26_000  # a car
+    values[20:30, 40:50] = 24_003  # a person
+    values[32:36, 0:9] = 26  # cars that could not be told apart
+    for kind in ("gtFine", "leftImg8bit"):
+        (folder / kind / "train" / "aachen").mkdir(parents=True)
+    Image.fromarray(values).save(folder / "gtFine" / "train" / f"{name}{cityscapes.INSTANCES}")
+    kinds = np.where(values >= 1000, values // 1000, values).astype(np.uint8)
+    kinds[0, 0] = 4  # static: not evaluated
+    Image.fromarray(kinds).save(folder / "gtFine" / "train" / f"{name}{cityscapes.LABELS}")
+    Image.new("RGB", (60, 40)).save(folder / "leftImg8bit" / "train" / f"{name}{cityscapes.PICTURE}")
+    cityscapes.derive(tmp_path)
+    from pycocotools.coco import COCO
+
+    truth = COCO(str(folder / "annotations" / "instances_train.json"))
+    assert truth.imgs[1]["file_name"] == f"{name}{cityscapes.PICTURE}"
+    by_value = {(truth.cats[one["category_id"]]["name"], one["iscrowd"]): one for one in truth.anns.values()}
+    assert set(by_value) == {("car", 0), ("person", 0), ("car", 1)}
+    assert by_value["car", 0]["bbox"] == [10, 5, 20, 10] and by_value["car", 0]["area"] == 200
+    assert np.array_equal(truth.annToMask(by_value["person", 0]).astype(bool), values == 24_003)
+    found = np.array(Image.open(folder / "semantic" / "train" / f"{name}{cityscapes.PICTURE}"))
+    assert found[0, 0] == 255 and found[0, 1] == 0 and found[6, 12] == 13 and found[25, 45] == 11
+    told = " ".join(cityscapes.faults(tmp_path))
+    assert "1 instead of 2,975" in told and "missing" not in told
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # pycocotools
+def test_masks_become_labels_small_objects_on_top(tmp_path, capsys):
+    content = {
+        "images": [{"id": 3, "file_name": "a.jpg", "width": 20, "height": 10}],
+        "categories": [
+            {"id": 4, "name": "cat", "supercategory": "animal"},
+            {"id": 9, "name": "cup", "supercategory": "kitchen"},
+        ],
+        "annotations": [
+            {"image_id": 3, "category_id": 9, "area": 4, "segmentation": [[2, 2, 4, 2, 4, 4, 2, 4]]},
+            {"image_id": 3, "category_id": 4, "area": 100, "segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]]},
+            {
+                "image_id": 3,
+                "category_id": 4,
+                "area": 20,
+                "iscrowd": 1,
+                "segmentation": {"size": [10, 20], "counts": [180, 20]},
+            },
+        ],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    prepare_data.main(["labels", str(tmp_path / "instances.json"), str(tmp_path / "out"), "--group"])
+    assert "DATASETS.CLASSES=('background', 'animal', 'kitchen')" in capsys.readouterr().out
+    painted = np.array(Image.open(tmp_path / "out" / "a.png"))
+    assert painted[5, 5] == 1 and painted[3, 3] == 2 and painted[5, 15] == 0 and (painted[:, 18:] == 255).all()
+    (tmp_path / "instances.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a COCO JSON"):
+        semantic_labels.paint(tmp_path / "instances.json", tmp_path / "out", True)

@@ -1,0 +1,162 @@
+"""The generated set: readable by the field's own tools, true to what was drawn, and redone after an interruption."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from helpers.repository import ROOT
+from pretrain.data.loader import open_source, read_image
+from pretrain.runtime.errors import UserError
+from tools import prepare_data
+from tools.datasets import synthetic
+
+SMALL = ["--classes", "8", "--train", "24", "--val", "16", "--scenes", "12", "--val-scenes", "6"]
+
+
+@pytest.fixture(scope="module")
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("synthetic") / "set"
+    prepare_data.main(["synthetic", str(out), *SMALL])
+    return out
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_class_folders_open_as_an_image_source(small_set: Path) -> None:
+    train, val = (open_source(small_set / "classes" / split) for split in ("train", "val"))
+    assert train.classes == val.classes and len(train.classes) == 8
+    assert np.bincount(train.labels).tolist() == [3] * 8 and np.bincount(val.labels).tolist() == [2] * 8
+    assert read_image(train, 0).size == (64, 64)
+    assert train.paths[0].read_bytes() != val.paths[0].read_bytes()
+
+
+def test_every_file_says_it_is_synthetic(small_set: Path) -> None:
+    assert (small_set / "README").read_text().startswith("SYNTHETIC")
+    for path in small_set.rglob("*"):
+        if path.suffix in (".jpg", ".xml") or path.name.startswith("instances_"):
+            assert b"SYNTHETIC" in path.read_bytes(), path
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools under NumPy 2
+def test_coco_masks_agree_with_areas_boxes_and_voc(small_set: Path) -> None:
+    coco_api = pytest.importorskip("pycocotools.coco")
+    for split, scenes in (("train", 12), ("val", 6)):
+        coco = coco_api.COCO(str(small_set / f"coco/annotations/instances_{split}2017.json"))
+        assert len(coco.imgs) == scenes
+        for image_id, image in coco.imgs.items():
+            annotations = coco.loadAnns(coco.getAnnIds(image_id))
+            assert annotations
+            stem = Path(image["file_name"]).stem
+            boxes = ElementTree.parse(small_set / f"voc/Annotations/{stem}.xml").findall("object")
+            jpegs = (small_set / f"coco/{split}2017/{stem}.jpg", small_set / f"voc/JPEGImages/{stem}.jpg")
+            assert jpegs[0].read_bytes() == jpegs[1].read_bytes()
+            for annotation, thing in zip(annotations, boxes, strict=True):
+                mask = coco.annToMask(annotation)
+                assert mask.shape == (128, 128)
+                perimeter = 2 * sum(annotation["bbox"][2:])
+                assert abs(int(mask.sum()) - annotation["area"]) < perimeter / 2 + 4
+                rows, columns = np.nonzero(mask)
+                left, top, width, height = annotation["bbox"]
+                drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+                assert np.abs(drawn - [left, top, left + width, top + height]).max() < 2.5  # a star's tips are thin
+                corners = [int(thing.findtext(f"bndbox/{name}")) for name in ("xmin", "ymin", "xmax", "ymax")]
+                assert np.abs(np.array(corners) - [1, 1, 0, 0] - [left, top, left + width, top + height]).max() <= 1
+                assert thing.findtext("name") == coco.cats[annotation["category_id"]]["name"]
+
+
+def test_polygon_is_where_the_object_was_drawn() -> None:
+    """Drawn on black with white paint, the pixels that changed are the polygon's, in extent and area."""
+    names = synthetic.class_names(8)
+    for label in range(8):
+        canvas = np.zeros((64, 64, 3)) - 5  # below every colour, so that painted means changed
+        thing = synthetic._paint(
+            np.random.default_rng(label), canvas, label, names[label], np.array([30.3, 34.6]), 20.0
+        )
+        inside = np.clip(canvas.mean(axis=2) + 5, 0, 5) / 5.5 > 0.45
+        rows, columns = np.nonzero(inside)
+        left, top, width, height = thing.box()
+        assert abs(inside.sum() - thing.area()) < 0.06 * thing.area()
+        drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        assert np.abs(drawn - [left, top, left + width, top + height]).max() < 2.5  # a star's tips are thin
+
+
+def test_same_seed_same_bytes_other_seed_other_pictures(small_set: Path, tmp_path: Path) -> None:
+    prepare_data.main(["synthetic", str(tmp_path / "again"), *SMALL])
+    assert _files(tmp_path / "again") == _files(small_set)
+    prepare_data.main(["synthetic", str(tmp_path / "other"), *SMALL, "--seed", "1"])
+    first, other = _files(small_set), _files(tmp_path / "other")
+    assert first.keys() == other.keys()
+    assert all(first[name] != other[name] for name in first if name.endswith(".jpg"))
+
+
+def test_colour_does_not_tell_the_class() -> None:
+    """A nearest-class-mean rule on mean colour and its spread stays near chance (1 in 8)."""
+    names = synthetic.class_names(8)
+
+    def colours(split: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 8
+        pictures = [
+            np.asarray(synthetic.draw_object(np.random.default_rng([split, i]), int(label), names, 64), np.float64)
+            for i, label in enumerate(labels)
+        ]
+        return np.array([[*p.mean((0, 1)), *p.std((0, 1))] for p in pictures]), labels
+
+    (train, known), (val, wanted) = colours(0, 480), colours(1, 240)
+    means = np.stack([train[known == label].mean(0) for label in range(8)])
+    guess = (((val[:, None] - means) / train.std(0)) ** 2).sum(-1).argmin(1)
+    assert (guess == wanted).mean() < 0.25
+
+
+def test_identical_set_is_left_alone_and_other_content_refused(
+    small_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in small_set.rglob("*")}
+    prepare_data.main(["synthetic", str(small_set), *SMALL])
+    assert "already there" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in small_set.rglob("*")}
+    with pytest.raises(UserError, match="other arguments"):
+        prepare_data.main(["synthetic", str(small_set), *SMALL, "--seed", "5"])
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(UserError, match="other files"):
+        prepare_data.main(["synthetic", str(tmp_path), *SMALL])
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_interrupted_run_leaves_no_set_and_is_redone(small_set: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    command = [sys.executable, "tools/prepare_data.py", "synthetic", str(out), "--train", "100000"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    while not list(tmp_path.glob(".set.part/classes/train/*/*.jpg")):
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not out.exists()
+    prepare_data.main(["synthetic", str(out), *SMALL])
+    assert _files(out) == _files(small_set)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--classes", "17"], "2 to 16"), (["--val", "3"], "one picture a class"), (["--size", "8"], "below 32")],
+)
+def test_bad_numbers_end_in_one_sentence(tmp_path: Path, arguments: list[str], told: str) -> None:
+    command = [sys.executable, "tools/prepare_data.py", "synthetic", str(tmp_path / "x"), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_annotations_are_strict_json(small_set: Path) -> None:
+    instances = json.loads((small_set / "coco/annotations/instances_train2017.json").read_text())
+    assert {category["id"] for category in instances["categories"]} == set(range(1, 9))
+    assert {annotation["category_id"] for annotation in instances["annotations"]} <= set(range(1, 9))

@@ -1,0 +1,137 @@
+"""Timings that can be compared: contenders take turns, so that whatever else the machine does meets them alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from pretrain.runtime import provenance
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
+
+
+class Spread(NamedTuple):
+    """Median and quartiles of `repeats` values."""
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    def text(self, scale: float, digits: int) -> str:
+        """`median [low, high]`, each times `scale`."""
+        median, low, high = (f"{scale * value:.{digits}f}" for value in self[:3])
+        return f"{median} [{low}, {high}]"
+
+
+def spread(values: list[float]) -> Spread:
+    """Median and quartiles; of a single value, that value three times."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return Spread(median, low, high, len(values))
+
+
+WALL = "the clock on the wall: whatever else this machine does adds to it"
+
+
+def faster(reference: list[float], own: list[float]) -> Spread:
+    """How many times the reference takes what `own` does, the two of a round as a pair."""
+    return spread([one / other for one, other in zip(reference, own, strict=True)])
+
+
+def choose(name: str) -> torch.device:
+    """The device called auto, cpu or cuda.
+
+    Raises:
+        UserError: another name, or a GPU that is not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {name} is not known: choose auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here; use --device cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Time of one call: between two CUDA events, or CPU time, to which other processes' turns do not add."""
+    if device.type != "cuda":
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    call()
+    last.record()
+    torch.cuda.synchronize(device)
+    return first.elapsed_time(last) / 1e3
+
+
+def wall_seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Time of one call by the clock on the wall, for work that several processes share; all other load adds to it."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def take_turns(
+    contenders: dict[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[Callable[[], object], torch.device], float] = seconds,
+) -> dict[str, list[float]]:
+    """Seconds of each call of each contender, in rounds that call every one once: values of one round are a pair."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, call in contenders.items():
+            times[name].append(clock(call, device))
+    return times
+
+
+def environment(device: torch.device) -> dict[str, str | int | float | None]:
+    """What the numbers were taken on: versions, processor, threads, load by others, GPU, commit."""
+    on_gpu = device.type == "cuda"
+    return {
+        "clock": "CUDA events" if on_gpu else "CPU time of the process, all threads together",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "float32_matmul": torch.get_float32_matmul_precision(),
+        "commit": provenance.commit(),
+    }
+
+
+def write(path: Path, about: dict[str, Any], results: list[Any]) -> None:
+    """Results, dataclasses, under the environment that they were taken in, as JSON.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    rows = [dataclasses.asdict(result) | _unfolded(result) for result in results]
+    try:
+        write_json(path, {"environment": about, "results": rows})
+    except OSError as error:
+        raise UserError(f"--json {path} cannot be written: {error.strerror or error}.") from error
+
+
+def _unfolded(result: Any) -> dict[str, dict[str, float]]:
+    """Spreads by their names, for JSON would make lists of them."""
+    return {name: value._asdict() for name, value in vars(result).items() if isinstance(value, Spread)}
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

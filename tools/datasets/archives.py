@@ -1,0 +1,175 @@
+"""Unpacking archives that come from elsewhere: verified, resumable, and never a file outside the given folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import lzma
+import os
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
+
+STAMPS = ".prepared"  # below ROOT: which archives were verified and unpacked whole
+BLOCK = 1 << 20
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file of an archive."""
+
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive as its publisher names it. digest: "md5:..." or "sha256:...", "" where none is published.
+
+    place: member's name to its path below ROOT, None to leave it packed.
+    """
+
+    name: str
+    digest: str
+    place: Callable[[str], str | None]
+
+
+def unpack(
+    archive: Archive, folder: Path, root: Path, verify: bool = True, write: Callable[..., None] | None = None
+) -> None:
+    """Write the members of FOLDER/NAME below `root`; go on where an earlier call stopped.
+
+    A file that is there with its full size is left alone; all others are written beside their place and renamed. An
+    archive that was unpacked whole is not read again while its size and time stay the same.
+
+    Args:
+        write: in the place of `write_members`, for an archive of archives.
+
+    Raises:
+        UserError: another digest, a damaged archive, a full disk, or a member that would land outside `root`.
+    """
+    path, stamp = folder / archive.name, root / STAMPS / f"{archive.name}.json"
+    status = path.stat()
+    mark = {"size": status.st_size, "time": status.st_mtime_ns, "digest": archive.digest}
+    earlier = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
+    if earlier == {**mark, "unpacked": True}:
+        return
+    if verify and archive.digest and earlier != {**mark, "unpacked": False}:
+        check_digest(path, archive.digest)
+        write_json(stamp, {**mark, "unpacked": False})
+    with _told(path):
+        (write or write_members)(path, members(path), root, archive.place)
+    write_json(stamp, {**mark, "unpacked": True})
+
+
+def check_digest(path: Path, digest: str) -> None:
+    """Raise UserError unless the file has the digest "NAME:HEX"."""
+    name, _, expected = digest.partition(":")
+    running = hashlib.new(name, usedforsecurity=False)
+    with open(path, "rb") as handle, _bar(path.stat().st_size, f"verifying {path.name}") as bar:
+        while block := handle.read(BLOCK):
+            running.update(block)
+            bar.update(len(block))
+    if running.hexdigest() != expected:
+        raise UserError(
+            f"{path} has the {name} {running.hexdigest()}, not {expected} as published: it is damaged or another "
+            "version; fetch it again, or say --unverified if you trust it."
+        )
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): fetch it again.") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(
+            f"no room is left for what {path} holds ({error.strerror}): free some and run the same command again, "
+            "which goes on from there."
+        ) from error
+
+
+def members(path: Path, holder: IO[bytes] | None = None) -> Iterator[Member]:
+    """The regular files of a tar or zip, in their order; `holder` is the open archive where it lies in another one.
+
+    Raises:
+        UserError: a link or a device, which no data set needs.
+    """
+    if holder is None and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            for entry in packed.infolist():
+                if entry.external_attr >> 28 == 0o12:  # the type of a symbolic link, where zip was made on Unix
+                    raise UserError(f"{path} holds the link {entry.filename}: this is not the official archive.")
+                if not entry.is_dir():
+                    yield Member(entry.filename, entry.file_size, lambda entry=entry: packed.open(entry))
+        return
+    with tarfile.open(path, fileobj=holder) as packed:
+        for entry in packed:
+            if not (entry.isfile() or entry.isdir()):
+                raise UserError(f"{path} holds the link or device {entry.name}: this is not the official archive.")
+            if entry.isfile():
+                yield Member(entry.name, entry.size, lambda entry=entry: packed.extractfile(entry) or io.BytesIO())
+
+
+def write_members(path: Path, found: Iterable[Member], root: Path, place: Callable[[str], str | None]) -> None:
+    """Write every member that has a place; `path` is the archive, for messages."""
+    count = 0
+    with _bar(None, f"unpacking {path.name}") as bar:
+        for member in found:
+            inside(root, member.name, path)
+            target = place(member.name)
+            if target is None:
+                continue
+            write_member(member, inside(root, target, path))
+            bar.update(member.size)
+            count += 1
+    if not count:
+        raise UserError(f"{path} holds nothing of what is expected in it: is it the archive of that name?")
+
+
+def inside(root: Path, name: str, path: Path) -> Path:
+    """ROOT/name, refused where the name is absolute or climbs out of `root`."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
+        raise UserError(f"{path} holds '{name}', which lies outside {root}: this is not the official archive.")
+    return root / parts
+
+
+def write_member(member: Member, target: Path) -> None:
+    """Write one member, unless it is there already with its full size."""
+    if target.is_file() and target.stat().st_size == member.size:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    with member.open() as source, open(part, "wb") as sink:
+        written = 0
+        while block := source.read(BLOCK):
+            written += sink.write(block)
+    if written != member.size:
+        raise EOFError(f"{member.name} ends after {written} of {member.size} bytes")
+    os.replace(part, target)
+
+
+def _bar(total: int | None, what: str) -> tqdm:
+    if not sys.stderr.isatty():
+        print(what, flush=True)
+    return tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=not sys.stderr.isatty())

@@ -1,0 +1,114 @@
+"""Cityscapes' label images as what detectors and segmenters read: COCO JSON of the instances, 19 training labels.
+
+Values of *_gtFine_labelIds.png and *_gtFine_instanceIds.png as defined in cityscapesScripts, helpers/labels.py: an
+instance has the value 1000 times its label plus a number; a group that could not be told apart has the bare label.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_atomically, write_json
+from tools.datasets import completeness
+
+COUNTS = {"train": 2_975, "val": 500}
+THINGS = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}
+TRAIN_LABELS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # label of index 0, 1, ...
+IGNORED, GROUP = 255, 1000
+PICTURE, INSTANCES, LABELS = "_leftImg8bit.png", "_gtFine_instanceIds.png", "_gtFine_labelIds.png"
+
+
+def _names(folder: Path, split: str) -> list[str]:
+    """CITY/STEM of the images of a split, without the layout's endings."""
+    pictures = folder / "leftImg8bit" / split
+    return sorted(path.relative_to(pictures).as_posix()[: -len(PICTURE)] for path in pictures.glob(f"*/*{PICTURE}"))
+
+
+def faults(root: Path) -> list[str]:
+    """What is missing or cut short, by name; the derived files included."""
+    folder, told = root / "cityscapes", []
+    for split, count in COUNTS.items():
+        names = _names(folder, split)
+        told += completeness.number(len(names), count, f"{folder / 'leftImg8bit' / split} holds images")
+        told += completeness.absent(folder / "leftImg8bit" / split, [f"{name}{PICTURE}" for name in names], "images")
+        for ending in (INSTANCES, LABELS):
+            told += completeness.absent(
+                folder / "gtFine" / split, [f"{name}{ending}" for name in names], "label images"
+            )
+    return told
+
+
+def derive(root: Path) -> None:
+    """Write annotations/instances_SPLIT.json and semantic/SPLIT/CITY/*_leftImg8bit.png for the splits that are there.
+
+    Files that are there already stay; an image whose label image is missing is left to `faults`.
+    """
+    folder = root / "cityscapes"
+    for split in COUNTS:
+        truth = folder / "gtFine" / split
+        names = [name for name in _names(folder, split) if (truth / f"{name}{INSTANCES}").is_file()]
+        listing = folder / "annotations" / f"instances_{split}.json"
+        if not names or listing.is_file():
+            continue
+        with ProcessPoolExecutor() as pool:
+            found = list(pool.map(instances_of, [truth / f"{name}{INSTANCES}" for name in names], chunksize=8))
+            sources = [truth / f"{name}{LABELS}" for name in names]
+            targets = [folder / "semantic" / split / f"{name}{PICTURE}" for name in names]
+            list(pool.map(write_train_labels, sources, targets, chunksize=8))
+        write_json(listing, as_coco([f"{name}{PICTURE}" for name in names], found))  # last: it says that all is done
+        print(f"{listing}: {sum(len(objects) for _, objects in found)} instances on {len(names)} images")
+
+
+def instances_of(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
+    """(width, height) of an instance image, and its objects as COCO annotations with run-length masks.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    import pycocotools.mask
+
+    try:
+        values = np.array(Image.open(path)).astype(np.int64)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read ({error}): unpack gtFine_trainvaltest.zip again.") from error
+    found = []
+    for value in np.unique(values):
+        label = int(value) // GROUP if value >= GROUP else int(value)
+        if label not in THINGS:
+            continue
+        run_lengths = pycocotools.mask.encode(np.asfortranarray(values == value, dtype=np.uint8))
+        box, area = pycocotools.mask.toBbox(run_lengths).tolist(), float(pycocotools.mask.area(run_lengths))
+        run_lengths["counts"] = run_lengths["counts"].decode("ascii")
+        kind = list(THINGS).index(label) + 1
+        crowd = int(value < GROUP)
+        found.append({"category_id": kind, "bbox": box, "area": area, "iscrowd": crowd, "segmentation": run_lengths})
+    return (values.shape[1], values.shape[0]), found
+
+
+def as_coco(names: list[str], found: list[tuple[tuple[int, int], list[dict[str, Any]]]]) -> dict[str, Any]:
+    """The COCO JSON of images `names` with what `instances_of` found on each; a group is a crowd."""
+    images, annotations = [], []
+    for number, (name, ((width, height), objects)) in enumerate(zip(names, found, strict=True), 1):
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        annotations += [
+            {**one, "id": len(annotations) + place, "image_id": number} for place, one in enumerate(objects, 1)
+        ]
+    annotations = [{**one, "id": number} for number, one in enumerate(annotations, 1)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(THINGS.values(), 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_train_labels(source: Path, target: Path) -> None:
+    """Write a label image with the indices of the 19 classes that are evaluated, all others ignored."""
+    if target.is_file():
+        return
+    table = np.full(256, IGNORED, dtype=np.uint8)
+    table[list(TRAIN_LABELS)] = np.arange(len(TRAIN_LABELS))
+    picture = Image.fromarray(table[np.array(Image.open(source))])
+    write_atomically(target, lambda temporary: picture.save(temporary, format="PNG"))

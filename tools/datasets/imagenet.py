@@ -1,0 +1,108 @@
+"""ImageNet (ILSVRC 2012) as class folders: a tar of tars for training, a flat tar and a list of classes for val."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_json
+from tools.datasets import archives, completeness
+from tools.datasets.archives import Archive, Member, inside, members, write_member
+
+CLASSES, TRAIN, VAL = 1000, 1_281_167, 50_000
+FEWEST = 732  # training images of a class
+VAL_CLASSES = "val_classes.json"  # the class of every validation image, in the order of their numbers
+TRUTH, META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
+
+
+def place(name: str) -> str:
+    """Where a member goes that is not an archive itself; `unpack` knows better for val."""
+    return f"imagenet/{PurePosixPath(name).name}"
+
+
+def unpack(archive: Archive, folder: Path, root: Path, verify: bool = True) -> None:
+    """As `archives.unpack`: training archives class by class, validation images into the folders of their class.
+
+    Raises:
+        UserError: also where the development kit, which knows the classes of val, is not there before val.
+    """
+    path = folder / archive.name
+    if "devkit" in archive.name:
+        if verify:
+            archives.check_digest(path, archive.digest)
+        write_json(root / "imagenet" / VAL_CLASSES, val_classes(path))
+    elif "val" in archive.name:
+        listing = root / "imagenet" / VAL_CLASSES
+        if not listing.is_file():
+            raise UserError(
+                f"{path} does not say the classes of its images: put ILSVRC2012_devkit_t12.tar.gz into {folder}."
+            )
+        classes = json.loads(listing.read_text(encoding="utf-8"))
+        sorted_in = Archive(archive.name, archive.digest, partial(_place_val, classes=classes))
+        archives.unpack(sorted_in, folder, root, verify)
+    else:
+        archives.unpack(Archive(archive.name, archive.digest, place), folder, root, verify, write=_write_classes)
+
+
+def _place_val(name: str, classes: list[str]) -> str | None:
+    """ILSVRC2012_val_00000001.JPEG is the first image of the list."""
+    stem = PurePosixPath(name).stem
+    number = stem.rpartition("_")[2]
+    if not number.isdigit() or not 1 <= int(number) <= len(classes):
+        return None
+    return f"imagenet/val/{classes[int(number) - 1]}/{PurePosixPath(name).name}"
+
+
+def _write_classes(path: Path, found: list[Member], root: Path, _: object) -> None:
+    """WNID.tar by WNID.tar; images that are there with their full size are left alone."""
+    for member in found:
+        wnid = PurePosixPath(member.name).stem
+        with member.open() as holder:
+            for image in members(path, holder):
+                write_member(image, inside(root, f"imagenet/train/{wnid}/{image.name}", path))
+
+
+def val_classes(devkit: Path) -> list[str]:
+    """The WNID of every validation image, from the development kit.
+
+    Raises:
+        UserError: scipy, which reads the kit's tables, is not installed; or the kit lacks them.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise UserError("reading ImageNet's development kit needs scipy: run `pip install scipy`.") from error
+    tables = {}
+    try:
+        with tarfile.open(devkit) as packed:
+            for entry in packed:
+                for name in (TRUTH, META):
+                    if entry.name.endswith(name):
+                        tables[name] = packed.extractfile(entry).read()
+        synsets = loadmat(io.BytesIO(tables[META]), squeeze_me=True)["synsets"]
+        names = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
+        return [names[int(line)] for line in tables[TRUTH].split()]
+    except (KeyError, ValueError, AttributeError, tarfile.TarError, EOFError) as error:
+        raise UserError(f"{devkit} is not ImageNet's development kit or is damaged ({error}).") from error
+
+
+def faults(root: Path) -> list[str]:
+    """What is missing of imagenet/{train,val}/WNID/*.JPEG."""
+    told = []
+    for split, expected in (("train", TRAIN), ("val", VAL)):
+        folder = root / "imagenet" / split
+        classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        images = {path.name: [image.name for image in path.iterdir() if image.suffix == ".JPEG"] for path in classes}
+        told += completeness.number(len(classes), CLASSES, f"{folder} holds classes")
+        told += completeness.number(sum(map(len, images.values())), expected, f"{folder} holds images")
+        least = FEWEST if split == "train" else VAL // CLASSES
+        short = [f"{name} ({len(found)})" for name, found in images.items() if len(found) < least]
+        if short:
+            told.append(f"{folder}: {len(short)} classes hold fewer than {least} images: {completeness.some(short)}")
+        names = [f"{name}/{image}" for name, found in images.items() for image in found]
+        told += completeness.absent(folder, names, "images")
+    return told

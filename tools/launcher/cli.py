@@ -1,0 +1,75 @@
+"""The launcher's own options, told apart from those of the tool that it starts."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from pathlib import Path
+
+from pretrain.runtime.errors import UserError
+from tools.launcher.plan import OPTIONS, TOOLS
+
+OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
+
+
+def parser(description: str = "") -> argparse.ArgumentParser:
+    """The launcher's options."""
+    root = argparse.ArgumentParser(
+        prog="launch.py",
+        usage="%(prog)s [TOOL] [options] [--] [arguments of the tool]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"TOOL: {', '.join(TOOLS)}, pipeline; or, for the job of a run folder: {', '.join(OTHERS[1:])}",
+        allow_abbrev=False,
+    )
+    add = root.add_argument
+    add("--cluster", choices=("slurm", "local"), default="slurm", help="submit to SLURM, or run here and wait")
+    add("--nodes", type=int, default=1, metavar="N", help="machines (default 1)")
+    add("--gpus", type=int, metavar="G", help="GPUs a node; 0 is CPU and gloo (default: 8 for pretrain; all, locally)")
+    add("--tasks", type=int, metavar="T", help="processes a node (default: one a GPU, at least one)")
+    add("--cpus", type=int, metavar="C", help="cores a process (default: one, and one for each loading process)")
+    add("--time", type=minutes, default=3 * 24 * 60, metavar="3d12h", help="time limit: d, h and m (default 3d)")
+    for name in OPTIONS:
+        add(f"--{name}", help="as in sbatch")
+    add("--mem", metavar="64G", help="memory a node, as in sbatch")
+    add("--slurm", action="append", default=[], metavar="KEY[=VALUE]", help="any other option of sbatch, repeatable")
+    add("--run-dir", type=Path, metavar="DIR", help="gets job.json and jobs/ (logs); for pretrain it is the run_dir")
+    add("--name", help="name of the job in the queue (default: of the tool or configuration)")
+    add("--trials", type=int, metavar="N", help="N jobs (on SLURM an array), in which {trial} is 0 to N-1")
+    add("--retries", type=int, default=3, metavar="R", help="starts after a crash, from the checkpoint (default 3)")
+    add("--signal-delay", type=int, default=120, metavar="S", help="seconds before the time limit to stop in (120)")
+    add("--follow", action="store_true", help="on SLURM too, show rank 0's log to the end and return the exit code")
+    add("--dry-run", action="store_true", help="print what would be submitted, and do nothing")
+    return root
+
+
+def minutes(text: str) -> int:
+    """`3d12h`, `90m` or `1d2h30m` in minutes."""
+    match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text)
+    if not match or not any(match.groups()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not days, hours and minutes such as 3d12h or 90m")
+    days, hours, rest = (int(value or 0) for value in match.groups())
+    return (days * 24 + hours) * 60 + rest
+
+
+def split(argv: list[str], description: str = "") -> tuple[str, argparse.Namespace, list[str]]:
+    """(subcommand, the launcher's options, the tool's arguments).
+
+    Raises:
+        UserError: a misspelt subcommand or option of the launcher.
+    """
+    tool, rest = ("pretrain", argv) if not argv or argv[0].startswith("-") or "=" in argv[0] else (argv[0], argv[1:])
+    known = [*TOOLS, *OTHERS]
+    if tool not in known:
+        near = difflib.get_close_matches(tool, known, 1, 0)[0]
+        raise UserError(f"there is no subcommand '{tool}'; did you mean '{near}'? They are: {', '.join(known)}.")
+    cut = rest.index("--") if "--" in rest else len(rest)
+    options = parser(description)
+    args, arguments = options.parse_known_args(rest[:cut])
+    own = [string for action in options._actions for string in action.option_strings]
+    for argument in arguments:
+        word = argument.split("=")[0]
+        if word.startswith("--") and (near := difflib.get_close_matches(word, own, 1, 0.8)):
+            raise UserError(f"there is no option '{word}'; did you mean '{near[0]}'? (After `--` it goes to the tool.)")
+    return tool, args, arguments + rest[cut + 1 :]

@@ -1,0 +1,1 @@
+"""What runs inside a job: the process that restarts ranks, one rank, exit codes, logs."""

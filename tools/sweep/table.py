@@ -1,0 +1,155 @@
+"""The table of tools/compare.py: what every row measured, over its seeds, beside the paper's number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pretrain import methods
+from pretrain.runtime.files import write_json, write_text
+from tools.sweep.trials import Trial
+from transfer import results
+from transfer.report.collect.find import find, finite
+from transfer.report.collect.statistics import Summary
+
+UNTRAINED = "untrained"
+AT_THE_END = {"effective_rank": "effective rank", "negative_cosine": "mean cosine of negative pairs"}
+PUBLISHED = "paper: ImageNet linear top-1 of a ResNet-50 (another protocol, not comparable)"
+
+
+@dataclass
+class Line:
+    """A row of the table. readings: values over seeds by name; errors: why a seed has none. published: in percent."""
+
+    row: str
+    letter: str = ""
+    method: str = ""
+    targets: tuple[str, str] | None = None
+    readings: dict[str, list[float]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    published: float | None = None
+
+    def add(self, readings: dict[str, Any]) -> None:
+        """Take in one seed's; what is no number is left out."""
+        for name, value in readings.items():
+            if finite(value):
+                self.readings.setdefault(name, []).append(float(value))
+
+
+def published(path: Path) -> float | None:
+    """The percentage that a configuration's opening comment says to expect, None where it says that there is none."""
+    found = re.search(r"^# Expect: ([\d.]+) %", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path) -> list[Line]:
+    """The untrained network's line, then every row's in the order of `trials`.
+
+    Args: measured, result files, and errors, sentences, by name of the trial or UNTRAINED. out: holds the run folders.
+    """
+    runs = {run.folder: run for run in find([out]).runs} if measured else {}
+    found = {UNTRAINED: Line(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}
+    found[UNTRAINED].add(readings_of(measured.get(UNTRAINED, [])))
+    if UNTRAINED in errors:
+        found[UNTRAINED].errors[trials[0].seed] = errors[UNTRAINED]
+    for trial in trials:
+        line = found[trial.row]
+        if trial.name in errors:
+            line.errors[trial.seed] = errors[trial.name]
+        elif trial.name in measured:
+            run = runs[Path(trial.cfg.run_dir).resolve()]
+            line.add(readings_of(measured[trial.name]))
+            line.add({name: run.last(key) for key, name in AT_THE_END.items()})
+    return list(found.values())
+
+
+def _line(trial: Trial) -> Line:
+    method = trial.cfg.method
+    entry = methods.find(method.name)
+    asked = (method.positive_target, method.negative_target)
+    targets = tuple(given or own for given, own in zip(asked, entry.targets, strict=True))
+    return Line(trial.row, entry.letter, method.name, targets, published=published(trial.path))
+
+
+def sentence(trials: Sequence[Trial], images: str) -> str:
+    """What all rows have in common, in words."""
+    cfg = trials[0].cfg
+    projectors = {(trial.cfg.model.projector_depth, trial.cfg.model.projector_width) for trial in trials}
+    projector = ", projector of {} layers of {}".format(*projectors.pop()) if len(projectors) == 1 else ""
+    seeds = ", ".join(dict.fromkeys(str(trial.seed) for trial in trials))
+    return (
+        f"{cfg.model.arch}, views of {cfg.views.size} px{projector}, {cfg.optim.epochs} epochs in batches of "
+        f"{cfg.optim.batch_size}, base lr {cfg.optim.base_lr:g}: {images}; seeds {seeds}, mean ± sample standard "
+        "deviation (number of seeds), accuracies in percent."
+    )
+
+
+def readings_of(files: Sequence[Path]) -> dict[str, float]:
+    """Every metric of result files, by task and metric."""
+    found = [results.load(path) for path in files]
+    return {f"{result.task} {name}": value for result in found for name, value in result.metrics.items()}
+
+
+def as_markdown(lines: Sequence[Line], setting: str) -> str:
+    """The table with the setting that all its rows share in a sentence above it."""
+    names = _names(lines)
+    header = ["row", "configuration", "method", "target of positive / negative", *names, PUBLISHED]
+    failed = any(line.errors for line in lines)
+    header += ["not finished"] * failed
+    table = [header]
+    for line in lines:
+        cells = [line.letter, line.row, line.method, " / ".join(line.targets or ())]
+        cells += [_spread(line.readings.get(name, []), 3 if name.startswith("mean cosine") else 1) for name in names]
+        cells.append("" if line.published is None else f"{line.published:.1f}")
+        if failed:
+            cells.append("; ".join(f"seed {seed}: {error}" for seed, error in line.errors.items()).replace("|", "\\|"))
+        table.append(cells)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths[len(header) - failed :] = [3] * failed  # sentences are long
+    table.insert(1, ["-" * width for width in widths])
+    text = (" | ".join(map(str.ljust, cells, widths)) for cells in table)
+    return f"{setting}\n\n" + "\n".join(f"| {cells} |" for cells in text) + "\n"
+
+
+def _names(lines: Sequence[Line]) -> list[str]:
+    """All readings, the downstream ones first."""
+    found = dict.fromkeys(name for line in lines for name in line.readings)
+    last = list(AT_THE_END.values())
+    return [name for name in found if name not in last] + [name for name in last if name in found]
+
+
+def _spread(values: list[float], digits: int) -> str:
+    """Mean ± sample standard deviation over n seeds; a single value has no spread."""
+    if not values:
+        return ""
+    summary = Summary(tuple(values))
+    spread = "" if summary.std is None else f" ± {summary.std:.{digits}f}"
+    return f"{summary.mean:.{digits}f}{spread} ({len(values)})"
+
+
+def as_json(lines: Sequence[Line], setting: str) -> dict[str, Any]:
+    """The same as plain values, unrounded."""
+
+    def summary(values: list[float]) -> dict[str, Any]:
+        found = Summary(tuple(values))
+        return {"mean": found.mean, "std": found.std, "n": len(values), "values": values}
+
+    return {
+        "setting": setting,
+        "published": PUBLISHED,
+        "rows": [
+            vars(line) | {"readings": {name: summary(values) for name, values in line.readings.items()}}
+            for line in lines
+        ],
+    }
+
+
+def write(out: Path, lines: Sequence[Line], setting: str) -> str:
+    """Write OUT/table.md and OUT/table.json; the Markdown."""
+    text = as_markdown(lines, setting)
+    write_json(out / "table.json", as_json(lines, setting))
+    write_text(out / "table.md", text)
+    return text

@@ -1,0 +1,58 @@
+"""What a checkpoint file is, in lines to print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pretrain.runtime.files import sha256_of
+from transfer.convert.read_file import read_content
+from transfer.convert.read_trunk import group_of, read_trunk, recognise, tensors_in
+from transfer.convert.trunk import COUNTER, STATISTICS
+
+
+def describe(
+    path: Path, branch: str | None = None, prefix: str | None = None, allow_pickle: str | None = None
+) -> Iterator[str]:
+    """What the file holds, group by group, then its layout, branches and trunk; stops where that is unknown.
+
+    Raises:
+        UserError: as `read_trunk`, after the lines that could be told.
+    """
+    content = read_content(path, allow_pickle)
+    yield f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}"
+    told = [f"{key}={value}" for key, value in content.items() if isinstance(value, (bool, int, float, str))]
+    yield f"says of itself: {', '.join(told) or 'nothing'}"
+    yield from _groups(content)
+    found = recognise(path, content, prefix)
+    yield f"layout: {found.layout.name} ({found.layout.source})"
+    for name, there in found.branches.items():
+        yield f"branch {name}: {there.called}" + ("" if found.layout.target else " (the only one)")
+    del content  # read_trunk reads it again: one copy of a large file at a time
+    trunk = read_trunk(path, branch, prefix=prefix, allow_pickle=allow_pickle)
+    mean, std = trunk.pixels
+    yield f"trunk: {trunk.arch}, {len(trunk.state)} tensors from {trunk.called}, whole, finite, with running statistics"
+    yield f"input: RGB in 0..1, mean {mean}, std {std}, as {trunk.pixels_from}"
+    yield "left out: " + (", ".join(f"{group} ({count})" for group, count in trunk.left_out.items()) or "nothing")
+
+
+def _groups(content: Mapping[str, Any]) -> Iterator[str]:
+    groups: dict[str, list[tuple[str, Tensor]]] = {}
+    for at, name, tensor in tensors_in(content):
+        groups.setdefault(group_of(at, name), []).append((name, tensor))
+    if not groups:
+        yield "no tensors"
+    for group, held in groups.items():
+        numbers = sum(tensor.numel() for _, tensor in held)
+        dtypes = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for _, tensor in held}))
+        facts = [f"{len(held)} tensors", f"{numbers:,} numbers", dtypes]
+        if any(name.endswith(STATISTICS) for name, _ in held):
+            counted = any(name.endswith(COUNTER) for name, _ in held)
+            facts.append("running statistics" + ("" if counted else " without counters"))
+        if broken := [name for name, tensor in held if not torch.isfinite(tensor).all()]:
+            facts.append(f"NOT FINITE in {len(broken)}")
+        yield f"  {group}: {', '.join(facts)}"

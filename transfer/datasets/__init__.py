@@ -1,0 +1,1 @@
+"""Labelled images for evaluation: class folders, subsets, samplers."""

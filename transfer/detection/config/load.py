@@ -1,0 +1,122 @@
+"""Which keys a detection YAML may hold, how YAML and `A.B=v` overrides fill them, and what they say in words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.projects.deeplab import add_deeplab_config
+
+from pretrain.runtime.errors import UserError
+from transfer.detection.config.validate import DETECTION, SEMANTIC, check
+
+
+def defaults() -> CfgNode:
+    """detectron2's keys and ours.
+
+    PROTOCOL: the recipe's name, which opens the protocol of every result. DATASETS.NAME: the data set's name.
+    DATASETS.LAYOUT: voc, coco or lvis; for semantic segmentation voc, or folders of images and of label images.
+    DATASETS.ROOT: folder below which the entries of TRAIN and TEST lie ("" means $DETECTRON2_DATASETS).
+    DATASETS.CLASSES: names in the order of their indices (JSON layouts: empty takes those of the file).
+    DATASETS.EVALUATOR: coco (AP over IoU .5:.95 by pycocotools), voc (detectron2's Pascal VOC evaluator), lvis, or iou.
+    """
+    cfg = get_cfg()
+    add_deeplab_config(cfg)
+    cfg.MODEL.RESNETS.STEM_TYPE = "basic"  # torchvision's; DeepLab's own stem has three convolutions
+    cfg.PROTOCOL = ""
+    cfg.DATASETS.NAME = ""
+    cfg.DATASETS.LAYOUT = "coco"
+    cfg.DATASETS.ROOT = ""
+    cfg.DATASETS.CLASSES = ()
+    cfg.DATASETS.EVALUATOR = "coco"
+    return cfg
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
+    """Defaults, then the YAML at `path` with the files its `_BASE_` names, then `A.B=v` overrides; checked.
+
+    Raises:
+        UserError: unreadable file, unknown key (with the nearest valid one), wrong type, or a value that cannot work.
+    """
+    cfg = defaults()
+    for key, value in _leaves(_read_yaml(Path(path))).items():
+        _set(cfg, key, value, str(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"override '{override}' is not of the form A.B=value.")
+        _set(cfg, key, value, f"override '{override}'")
+    check(cfg)
+    return cfg
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"configuration {path} is not a file: give the path of a YAML below configs/detection/.")
+    try:
+        return CfgNode.load_yaml_with_base(str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the file {error.filename} that _BASE_ names does not exist.") from error
+    except (yaml.YAMLError, AssertionError, TypeError) as error:
+        raise UserError(f"{path} is not a valid YAML configuration: {' '.join(str(error).split())}") from error
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
+    valid = _leaves(cfg)
+    if key not in valid:
+        last = key.rpartition(".")[2]
+        same_last = [name for name in valid if name.rpartition(".")[2] == last]
+        nearest = difflib.get_close_matches(key, same_last or valid, 1, 0)[0]
+        raise UserError(f"{where}: there is no option '{key}'; did you mean '{nearest}'?")
+    if isinstance(valid[key], float) and not isinstance(value, float):
+        value = _as_float(value)
+    try:
+        cfg.merge_from_list([key, value])
+    except ValueError as error:
+        wanted = type(valid[key]).__name__
+        raise UserError(f"{where}: option '{key}' has the wrong type: {value!r} is no {wanted}.") from error
+
+
+def _as_float(value: Any) -> Any:
+    """1 and "1e-3" as the numbers they are (yacs takes neither for a float); anything else as it came."""
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def read(cfg: CfgNode, key: str) -> Any:
+    """The value at a dotted key."""
+    return _leaves(cfg)[key]
+
+
+def protocol(cfg: CfgNode) -> str:
+    """The recipe's name and the settings that decide the number, read from `cfg` so that an override shows."""
+    solver, data, sizes = cfg.SOLVER, cfg.DATASETS, cfg.INPUT.MIN_SIZE_TRAIN
+    settings = [
+        f"ResNet-{cfg.MODEL.RESNETS.DEPTH}",
+        f"{solver.MAX_ITER} iterations of {solver.IMS_PER_BATCH} images",
+        f"lr {solver.BASE_LR:g}",
+        f"short side {min(sizes)}-{max(sizes)} (test {cfg.INPUT.MIN_SIZE_TEST})",
+    ]
+    if cfg.MODEL.META_ARCHITECTURE == DETECTION:
+        settings.append(f"{cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE} RoIs an image")
+        settings.append(f"{cfg.MODEL.RPN.POST_NMS_TOPK_TEST} proposals at test")
+    if cfg.MODEL.META_ARCHITECTURE == SEMANTIC and cfg.INPUT.CROP.ENABLED:
+        settings.append("crops of " + "x".join(str(side) for side in cfg.INPUT.CROP.SIZE))
+    if cfg.MODEL.BACKBONE.FREEZE_AT:
+        settings.append(f"frozen up to stage {cfg.MODEL.BACKBONE.FREEZE_AT}")
+    metric = {"voc": "VOC07 AP", "coco": "COCO AP", "lvis": "LVIS AP", "iou": "mean IoU"}[data.EVALUATOR]
+    settings.append("COCO-style AP on VOC layout" if (data.LAYOUT, data.EVALUATOR) == ("voc", "coco") else metric)
+    return f"{cfg.PROTOCOL}: {', '.join(settings)}"

@@ -1,0 +1,149 @@
+"""What makes no sense together in a configuration, and what detectron2 would train on with a wrong result silently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from pretrain.augment.multicrop import MEAN, STD
+from pretrain.runtime.errors import UserError
+
+RANDOM = "random"  # the value of MODEL.WEIGHTS that asks for a random trunk; an empty one is a mistake, not a wish
+BASIC_BLOCKS = (18, 34)  # depths whose residual blocks have two 3x3 convolutions and no expansion
+DEPTHS = (*BASIC_BLOCKS, 50, 101, 152)
+TOLERANCE = 0.5  # of pixel statistics, in grey levels: SwAV's own 0.228 in the place of 0.229 is no other input
+BATCH_NORMS = ("BN", "SyncBN", "naiveSyncBN", "FrozenBN")  # norms with a place for a trunk's running statistics
+DETECTION, ONE_STAGE, SEMANTIC = "GeneralizedRCNN", "RetinaNet", "SemanticSegmentor"
+CLASS_KEYS = {
+    DETECTION: "MODEL.ROI_HEADS.NUM_CLASSES",
+    ONE_STAGE: "MODEL.RETINANET.NUM_CLASSES",
+    SEMANTIC: "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+}
+EVALUATORS = {"voc": ("voc", "coco"), "coco": ("coco",), "lvis": ("lvis",)}  # of boxes and masks, by layout
+# what a trunk saw whose file says nothing of it: the input of torchvision, and of every self-supervised method here
+ORIGIN = {
+    "format": "RGB",
+    "mean": [255 * value for value in MEAN],
+    "std": [255 * value for value in STD],
+    "stride_in_1x1": False,
+}
+
+
+def architecture(cfg: CfgNode) -> str:
+    """Torchvision's name of the trunk, such as resnet50, wide_resnet50_2 or resnext101_32x8d."""
+    depth, groups, width = (cfg.MODEL.RESNETS[key] for key in ("DEPTH", "NUM_GROUPS", "WIDTH_PER_GROUP"))
+    if groups > 1:
+        return f"resnext{depth}_{groups}x{width}d"
+    return f"resnet{depth}" if width == 64 else f"wide_resnet{depth}_{width // 64}"
+
+
+def keys_of(arch: str) -> dict[str, int]:
+    """The keys of MODEL.RESNETS that describe a trunk of that name; plain ResNets need but two."""
+    depth, *grouped = map(int, re.findall(r"\d+", arch))
+    keys = {"MODEL.RESNETS.DEPTH": depth, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64 if depth in BASIC_BLOCKS else 256}
+    if not grouped:
+        return keys
+    groups, width = grouped if len(grouped) == 2 else (1, 64 * grouped[0])
+    return {**keys, "MODEL.RESNETS.NUM_GROUPS": groups, "MODEL.RESNETS.WIDTH_PER_GROUP": width}
+
+
+def check(cfg: CfgNode) -> None:
+    """Refuse what would fail late, or train silently on something else than was meant.
+
+    Raises:
+        UserError: one sentence on the first such setting.
+    """
+    for faults in (_trunk_faults(cfg), _run_faults(cfg), _data_faults(cfg)):
+        for sentence, holds in faults.items():
+            if holds:
+                raise UserError(sentence)
+
+
+def _trunk_faults(cfg: CfgNode) -> dict[str, bool]:
+    model, resnets = cfg.MODEL, cfg.MODEL.RESNETS
+    channels = 64 if resnets.DEPTH in BASIC_BLOCKS else 256
+    random = model.WEIGHTS == RANDOM
+    return {
+        f"MODEL.RESNETS.DEPTH={resnets.DEPTH} is not one of {DEPTHS}.": resnets.DEPTH not in DEPTHS,
+        f"MODEL.RESNETS.RES2_OUT_CHANNELS={resnets.RES2_OUT_CHANNELS} does not fit a ResNet-{resnets.DEPTH}: set it "
+        f"to {channels}.": channels != resnets.RES2_OUT_CHANNELS,
+        f"MODEL.RESNETS.NORM='{resnets.NORM}' has no place for the running statistics of a trunk: set it to one of "
+        f"{', '.join(BATCH_NORMS)}.": resnets.NORM not in BATCH_NORMS,
+        f"MODEL.RESNETS.STEM_TYPE='{resnets.STEM_TYPE}' is not torchvision's stem: set it to basic.": (
+            resnets.STEM_TYPE != "basic"
+        ),
+        f"MODEL.BACKBONE.NAME='{model.BACKBONE.NAME}' has bottleneck blocks only: set MODEL.RESNETS.DEPTH to 50 or "
+        "101.": "deeplab" in model.BACKBONE.NAME and resnets.DEPTH in BASIC_BLOCKS,
+        "MODEL.WEIGHTS is empty: give a trunk's file, or 'random' for a randomly initialised one.": not model.WEIGHTS,
+        "MODEL.WEIGHTS=random diverges under MODEL.RESNETS.NORM='FrozenBN', whose statistics never follow: set the "
+        "norm to SyncBN or BN.": random and resnets.NORM == "FrozenBN",
+        f"MODEL.WEIGHTS=random with MODEL.BACKBONE.FREEZE_AT={model.BACKBONE.FREEZE_AT} would keep random layers: set "
+        "it to 0.": random and model.BACKBONE.FREEZE_AT > 0,
+    }
+
+
+def _run_faults(cfg: CfgNode) -> dict[str, bool]:
+    solver = cfg.SOLVER
+    return {
+        f"SEED={cfg.SEED} is negative, which no run could be repeated from: choose 0 or more.": cfg.SEED < 0,
+        f"MODEL.META_ARCHITECTURE='{cfg.MODEL.META_ARCHITECTURE}' is not one of {', '.join(CLASS_KEYS)}.": (
+            cfg.MODEL.META_ARCHITECTURE not in CLASS_KEYS
+        ),
+        f"SOLVER.MAX_ITER={solver.MAX_ITER} and SOLVER.IMS_PER_BATCH={solver.IMS_PER_BATCH} must be 1 or more.": (
+            min(solver.MAX_ITER, solver.IMS_PER_BATCH) < 1
+        ),
+    }
+
+
+def _data_faults(cfg: CfgNode) -> dict[str, bool]:
+    data, semantic = cfg.DATASETS, cfg.MODEL.META_ARCHITECTURE == SEMANTIC
+    layouts = ("voc", "folders") if semantic else tuple(EVALUATORS)
+    evaluators = ("iou",) if semantic else EVALUATORS.get(data.LAYOUT, ())
+    return {
+        f"DATASETS.LAYOUT='{data.LAYOUT}' is not one of {', '.join(layouts)}, the layouts of a "
+        f"{cfg.MODEL.META_ARCHITECTURE}'s data.": data.LAYOUT not in layouts,
+        "DATASETS.CLASSES is empty: this layout does not hold the classes, so list them in the order of their "
+        "indices.": not data.CLASSES and data.LAYOUT in ("voc", "folders"),
+        f"DATASETS.EVALUATOR='{data.EVALUATOR}' does not fit DATASETS.LAYOUT={data.LAYOUT}: set it to "
+        f"{' or '.join(evaluators)}.": data.EVALUATOR not in evaluators,
+        "MODEL.MASK_ON needs masks, which the VOC layout does not hold: set DATASETS.LAYOUT=coco.": (
+            cfg.MODEL.MASK_ON and data.LAYOUT == "voc" and not semantic
+        ),
+        "DATASETS.TRAIN must name at least one split and DATASETS.TEST exactly one.": (
+            not data.TRAIN or len(data.TEST) != 1
+        ),
+        "DATASETS.NAME and PROTOCOL must not be empty: they tell results apart.": not (data.NAME and cfg.PROTOCOL),
+    }
+
+
+def check_input(cfg: CfgNode, stated: Mapping[str, Any] | None = None) -> None:
+    """Hold channel order, pixel statistics and stride against the trunk's; detectron2 trains on with any.
+
+    Args:
+        stated: what the trunk's file says of its own input, with keys of ORIGIN (mean and std over 0..255); what it
+            does not say is taken from ORIGIN.
+
+    Raises:
+        UserError: one of the four differs.
+    """
+    origin = {**ORIGIN, **(stated or {})}
+    for key, wanted in (("PIXEL_MEAN", origin["mean"]), ("PIXEL_STD", origin["std"])):
+        if not np.allclose(cfg.MODEL[key], wanted, rtol=0, atol=TOLERANCE):
+            raise UserError(
+                f"MODEL.{key}={list(cfg.MODEL[key])} is not what the trunk was trained on: set it to "
+                f"{np.round(wanted, 3).tolist()}."
+            )
+    if origin["format"] != cfg.INPUT.FORMAT:
+        raise UserError(
+            f"INPUT.FORMAT='{cfg.INPUT.FORMAT}' is not what the trunk was trained on: set it to {origin['format']}."
+        )
+    if origin["stride_in_1x1"] != cfg.MODEL.RESNETS.STRIDE_IN_1X1:
+        place = "1x1" if origin["stride_in_1x1"] else "3x3"
+        raise UserError(
+            f"MODEL.RESNETS.STRIDE_IN_1X1 must be {origin['stride_in_1x1']}: this trunk strides in the {place} "
+            "convolution."
+        )

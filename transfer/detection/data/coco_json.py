@@ -1,0 +1,68 @@
+"""What a JSON in COCO layout must hold before detectron2 reads it: pycocotools drops repeats and strays silently."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pretrain.runtime.errors import UserError
+
+LISTS = ("images", "annotations", "categories")
+
+
+def read_listing(path: Path) -> dict[str, Any]:
+    """Parse a COCO or LVIS instances file and check that its parts fit together.
+
+    Raises:
+        UserError: not such a file, an id or a category's name given twice, an annotation of an unknown category, or a
+            box that is not four finite numbers.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in LISTS if not isinstance(content[name], list)]
+        if missing:
+            raise TypeError(f"'{missing[0]}' is no list")
+        _check(path, content)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise UserError(f"{path} is not a COCO instances file: {reason}.") from error
+    return content
+
+
+def _check(path: Path, content: Mapping[str, Any]) -> None:
+    for name in LISTS:
+        twice = [key for key, times in Counter(entry["id"] for entry in content[name]).items() if times > 1]
+        if twice:
+            raise UserError(
+                f"{path} gives {len(twice)} ids of its {name} to more than one entry, first id {twice[0]}: make them "
+                "unique."
+            )
+    names = Counter(category["name"] for category in content["categories"])
+    if any(times > 1 for times in names.values()):
+        raise UserError(f"{path} has two categories named '{names.most_common(1)[0][0]}': give each its own name.")
+    known = {category["id"] for category in content["categories"]}
+    for found in content["annotations"]:
+        if found["category_id"] not in known:
+            raise UserError(
+                f"{path}: annotation {found['id']} has category_id={found['category_id']}, which is not among its "
+                "categories: add the category or remove the annotation."
+            )
+        box = found["bbox"]
+        if len(box) != 4 or not all(math.isfinite(side) for side in box):
+            raise UserError(f"{path}: the box of annotation {found['id']} is {box}, not four finite numbers.")
+
+
+def strays(content: Mapping[str, Any]) -> list[str]:
+    """Annotations of images that are not listed; readers of the layout leave them out."""
+    listed = {image["id"] for image in content["images"]}
+    return [
+        f"annotation {found['id']} of image {found['image_id']}"
+        for found in content["annotations"]
+        if found["image_id"] not in listed
+    ]

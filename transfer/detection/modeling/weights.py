@@ -1,0 +1,132 @@
+"""The trunk that a detector starts from: read, of the depth the YAML says, loaded, and checked tensor by tensor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+from transfer import convert
+from transfer.convert.read_file import read_content
+from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
+
+HOMES = ("backbone.bottom_up.", "backbone.", "roi_heads.")  # where detectors keep the trunk: FPN, C4, and C4's res5
+EXTRA_NORM = "res5.norm."  # ours, not the trunk's
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """What MODEL.WEIGHTS names.
+
+    file: None for random weights. converted: the .pkl that detectron2 loads. state: detectron2's names to tensors.
+    init: "pretrained" or "random" (random weights, or a pre-training export at step 0). meta: the file's own.
+    sha256: of the file as it was given, empty for random weights.
+    """
+
+    arch: str
+    init: str
+    file: Path | None = None
+    converted: Path | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def read(cfg: CfgNode, out: Path) -> Trunk:
+    """Read MODEL.WEIGHTS, any file that transfer/convert knows, and write it as OUT/trunk.pkl for detectron2.
+
+    detectron2 itself never sees the given file: its loader would run the code that a pickle may name.
+
+    Raises:
+        UserError: unreadable or incomplete file, another network than MODEL.RESNETS describes, or another input than
+            the trunk was trained on, by what the file or its project's layout says.
+    """
+    arch = architecture(cfg)
+    if cfg.MODEL.WEIGHTS == RANDOM:
+        check_input(cfg)
+        return Trunk(arch, "random")
+    path = Path(cfg.MODEL.WEIGHTS)
+    found = convert.read_trunk(path)
+    if found.arch != arch:
+        raise UserError(
+            f"{path} holds a {found.arch}, but the configuration builds a {arch}: set "
+            f"{', '.join(f'{key}={value}' for key, value in keys_of(found.arch).items())}, or give another file."
+        )
+    check_input(cfg, _input(path, found))
+    converted = out / "trunk.pkl"
+    origin = convert.provenance_of(path, found)  # before all ranks wait: OUT/trunk.pkl may be the given file
+    distributed.barrier()
+    if distributed.rank() == 0:
+        convert.save_detectron2(converted, found, origin)
+    distributed.barrier()  # the other ranks load what rank 0 wrote
+    state = {convert.detectron2_name(name): tensor for name, tensor in found.state.items()}
+    init = "random" if found.meta.get("step") == 0 else "pretrained"
+    return Trunk(arch, init, path, converted, state, found.meta, origin["sha256"])
+
+
+def _input(path: Path, found: convert.TrunkFile) -> dict[str, Any]:
+    """What the trunk was trained on, with the keys of checks.ORIGIN: by the file itself, else by its layout."""
+    about = read_content(path).get("provenance")
+    stated = about.get("input") if isinstance(about, Mapping) else None
+    if not isinstance(stated, Mapping):
+        stated = {"mean": found.pixels[0], "std": found.pixels[1]}
+    scaled = {name: [255 * value for value in stated[name]] for name in ("mean", "std") if name in stated}
+    return {**{name: stated[name] for name in ("format", "stride_in_1x1") if name in stated}, **scaled}
+
+
+def fill(model: nn.Module, trunk: Trunk) -> str:
+    """Load `trunk` into a detector with detectron2's own checkpointer, then hold `check_filled`.
+
+    Returns:
+        what was filled, in a sentence.
+
+    Raises:
+        UserError: the detector's trunk is not the file's, bit for bit.
+    """
+    if trunk.converted is None:
+        return f"the {trunk.arch} starts from random weights, as asked."
+    logging.getLogger("fvcore.common.checkpoint").info("trunk from %s", trunk.file)
+    DetectionCheckpointer(model).load(str(trunk.converted))
+    check_filled(model, trunk.state, str(trunk.file))
+    return f"all {len(trunk.state)} tensors of the {trunk.arch} are those of {trunk.file}, bit for bit."
+
+
+def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Compare every trunk tensor of a detector with the file's, both ways; detectron2 itself only logs what is missing.
+
+    Args:
+        model: a detector whose trunk lies under one of HOMES.
+        state: detectron2's trunk names (stem.*, res2.* .. res5.*) to tensors.
+        source: the file, for the message.
+
+    Raises:
+        UserError: a tensor of the detector's trunk has no counterpart, one of the file is nowhere, or two differ.
+    """
+    held = {}
+    for name, tensor in model.state_dict().items():
+        home = next((home for home in HOMES if name.startswith(home)), "")
+        inner = name[len(home) :]
+        if home and inner.startswith(("stem.", *(f"{stage}." for stage in convert.STAGES))):
+            held[inner] = tensor.cpu()
+    counters = {name for name in state if name.endswith(convert.COUNTER)}  # frozen norms have none
+    faults = {
+        "are not in the file": [name for name in held if name not in state and not name.startswith(EXTRA_NORM)],
+        "are nowhere in the detector": [name for name in state if name not in held and name not in counters],
+        "differ after loading": [name for name in held if name in state and not _same(held[name], state[name])],
+    }
+    told = [f"{len(names)} tensors {fault} ({', '.join(names[:3])}, ...)" for fault, names in faults.items() if names]
+    if told:
+        raise UserError(f"{source} did not fill the whole trunk: {'; '.join(told)}.")
+
+
+def _same(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.shape == theirs.shape and ours.dtype == theirs.dtype and torch.equal(ours, theirs)

@@ -1,0 +1,1 @@
+"""Predictions beside the ground truth: instances and label maps."""

@@ -1,0 +1,69 @@
+"""k-NN accuracy of a trunk while it is being pretrained: one of Figure 2's curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pretrain.config import Config
+from pretrain.data.loader import ImageSource
+from pretrain.runtime.errors import UserError
+from transfer.datasets.labelled import open_pair, thinned
+from transfer.evaluators.accuracy import top
+from transfer.evaluators.knn import votes
+from transfer.features import extract
+from transfer.features.extract import Features, name_unreadable, resize_for
+
+BATCH = 256
+NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting
+
+
+@dataclass(frozen=True)
+class KnnProbe:
+    """`probe(trunk)` is {"knn_top1": percent of val}: k-NN with DINO's k = 20, T = 0.07, labels from train.
+
+    Images under the test transform at `image_size`; k is clipped to train. The trunk stays on its device and is left as
+    it was: weights, statistics and training mode, and the random state too, so that a run is the same without a probe.
+    """
+
+    train: ImageSource
+    val: ImageSource
+    image_size: int
+    workers: int
+    named: set[str] = field(default_factory=set)  # unreadable files, named once a run and not once an epoch
+
+    def __call__(self, trunk: nn.Module) -> dict[str, float]:
+        device = next(trunk.parameters()).device
+        with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
+            train, val = (self._features(trunk, source, device) for source in (self.train, self.val))
+        rows, labels, queries = (tensor.to(device) for tensor in (train.rows, train.labels, val.rows))
+        scores = votes(rows, labels, queries, len(self.train.classes), min(NEIGHBOURS, len(rows)), TEMPERATURE)
+        return {"knn_top1": top(scores.cpu(), val.labels, 1)}
+
+    def _features(self, trunk: nn.Module, source: ImageSource, device: torch.device) -> Features:
+        resize = resize_for(self.image_size)
+        features = extract(trunk, source, self.image_size, resize, BATCH, self.workers, device, what=None)
+        name_unreadable(reason for reason in features.skipped if reason not in self.named)
+        self.named.update(features.skipped)
+        return features
+
+
+def build(cfg: Config) -> KnnProbe | None:
+    """The probe of data.val for features of data.root, at most run.knn_images of each; None where data.val is not set.
+
+    Raises:
+        UserError: one of the two is missing or has no labels, val has a class that root has not, or run.knn_images is
+            below the number of classes.
+    """
+    if not cfg.data.val:
+        return None
+    if not Path(cfg.data.val).is_dir():
+        raise UserError(f"data.val={cfg.data.val} is not a folder: give class folders, or leave k-NN accuracy out.")
+    train, val = open_pair(cfg.data.root, cfg.data.val)
+    most = cfg.run.knn_images
+    if most < len(train.classes):
+        raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.root}: raise it.")
+    return KnnProbe(thinned(train, most), thinned(val, most), cfg.views.size, cfg.data.workers)

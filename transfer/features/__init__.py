@@ -1,0 +1,1 @@
+"""Features of a frozen trunk: extracted from images, and kept on disk."""

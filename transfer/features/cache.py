@@ -1,0 +1,265 @@
+"""Features on disk, for one checkpoint, one set of images and one test transform: resumable, and shared by ranks.
+
+FOLDER/KEY/rows.f32      the rows one after the other, float32; rows.part until all are there
+FOLDER/KEY/part-*.json   a part of PART images whose rows are on disk: what could not be read, and their CRC-32
+FOLDER/KEY/index.json    written last, instead of the parts: a folder without it is unfinished
+KEY is a hash of all that the rows depend on, so another checkpoint or an added image begins another folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import nn
+
+from pretrain.data.loader import ImageSource
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import write_atomically, write_json
+from transfer.features.extract import (
+    Features,
+    Pictures,
+    RowFile,
+    batches_of,
+    check_finite,
+    evaluation_transform,
+    names_of,
+    nothing_read,
+    outputs,
+)
+
+PART = 1024  # images that an interruption costs at most, and that ranks take turns with
+FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32", "rows.part"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform."""
+
+    checkpoint_sha256: str
+    source: ImageSource
+    width: int
+    image_size: int
+    resize: int
+
+    def about(self) -> dict[str, Any]:
+        """All that the rows depend on."""
+        return {
+            "format": FORMAT,
+            "checkpoint": self.checkpoint_sha256,
+            "images": images_sha256(self.source),
+            "width": self.width,
+            "image_size": self.image_size,
+            "resize": self.resize,
+        }
+
+
+def images_sha256(source: ImageSource) -> str:
+    """Hash of the names, labels, lengths and times of change of a set's files; of a packed set, their checksums."""
+    digest = hashlib.sha256(json.dumps(source.classes).encode())
+    for index, (path, name) in enumerate(zip(source.paths, names_of(source, range(len(source))), strict=True)):
+        state = _state(path) if source.packed is None else int(source.packed.checksums[source.places[index]])
+        digest.update(f"{name}\0{source.labels[index]}\0{state}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Length and time of change, None of a file that is gone or a link to nowhere: it is then told when it is read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def features(
+    folder: Path, wanted: Wanted, network: Callable[[], nn.Module], batch_size: int, workers: int, device: torch.device
+) -> Features:
+    """Rows that `folder` holds, made first where they are missing or unfinished; ranks share the work.
+
+    Raises:
+        UserError: the folder cannot be written (a full disk), rows are not finite, nothing can be decoded, or the rows
+            on disk are not those that were written.
+    """
+    about = wanted.about()
+    place = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    with _alone(place):
+        distributed.barrier()
+        there = (place / INDEX).is_file()
+        distributed.barrier()  # all ranks have looked before one of them may finish
+        if not there:
+            with _on_disk(place):
+                _fill(place, wanted, network, batch_size, workers, device)
+                distributed.barrier()
+                if distributed.rank() == 0:
+                    _finish(place, about, wanted)
+            distributed.barrier()
+    return _open(place, wanted)
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Let one evaluation at a time make these features: another that wants them waits, and then finds them there.
+
+    The kernel lets go of the lock when the process ends, however it ends. Where the file system has none, or cannot be
+    written, which is told later, nobody waits.
+    """
+    if distributed.rank() != 0:
+        yield
+        return
+    path = place.with_name(f"{place.name}.lock")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _lock(stack, path)
+            stack.callback(path.unlink, missing_ok=True)
+        yield
+
+
+def _lock(stack: contextlib.ExitStack, path: Path) -> None:
+    """Hold the file of that name; a holder takes it away when it ends, so the one at hand may be nobody's any more."""
+    while True:
+        handle = stack.enter_context(path.open("a"))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another evaluation that makes the same features in {path.parent}", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return
+
+
+@contextlib.contextmanager
+def _on_disk(place: Path) -> Iterator[None]:
+    """What the disk refuses, as one sentence; whatever failed, room that was taken for no rows is given back."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"features cannot be written to {place} ({error.strerror}): make room there or give another cache folder; "
+            "what is written so far is used again."
+        ) from error
+    finally:
+        if not any(place.glob("*.json")):
+            (place / UNFINISHED).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                place.rmdir()
+
+
+def _fill(
+    place: Path,
+    wanted: Wanted,
+    network: Callable[[], nn.Module],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+) -> None:
+    """Write this rank's parts that are not there yet. The whole room on disk is taken first, before any long work."""
+    source = wanted.source
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place / UNFINISHED, "ab") as file:
+        os.posix_fallocate(file.fileno(), 0, len(source) * wanted.width * 4)
+    parts = range(distributed.rank(), -(-len(source) // PART), distributed.world_size())
+    left = [part for part in parts if not _marker(place, part).is_file()]
+    if len(left) < len(parts):
+        print(f"{place}: {len(parts) - len(left)} of {len(parts)} parts are there already", flush=True)
+    spans = [range(part * PART, min((part + 1) * PART, len(source))) for part in left]
+    batches = [batch for span in spans for batch in batches_of(span, batch_size)]
+    pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize))
+    what = f"features of {source.root.name}"
+    found = outputs(network(), pictures, batches, workers, device, what) if left else iter(())
+    with open(place / UNFINISHED, "r+b") as file:
+        for part, span in zip(left, spans, strict=True):
+            begun = time.perf_counter()
+            file.seek(span.start * wanted.width * 4)
+            written = _write_part(file, itertools.islice(found, len(batches_of(span, batch_size))), source, span)
+            file.flush()
+            os.fsync(file.fileno())
+            write_json(_marker(place, part), written | {"seconds": time.perf_counter() - begun})
+    assert next(found, None) is None  # which also lets the progress display say its last word
+
+
+def _write_part(
+    file: IO[bytes], found: Iterable[tuple[torch.Tensor, list[int], list[str]]], source: ImageSource, span: range
+) -> dict[str, Any]:
+    """The rows of a part one after the other, and what its marker says of them."""
+    crc, read_all, reasons_all = 0, [], []
+    for rows, read, reasons in found:
+        reasons_all += reasons
+        if read:
+            check_finite(rows, names_of(source, read), str(source.root))
+            data = rows.numpy().tobytes()
+            file.write(data)
+            crc = zlib.crc32(data, crc)
+            read_all += read
+    missing = sorted(set(span) - set(read_all))
+    return {"kept": len(read_all), "crc": crc, "skipped": list(zip(missing, reasons_all, strict=True))}
+
+
+def _marker(place: Path, part: int) -> Path:
+    return place / f"part-{part:06}.json"
+
+
+def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
+    """Close the gaps that unreadable images leave at the ends of parts, and write the index in place of the parts."""
+    markers = [_marker(place, part) for part in range(-(-len(wanted.source) // PART))]
+    parts = [json.loads(marker.read_text()) for marker in markers]
+    skipped = [entry for part in parts for entry in part["skipped"]]
+    rows, bytes_a_row = place / UNFINISHED, wanted.width * 4
+    if len(skipped) == len(wanted.source):
+        raise nothing_read(wanted.source, skipped[0][1])
+
+    def close_gaps(path: Path) -> None:
+        """Write what was kept of each part, one after the other."""
+        with open(rows, "rb") as source, open(path, "wb") as target:
+            for number, part in enumerate(parts):
+                source.seek(number * PART * bytes_a_row)
+                target.write(source.read(part["kept"] * bytes_a_row))
+
+    if skipped:
+        write_atomically(place / ROWS, close_gaps)
+        rows.unlink()
+    else:
+        os.replace(rows, place / ROWS)
+    crcs = [(part["kept"], part["crc"]) for part in parts]
+    seconds = sum(part["seconds"] for part in parts)
+    write_json(place / INDEX, {"about": about, "parts": crcs, "skipped": skipped, "seconds": seconds})
+    for marker in markers:
+        marker.unlink()
+
+
+def _open(place: Path, wanted: Wanted) -> Features:
+    """Features whose rows stay on disk, once their checksums are seen to hold.
+
+    Raises:
+        UserError: the rows are not those that were written.
+    """
+    index = json.loads((place / INDEX).read_text())
+    sound, count = True, sum(kept for kept, _ in index["parts"])
+    with open(place / ROWS, "rb") as file:
+        for kept, crc in index["parts"]:
+            sound = sound and zlib.crc32(file.read(kept * wanted.width * 4)) == crc
+    if not sound or (place / ROWS).stat().st_size != count * wanted.width * 4:
+        raise UserError(f"{place / ROWS} is damaged (its checksums differ): delete {place} and evaluate again.")
+    missing = {at for at, _ in index["skipped"]}
+    read = [at for at in range(len(wanted.source)) if at not in missing]
+    return Features(
+        RowFile(place / ROWS, (count, wanted.width)),
+        torch.tensor([wanted.source.labels[at] for at in read]),
+        names_of(wanted.source, read),
+        tuple(reason for _, reason in index["skipped"]),
+        index["seconds"],
+    )

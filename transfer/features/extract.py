@@ -1,0 +1,263 @@
+"""From images to rows of features: the test transform, reading past corrupt files, and a frozen trunk's output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as vision
+from tqdm import tqdm
+
+from pretrain.augment.multicrop import normalise
+from pretrain.data.decode import UnreadableImage
+from pretrain.data.loader import ImageSource, as_worker, read_image
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+
+Transform = Callable[[Image.Image], Image.Image]
+Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """(n, D) float32 rows on disk, read where they are indexed or split as a tensor would be: memory holds only that.
+
+    path: the rows one after the other, without a header. Slices are read, not mapped, so that what was read leaves
+    memory with the tensor; single rows are picked through a mapping.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | torch.Tensor) -> torch.Tensor:
+        if not isinstance(key, slice):
+            return torch.from_numpy(np.memmap(self.path, np.float32, "r", shape=self.shape)[key.numpy()])
+        start, stop, step = key.indices(len(self))
+        assert step == 1, "rows are read in their order"
+        count, width = max(0, stop - start), self.shape[1]
+        values = np.fromfile(self.path, np.float32, count * width, offset=start * width * 4)
+        return torch.from_numpy(values.reshape(count, width))
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """Parts of `size` rows, the last one perhaps smaller, one in memory at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network gives for the readable images of one set.
+
+    rows (n, D) float32, in memory or on disk, and labels (n,) int64, on the CPU, in the source's order. names: paths
+    relative to the source's root. skipped: one message for each unreadable file. seconds: of reading and of the network
+    together.
+    """
+
+    rows: torch.Tensor | RowFile
+    labels: torch.Tensor
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    seconds: float
+
+
+def resize_for(image_size: int, resize: int = 0) -> int:
+    """Short side before the centre crop: `resize`, or the field's 256/224 of `image_size` where that is 0."""
+    return resize or round(image_size * 256 / 224)
+
+
+def evaluation_transform(image_size: int, resize: int) -> Transform:
+    """Resize the short side (bilinear), then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
+    return v2.Compose([v2.Resize(resize), v2.CenterCrop(image_size)])
+
+
+class Pictures(Dataset):
+    """`pictures[epoch, index] -> (uint8 (3, S, S) or None, index, why it could not be read or None)`.
+
+    Random transforms are keyed by (seed, epoch, index), so they depend neither on the worker nor on the batch.
+    """
+
+    def __init__(self, source: ImageSource, transform: Transform, seed: int = 0) -> None:
+        self.source, self.transform, self.seed = source, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, str | None]:
+        epoch, index = key
+        try:
+            image = read_image(self.source, index)
+        except UnreadableImage as error:
+            return None, index, str(error)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((self.seed, epoch, index)))
+            return vision.pil_to_tensor(self.transform(image)), index, None
+
+
+def collate(samples: Sequence[tuple[torch.Tensor | None, int, str | None]]) -> Batch:
+    """The m readable of n samples: uint8 (m, 3, S, S), their indices (m,), and why the others could not be read."""
+    read = [(image, index) for image, index, _ in samples if image is not None]
+    images = torch.stack([image for image, _ in read]) if read else torch.empty(0, dtype=torch.uint8)
+    reasons = [reason for _, _, reason in samples if reason is not None]
+    return images, torch.tensor([index for _, index in read], dtype=torch.int64), reasons
+
+
+def loader(pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int) -> DataLoader:
+    """Batches of `pictures` in the order of `batches`, read by `workers` processes with one thread each."""
+    return DataLoader(
+        pictures,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=as_worker,
+    )
+
+
+def extract(
+    network: nn.Module,
+    source: ImageSource,
+    image_size: int,
+    resize: int,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    what: str | None = "features",
+    change: Transform | None = None,
+) -> Features:
+    """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
+
+    Args: network maps (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its
+    training mode is put back afterwards. what: named in the progress display; None shows none, and leaves it to the
+    caller to name the files that were skipped. change: what is done to each picture after the test transform.
+
+    Raises:
+        UserError: not one file of the source can be decoded.
+    """
+    assert source.labels is not None
+    begun = time.perf_counter()
+    batches = batches_of(range(len(source)), batch_size)
+    transform = evaluation_transform(image_size, resize)
+    pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
+    rows, indices, skipped = [], [], []
+    for part, read, reasons in outputs(network, pictures, batches, workers, device, what):
+        rows += [part] if read else []
+        indices += read
+        skipped += reasons
+    if not indices:
+        raise nothing_read(source, skipped[0])
+    return Features(
+        torch.cat(rows),
+        torch.tensor([source.labels[index] for index in indices]),
+        names_of(source, indices),
+        tuple(skipped),
+        time.perf_counter() - begun,
+    )
+
+
+def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
+    """(epoch 0, index) of `indices` in their order, `batch_size` at a time."""
+    starts = range(0, len(indices), batch_size)
+    return [[(0, index) for index in indices[start : start + batch_size]] for start in starts]
+
+
+def names_of(source: ImageSource, indices: Sequence[int]) -> tuple[str, ...]:
+    """Paths of some images relative to the source's root."""
+    return tuple(source.paths[index].relative_to(source.root).as_posix() for index in indices)
+
+
+def check_finite(rows: torch.Tensor, names: Sequence[str], where: str) -> None:
+    """Refuse rows (n, D) that are not finite.
+
+    Raises:
+        UserError: counting them and naming the first image that has one.
+    """
+    wrong = [index for index, fine in enumerate(rows.flatten(1).isfinite().all(1).tolist()) if not fine]
+    if wrong:
+        raise UserError(
+            f"the features of {len(wrong)} images under {where} are not finite, first those of {names[wrong[0]]}: the "
+            "trunk has diverged; evaluate an earlier checkpoint."
+        )
+
+
+def nothing_read(source: ImageSource, reason: str) -> UserError:
+    """What to raise where no file of a source can be decoded."""
+    return UserError(f"no file under {source.root} can be decoded, for example {reason}.")
+
+
+def outputs(
+    network: nn.Module,
+    pictures: Pictures,
+    batches: Sequence[list[tuple[int, int]]],
+    workers: int,
+    device: torch.device,
+    what: str | None,
+) -> Iterator[tuple[torch.Tensor, list[int], list[str]]]:
+    """For each batch in its order: outputs (m, D), the indices of their images, and why the others were not read.
+
+    Where m is 0 there are no outputs at all, for nothing then tells D.
+
+    Args and the network's modes: as of `extract`.
+    """
+    training = network.training
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    samples: Iterable[Batch] = loader(pictures, batches, workers)
+    if what:
+        samples = _named(shown(samples, sum(map(len, batches)), what))
+    try:
+        for images, read, reasons in samples:
+            yield _rows(network, images, device) if len(read) else torch.empty(0), read.tolist(), reasons
+    finally:
+        network.train(training)
+
+
+@torch.inference_mode()  # not where the network is moved: what that makes anew could never learn again
+def _rows(network: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    return network(images).float().cpu()
+
+
+def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass `batches` on, naming files that could not be read as they turn up."""
+    for batch in batches:
+        name_unreadable(batch[2])
+        yield batch
+
+
+def name_unreadable(reasons: Iterable[str]) -> None:
+    """Name files that are skipped because they cannot be decoded; the caller counts them."""
+    for reason in reasons:
+        tqdm.write(f"skipped an unreadable image: {reason}", file=sys.stderr)
+
+
+def shown(batches: Iterable[Batch], images: int, what: str) -> Iterator[Batch]:
+    """Pass `batches` on with a progress bar on a terminal, else a line every 30 seconds, and one at the end.
+
+    Of several processes the first alone tells, and of its own share.
+    """
+    if distributed.rank() > 0:
+        yield from batches
+        return
+    done, begun = 0, time.perf_counter()
+    told = begun
+    with tqdm(total=images, desc=what, unit="image", disable=not sys.stderr.isatty()) as bar:
+        for batch in batches:
+            yield batch
+            count = len(batch[1]) + len(batch[2])
+            done += count
+            bar.update(count)
+            now = time.perf_counter()
+            if done < images and now - told > 30 and bar.disable:
+                print(f"{what}: {done} of {images} images, {done / (now - begun):.0f} images/s", flush=True)
+                told = now
+    print(f"{what}: {done} images, {done / (time.perf_counter() - begun):.0f} images/s", flush=True)

@@ -1,0 +1,1 @@
+"""What is read from run folders and put together: results, trials, names, statistics."""

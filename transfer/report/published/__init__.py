@@ -1,0 +1,1 @@
+"""Published numbers, and which of our results may stand beside them."""

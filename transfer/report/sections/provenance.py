@@ -1,0 +1,166 @@
+"""Where the numbers come from: what a run was, in facts, and whether its images are synthetic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from transfer.report.collect.find import Downstream, Found, PretrainingRun, finite
+from transfer.report.render.document import Facts, Table
+
+METHODS = {  # in the paper's order
+    "moco": "MoCo",
+    "simclr": "SimCLR",
+    "simclr_both_terms": "SimCLR (both terms)",
+    "byol": "BYOL",
+    "simsiam": "SimSiam",
+    "directpred": "DirectPred",
+    "directpred_middle_term": "DirectPred (middle term)",
+    "unigrad": "UniGrad",
+    "barlow_twins": "Barlow Twins",
+    "barlow_twins_identity": "Barlow Twins (A = I)",
+    "barlow_twins_l2": "Barlow Twins (l2)",
+    "vicreg": "VICReg",
+    "vicreg_l2": "VICReg (l2)",
+}
+STAMPED = 3  # a set's README stands at its top; images lie up to this many folders below, such as in classes/train
+
+
+def method_name(name: object) -> str:
+    """The method as its paper spells it."""
+    return METHODS.get(str(name), str(name))
+
+
+def recipe_name(run: PretrainingRun) -> str:
+    """ "UniGrad+CutMix+multi-crop": the method and what the run adds to it, as the paper's Table 4 has it."""
+    added = {"CutMix": run.setting("mixing.cutmix_alpha"), "multi-crop": run.setting("views.local_count")}
+    method = method_name(run.setting("method.name", "unknown method"))
+    return "+".join([method, *(name for name, amount in added.items() if amount)])
+
+
+def arch_name(arch: str) -> str:
+    """ "resnet18" as ResNet-18."""
+    return re.sub(r"^resnet(\d+)$", r"ResNet-\1", arch)
+
+
+def images_name(run: PretrainingRun) -> str:
+    """The last two folder names of data.root, such as imagenette/train."""
+    return "/".join(Path(str(run.setting("data.root", "unknown images"))).parts[-2:])
+
+
+def synthetic_sets(found: Found) -> list[str]:
+    """Names of data sets that say of themselves that they are synthetic, by their name, a README or a stamp file."""
+    names = {entry.result.dataset for entry in found.results if entry.result.dataset.lower().startswith("synthetic")}
+    roots = {str(run.setting("data.root", "")) for run in found.runs}
+    roots |= {str(entry.result.pretraining.get("data") or "") for entry in found.results}
+    names |= {"/".join(Path(root).parts[-2:]) for root in roots if root and says_synthetic(Path(root))}
+    return sorted(names)
+
+
+def says_synthetic(folder: Path) -> bool:
+    """Whether this folder, or one of the few above it, is named or labelled as synthetic."""
+    folder = folder.resolve()
+    for place in [folder, *folder.parents][:STAMPED]:
+        if place.name.lower().startswith("synthetic") or (place / "synthetic.json").is_file():
+            return True
+        for readme in place.glob("README*") if place.is_dir() else ():
+            text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+            if text.lstrip("# \n").lower().startswith("synthetic"):
+                return True
+    return False
+
+
+def run_facts(run: PretrainingRun) -> Facts:
+    """Method, network, data, schedule, code and time of one pretraining run."""
+    get = run.setting
+    typed = _command(run.command)
+    seen, epoch = run.images_seen(), run.last("epoch")
+    pairs = (
+        ("Method", ", ".join([recipe_name(run), *_given(get("method", {}))])),
+        (
+            "Network",
+            f"{arch_name(str(get('model.arch', 'unknown')))}, projector {get('model.projector_depth', '?')} × "
+            f"{get('model.projector_width', '?')}",
+        ),
+        ("Images", f"{get('data.root', 'unknown')} at {get('views.size', '?')} px"),
+        (
+            "Seen",
+            (f"{seen:,} images" if seen is not None else "unknown")
+            + (f", {epoch:.4g} of {get('optim.epochs', '?')} epochs" if finite(epoch) else "")
+            + (f", {run.last('images_skipped')} unreadable" if run.last("images_skipped") else ""),
+        ),
+        (
+            "Optimiser",
+            f"{str(get('optim.optimiser', 'sgd')).upper()}, batch {get('optim.batch_size', '?')}, "
+            f"base lr {get('optim.base_lr', '?')} per 256, target momentum {get('optim.target_momentum', '?')}",
+        ),
+        ("Precision", str(get("run.precision", "?"))),
+        ("Seed", str(get("run.seed", "?"))),
+        ("Logged", _period(run)),
+        ("Hardware", typed.get("hardware", "not recorded in the run folder")),
+        ("Commit", typed.get("commit", "not recorded")),
+        ("Command", typed.get("command", "not recorded")),
+        ("Folder", str(run.folder)),
+    )
+    return Facts(f"Pretraining run {run.name}", pairs, frozenset({"Commit", "Command", "Folder"}))
+
+
+def _given(method: dict[str, Any]) -> list[str]:
+    """["balance 8.0", ...]: what is set of a method; the rest is the row's own."""
+    return [f"{key.replace('_', ' ')} {value}" for key, value in method.items() if key != "name" and value is not None]
+
+
+def provenance_of_runs(runs: Sequence[PretrainingRun]) -> list[Facts | Table]:
+    """One box for one run; of several, a box of what they share and a table of what differs."""
+    facts = [run_facts(run) for run in runs]
+    if len(facts) < 2:
+        return facts
+    names = [name for name, _ in facts[0].pairs]
+    values = {name: [dict(box.pairs)[name] for box in facts] for name in names}
+    differing = [name for name in names if len(set(values[name])) > 1]
+    shared = tuple((name, values[name][0]) for name in names if name not in differing)
+    box = Facts(f"Pretraining, the same in all {len(runs)} runs", shared, facts[0].code)
+    rows = tuple((run.name, *(values[name][index] for name in differing)) for index, run in enumerate(runs))
+    return [*([box] if shared else []), Table("What differs between the runs", ("Run", *differing), rows)]
+
+
+def results_facts(found: Sequence[Downstream]) -> Facts:
+    """Code, hardware and days of the downstream results together."""
+    used = [entry.result for entry in found]
+    seeds = sorted({result.seed for result in used})
+    days = sorted({result.date[:10] for result in used})
+    pairs = (
+        ("Result files", str(len(used))),
+        ("Seeds", ", ".join(map(str, seeds))),
+        ("Checkpoints", f"{len({result.checkpoint_sha256 for result in used})} different ones"),
+        ("Hardware", "; ".join(sorted({result.hardware or "not recorded" for result in used}))),
+        ("Commit", ", ".join(sorted({result.commit or "not recorded" for result in used}))),
+        ("Date", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
+        ("Computing time", _duration(sum(result.seconds for result in used))),
+    )
+    return Facts("Downstream evaluations", pairs, frozenset({"Commit"}))
+
+
+def _command(text: str) -> dict[str, str]:
+    """command.txt: the command line first, then lines of a word and its value."""
+    first, *rest = text.splitlines() or [""]
+    named = dict(line.split(" ", 1) for line in rest if " " in line and not line.endswith(" None"))
+    return named | ({"command": first} if first else {})
+
+
+def _period(run: PretrainingRun) -> str:
+    times = [line["time"] for line in run.lines if finite(line.get("time"))]
+    if not times:
+        return "not recorded"
+    first, last = (datetime.fromtimestamp(time, timezone.utc) for time in (min(times), max(times)))
+    end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
+    return f"{first:%Y-%m-%d %H:%M} to {end} UTC"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
