@@ -24,8 +24,8 @@ from transfer.convert import TrunkFile, build_trunk, read_trunk
 from transfer.datasets import subsets
 from transfer.datasets.labelled import Labelled, open_labelled
 from transfer.evaluators import finetune, knn, linear_augmented, linear_exact, linear_fast, sgd_heads
-from transfer.features import cache, extract
-from transfer.features.extract import Features, Transform, check_finite, resize_for
+from transfer.features import cache
+from transfer.features.extract import Features, Transform, check_finite, extract, resize_for
 from transfer.options import OPTIONS, Frozen, ready
 from transfer.results import Result
 

@@ -19,7 +19,7 @@ from tools import evaluate
 from transfer import results
 from transfer.datasets.labelled import open_labelled
 from transfer.evaluators import knn
-from transfer.features import extract
+from transfer.features.extract import extract
 
 TOOL = Path(evaluate.__file__)
 QUICK = ["image_size=32", "workers=0", "batch_size=8", "device=cpu", "threads=1"]

@@ -14,7 +14,7 @@ from torch import nn
 from pretrain.augment.multicrop import MEAN, STD
 from transfer.datasets.labelled import open_labelled, thinned
 from transfer.evaluators import knn, linear_exact
-from transfer.features import extract
+from transfer.features.extract import extract
 
 ROOT = os.environ.get("IMAGENETTE", "")
 CPU = torch.device("cpu")

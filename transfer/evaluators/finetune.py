@@ -23,8 +23,7 @@ from transfer.datasets.subsets import check_classes, readable
 from transfer.evaluators import schedules
 from transfer.evaluators.accuracy import hits, reported
 from transfer.evaluators.schedules import schedule
-from transfer.features import extract
-from transfer.features.extract import Pictures, loader, name_unreadable, resize_for, shown
+from transfer.features.extract import Pictures, extract, loader, name_unreadable, resize_for, shown
 
 
 @dataclass

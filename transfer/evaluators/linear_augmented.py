@@ -20,8 +20,7 @@ from transfer.evaluators.accuracy import top1_top5
 from transfer.evaluators.linear_exact import held_out
 from transfer.evaluators.schedules import schedule
 from transfer.evaluators.sgd_heads import Head, Heads
-from transfer.features import extract
-from transfer.features.extract import Features, Pictures, loader, name_unreadable, shown
+from transfer.features.extract import Features, Pictures, extract, loader, name_unreadable, shown
 
 
 @dataclass(frozen=True)

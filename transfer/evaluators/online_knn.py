@@ -14,8 +14,7 @@ from pretrain.runtime.errors import UserError
 from transfer.datasets.labelled import open_pair, thinned
 from transfer.evaluators.accuracy import top
 from transfer.evaluators.knn import votes
-from transfer.features import extract
-from transfer.features.extract import Features, name_unreadable, resize_for
+from transfer.features.extract import Features, extract, name_unreadable, resize_for
 
 BATCH = 256
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting

@@ -14,7 +14,7 @@ from transfer.datasets.labelled import open_labelled
 from transfer.evaluate import Frozen, ready
 from transfer.evaluators import linear_augmented
 from transfer.evaluators.sgd_heads import Head
-from transfer.features import extract
+from transfer.features.extract import extract
 
 CPU = torch.device("cpu")
 PRESETS = ROOT / "configs" / "linear"

@@ -17,7 +17,7 @@ from tools import pretrain
 from transfer.datasets import labelled
 from transfer.datasets.labelled import open_labelled
 from transfer.evaluators import knn, online_knn
-from transfer.features import extract
+from transfer.features.extract import extract
 
 
 @pytest.fixture(scope="module")

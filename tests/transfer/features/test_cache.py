@@ -18,7 +18,8 @@ from helpers.painted import paint
 from helpers.repository import ROOT
 from pretrain.data.loader import open_source
 from pretrain.runtime.errors import UserError
-from transfer.features import cache, extract
+from transfer.features import cache
+from transfer.features.extract import extract
 
 CPU = torch.device("cpu")
 SIZE = 8

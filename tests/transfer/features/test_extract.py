@@ -12,8 +12,7 @@ from torch import nn
 from helpers.painted import paint
 from pretrain.data.loader import open_source
 from pretrain.runtime.errors import UserError
-from transfer.features import extract
-from transfer.features.extract import resize_for
+from transfer.features.extract import extract, resize_for
 
 CPU = torch.device("cpu")
 
