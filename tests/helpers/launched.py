@@ -34,8 +34,8 @@ def start(where: str, code: str, run_dir: Path, **resources: Any) -> tuple[job_r
 
 def submit(where: str, request: cluster.Request, task: rank.Task, logs: Path) -> submitit.Job:
     if where == "local":
-        return cluster.submit_here(request, task, logs, cluster.ROOT)
-    return cluster.submit(request, [task], logs, cluster.ROOT)[0]
+        return cluster.submit_here(request, task, logs, ROOT)
+    return cluster.submit(request, [task], logs, ROOT)[0]
 
 
 @contextlib.contextmanager

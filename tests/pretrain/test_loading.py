@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def test_the_example_computes_the_trunks_features(folder, monkeypatch, library):
     pytest.importorskip(library)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    seen = {"pixels": pixels, "ROOT": str(ROOT)}
+    seen = {"pixels": pixels, "REPOSITORY": str(ROOT)}
     monkeypatch.chdir(folder)
     with torch.no_grad():
         exec(EXAMPLES[library], seen)

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from helpers import launched, tiny_runs
-from tools.launcher import cluster, job_record, snapshot
+from helpers.repository import ROOT
+from tools.launcher import job_record, snapshot
+from tools.launcher.cluster import Request
 from tools.launcher.plan import Launch
 
 
@@ -42,12 +44,12 @@ def test_what_is_edited_after_the_submission_does_not_reach_the_job(slurm: Path,
 
 
 def test_configurations_from_elsewhere_are_copied_with_those_that_they_extend(tmp_path: Path) -> None:
-    base = cluster.REPOSITORY / "configs/pretrain/demo.yaml"
+    base = ROOT / "configs/pretrain/demo.yaml"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/base.yaml").write_text(f'_BASE_: "{base}"\na: 1\n')
     (tmp_path / "mine.yaml").write_text("_BASE_: other/base.yaml\nb: 2\n")
-    words = ("python", str(cluster.REPOSITORY / "tools/train_detection.py"), "--config", "mine.yaml")
-    launch = Launch("slurm", "detection", (words,), str(tmp_path), cluster.Request("x"), tmp_path / "run", {})
+    words = ("python", str(ROOT / "tools/train_detection.py"), "--config", "mine.yaml")
+    launch = Launch("slurm", "detection", (words,), str(tmp_path), Request("x"), tmp_path / "run", {})
     planned = snapshot.planned(launch)
     snapshot.write(planned)
     mine = Path(planned.commands[0][3])

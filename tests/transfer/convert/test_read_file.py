@@ -92,8 +92,8 @@ def with_stranger(path, state, **options):
 @pytest.mark.parametrize(
     ("write", "named"),
     [
-        (with_stranger, r"test_convert_contents\.Stranger"),
-        (lambda path, state: with_stranger(path, state, **LEGACY), r"test_convert_contents\.Stranger"),
+        (with_stranger, r"test_read_file\.Stranger"),
+        (lambda path, state: with_stranger(path, state, **LEGACY), r"test_read_file\.Stranger"),
         (pickled_module, r"torchvision\.models\.resnet"),
     ],
 )
