@@ -25,7 +25,10 @@ from transfer.detection.config import load, scale
 from transfer.detection.config.validate import SEMANTIC
 from transfer.detection.data import catalog
 from transfer.detection.evaluation import evaluate
-from transfer.detection.modeling import weights
+from transfer.detection.modeling import (
+    roi_heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
+    weights,
+)
 from transfer.detection.visualization import instances, semantic
 
 PROGRESS = "detectron2.utils.events"  # the logger of the line with iteration, losses and time left
