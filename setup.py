@@ -8,6 +8,7 @@ setup(
     description="UniGrad: self-supervised pretraining stated as gradients, and what the features are worth downstream",
     license="Apache-2.0",
     packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
+    package_data={"transfer.report": ["**/*.yaml"]},  # published numbers
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.5",  # the first with torch.serialization.safe_globals

@@ -10,20 +10,11 @@ from helpers.repository import ROOT
 from pretrain.config import Config, load
 from pretrain.engine.learner import build_form
 from pretrain.methods import ROWS, TABLE_2
-from tools.sweep.table import published
 
 FOLDER = ROOT / "configs" / "pretrain"
 METHOD = [path for table in ("table2", "table3", "table6") for path in sorted((FOLDER / table).glob("*.yaml"))]
 PROJECTOR = [path for table in ("table9", "table10") for path in sorted((FOLDER / table).glob("*.yaml"))]
 EVERY = METHOD + PROJECTOR
-# the paper's Tables 3, 9 and 10, ImageNet linear top-1 after 100 epochs
-TABLE_3 = {
-    "stop_stop": (67.6, 67.9, 67.6),
-    "momentum_momentum": (70.0, 70.2, 69.8),
-    "momentum_stop": (70.1, 70.3, 69.8),
-}
-TABLE_9 = dict(zip(range(1, 6), (60.7, 65.2, 70.3, 70.0, 69.8), strict=True))
-TABLE_10 = dict(zip((1024, 2048, 4096, 8192, 16384), (68.3, 70.3, 70.5, 70.9, 71.2), strict=True))
 
 
 def name(path):
@@ -92,16 +83,6 @@ def test_the_opening_comment_is_a_document(path):
         "Not run here",
     ):
         assert said in " ".join(comment.replace("\n# ", " ").split())
-
-
-def test_the_numbers_to_expect_are_the_papers():
-    for path in sorted((FOLDER / "table2").glob("*.yaml")):
-        assert published(path) == TABLE_2[load(Config, path).method.name].top1
-    for targets, values in TABLE_3.items():
-        files = [FOLDER / "table3" / f"{row}_{targets}.yaml" for row in ("b_simclr", "e_unigrad", "j_vicreg_l2")]
-        assert tuple(map(published, files)) == values
-    for folder, known in (("table9/depth", TABLE_9), ("table10/width", TABLE_10)):
-        assert {x: published(FOLDER / f"{folder}_{x}.yaml") for x in known} == known
 
 
 def test_table_3_says_the_targets_in_its_names():

@@ -6,28 +6,33 @@ from helpers.report_samples import a_result
 from helpers.repository import ROOT
 from transfer.detection.config.load import load, protocol
 from transfer.report.collect.find import find
-from transfer.report.published.detection_tables import TABLES
 from transfer.report.published.match_detection import tables
+from transfer.report.published.tables import published_tables
 from transfer.report.render.document import Charts, Heading, Table, Text
 from transfer.report.write import write_report
 
-VOC_FPN, COCO_FPN, VOC_C4 = TABLES
+VOC_FPN, COCO_FPN, VOC_C4 = published_tables("detection")
 CONFIGS = ROOT / "configs" / "detection"
 METRICS = {"bbox_AP": 57.0, "bbox_AP50": 83.0, "bbox_AP75": 64.0}
 
 
 def detected(path, published, seed=0, init="pretrained", shift=0.0, **changes):
-    settings = {"protocol": published.protocol, "iterations": published.images // 16, "images_per_step": 16}
+    setting, held = published.setting, published.setting.counts
+    settings = {
+        "protocol": setting.protocol,
+        "iterations": setting.images_seen // 16,
+        "images_per_step": 16,
+    }
     settings |= {"base_lr": 0.02}
     settings |= changes.pop("settings", {})
     values = {
         "task": "detection",
-        "protocol": f"{published.protocol}: ResNet-50, 24000 iterations of 16 images, lr 0.02, {published.settings}",
-        "dataset": published.dataset,
+        "protocol": f"{setting.protocol}: ResNet-50, 24000 iterations of 16 images, lr 0.02, {setting.protocol_ends}",
+        "dataset": setting.dataset,
         "arch": "resnet50",
         "metrics": {name: value + shift for name, value in METRICS.items()},
         "settings": settings,
-        "counts": {"train": published.sizes[0], "val": published.sizes[1] - 3, "classes": 20, "skipped": 3},
+        "counts": {"train": held["train"], "val": held["val"] - 3, "classes": 20, "skipped": 3},
     }
     return a_result(path, None, init, seed, **{**values, **changes})
 
@@ -59,7 +64,7 @@ def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
     detected(tmp_path / "small.json", VOC_FPN, arch="resnet18")
     detected(tmp_path / "own.json", VOC_FPN, 1, counts={"train": 205, "val": 87})  # own data under the benchmark's name
     detected(tmp_path / "lr.json", VOC_FPN, 2, settings={"base_lr": 0.04})
-    small = f"{VOC_FPN.protocol}: ResNet-50, 24000 iterations, lr 0.02, short side 320-320 (test 320), VOC07 AP"
+    small = f"{VOC_FPN.setting.protocol}: ResNet-50, 24000 iterations, lr 0.02, short side 320-320 (test 320), VOC07 AP"
     detected(tmp_path / "sides.json", VOC_FPN, 3, protocol=small)
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
     blocks = tables(find([tmp_path]))
@@ -88,9 +93,9 @@ def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):
 )
 def test_a_published_table_wants_what_its_configuration_says(published, config):
     cfg = load(CONFIGS / f"{config}.yaml", ["MODEL.WEIGHTS=random"])
-    steps = published.images // cfg.SOLVER.IMS_PER_BATCH
-    schedule = f"ResNet-50, {steps} iterations of {cfg.SOLVER.IMS_PER_BATCH} images, lr {published.lr:g}"
-    assert protocol(cfg) == f"{published.protocol}: {schedule}, {published.settings}"
+    steps = published.setting.images_seen // cfg.SOLVER.IMS_PER_BATCH
+    schedule = f"ResNet-50, {steps} iterations of {cfg.SOLVER.IMS_PER_BATCH} images, lr {published.setting.lr:g}"
+    assert protocol(cfg) == f"{published.setting.protocol}: {schedule}, {published.setting.protocol_ends}"
 
 
 def test_a_report_without_such_results_has_no_such_section(tmp_path):
@@ -100,10 +105,10 @@ def test_a_report_without_such_results_has_no_such_section(tmp_path):
 
 def test_published_numbers_are_the_papers():
     """UniGrad's Table 8, last row; MoCo's README: spelt out here independently."""
-    assert VOC_FPN.rows["UniGrad"] == (57.8, 84.0, 64.9)
-    assert COCO_FPN.rows["UniGrad"] == (42.0, 62.6, 45.7, 37.9, 59.7, 40.7)
-    assert VOC_C4.rows["MoCo v2, 800 epochs"] == (57.4, 82.5, 64.0)
-    assert all(len(row) == len(table.metrics) for table in TABLES for row in table.rows.values())
+    values = {(table.anchor, row.name): row.values for table in (VOC_FPN, COCO_FPN, VOC_C4) for row in table.rows}
+    assert values[VOC_FPN.anchor, "UniGrad"] == (57.8, 84.0, 64.9)
+    assert values[COCO_FPN.anchor, "UniGrad"] == (42.0, 62.6, 45.7, 37.9, 59.7, 40.7)
+    assert values[VOC_C4.anchor, "MoCo v2, 800 epochs"] == (57.4, 82.5, 64.0)
 
 
 def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):

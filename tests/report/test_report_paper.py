@@ -18,7 +18,6 @@ from tools import report as tool
 from transfer.evaluators.finetune import FineTune
 from transfer.options import Frozen
 from transfer.report.collect.find import find
-from transfer.report.published import accuracy_tables
 from transfer.report.render.document import Block, Heading, Table
 from transfer.report.sections.paper_tables import beside
 from transfer.report.write import write_report
@@ -92,19 +91,6 @@ def reasons(folder: Path) -> str:
     blocks: list[Block] = beside(find([folder]))
     assert not [row for block in blocks if isinstance(block, Table) for row in ours(block)]
     return tables(folder)["apart"].rows[0][-1]
-
-
-def test_numbers_are_the_papers() -> None:
-    """Some of each table, spelt out here independently."""
-    values = {(t.number, t.labels, row.name): row.values for t in accuracy_tables.TABLES for row in t.rows}
-    assert values["2", 0, "f Barlow Twins*"] == (69.0,) and values["2", 0, "c BYOL"] == (70.3,)
-    assert values["3", 0, "asymmetric, 2(e): positive momentum, negative stop-gradient"] == (70.3,)
-    assert values["4", 0, "UniGrad+CutMix+multi-crop"] == (72.3, 114.6)
-    assert values["5", 0, "UniGrad+CutMix"] == (74.9,) and values["5", 0, "BYOL"] == (74.3,)
-    assert values["9", 0, "depth 1"] == (60.7,) and values["10", 0, "width 16384"] == (71.2,)
-    assert values["11", 1, "UniGrad"] == (60.8, 83.8) and values["11", 10, "TWIST"] == (71.7, 91.0)
-    assert [len(table.rows) for table in accuracy_tables.TABLES] == [10, 9, 4, 10, 5, 5, 7, 7]
-    assert all(len(row.values) == len(table.columns) for table in accuracy_tables.TABLES for row in table.rows)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torchvision
 
 from helpers.repository import ROOT
 
+DATA = (".yaml", ".j2", ".css", ".js")  # what the report reads beside its modules
 INSPECT = """
 import importlib, importlib.metadata as metadata, json, pkgutil
 from packaging.requirements import Requirement
@@ -25,6 +26,8 @@ for package in map(importlib.import_module, ("pretrain", "transfer")):
     names = [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     modules |= {name: importlib.import_module(name).__file__ for name in (package.__name__, *names)}
 print(json.dumps({"unmet": unmet, "count": len(requirements), "modules": modules,
+                  "data": [str(file) for file in distribution.files if file.parts[0] in ("pretrain", "transfer")
+                           and file.suffix not in (".py", ".pyc")],
                   "top": sorted({file.parts[0] for file in distribution.files})}))
 """
 
@@ -73,6 +76,8 @@ def test_an_installed_copy_imports_whole_from_an_empty_folder(clean, tmp_path):
     assert set(found["modules"]) == {
         module_name(path) for name in ("pretrain", "transfer") for path in (ROOT / name).rglob("*.py")
     }
+    data = {str(path.relative_to(ROOT)) for path in (ROOT / "transfer").rglob("*") if path.suffix in DATA}
+    assert data == {name for name in found["data"] if Path(name).suffix in DATA} != set()
     assert found["top"] == ["pretrain", "transfer", "unigrad-0.1.0.dist-info"]
 
 

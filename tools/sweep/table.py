@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from tools.sweep.trials import Trial
 from transfer import results
 from transfer.report.collect.find import find, finite
 from transfer.report.collect.statistics import Summary
+from transfer.report.published.tables import expected_top1
 
 UNTRAINED = "untrained"
 AT_THE_END = {"effective_rank": "effective rank", "negative_cosine": "mean cosine of negative pairs"}
@@ -37,12 +37,6 @@ class Line:
         for name, value in readings.items():
             if finite(value):
                 self.readings.setdefault(name, []).append(float(value))
-
-
-def published(path: Path) -> float | None:
-    """The percentage that a configuration's opening comment says to expect, None where it says that there is none."""
-    found = re.search(r"^# Expect: ([\d.]+) %", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return float(found[1]) if found else None
 
 
 def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path) -> list[Line]:
@@ -71,7 +65,7 @@ def _line(trial: Trial) -> Line:
     entry = methods.find(method.name)
     asked = (method.positive_target, method.negative_target)
     targets = tuple(given or own for given, own in zip(asked, entry.targets, strict=True))
-    return Line(trial.row, entry.letter, method.name, targets, published=published(trial.path))
+    return Line(trial.row, entry.letter, method.name, targets, published=expected_top1(trial.path))
 
 
 def sentence(trials: Sequence[Trial], images: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from pretrain.runtime.files import write_json, write_text
 from transfer.report.collect.find import Found
 from transfer.report.collect.trials import Measured, measured
-from transfer.report.published import accuracy_tables, detection_tables, match_detection
+from transfer.report.published import match_detection
+from transfer.report.published.tables import published_tables
 from transfer.report.sections import paper_tables
 
 
@@ -49,10 +50,10 @@ def records(found: Found, with_published: bool) -> list[Record]:
     """
     ours = measured(found.results, found.runs)
     made = [*_published()] if with_published else []
-    for table in accuracy_tables.TABLES:
+    for table in published_tables("accuracy"):
         for row, below in paper_tables.answering(table, ours).items():
-            made += [one for group in below for one in _measured(group, f"Table {table.number}: {table.title}", row)]
-    for detection in detection_tables.TABLES:
+            made += [one for group in below for one in _measured(group, table.title, row)]
+    for detection in published_tables("detection"):
         for group in match_detection.answering(detection, ours):
             made += _measured(group, detection.title, group.recipe)
     return made + [
@@ -76,34 +77,14 @@ def write_records(found: Found, out: Path, with_published: bool) -> None:
 
 
 def _published() -> Iterator[Record]:
-    for table in accuracy_tables.TABLES:
-        title = f"Table {table.number}: {table.title}"
+    for table in (*published_tables("accuracy"), *published_tables("detection")):
+        known = {"task": table.task, "source": table.source}
+        if table.match == "detection":
+            setting = table.setting
+            known |= {"dataset": setting.dataset, "protocol": setting.protocol, "arch": setting.arch}
         for row in table.rows:
-            for metric, value in zip(table.columns, row.values, strict=True):
-                yield Record(
-                    title,
-                    row.name,
-                    "published",
-                    metric,
-                    value,
-                    epochs=row.epochs,
-                    task=table.task,
-                    source=accuracy_tables.SOURCE,
-                )
-    for detection in detection_tables.TABLES:
-        for name, values in detection.rows.items():
-            for metric, value in zip(detection.metrics, values, strict=True):
-                yield Record(
-                    detection.title,
-                    name,
-                    "published",
-                    metric,
-                    value,
-                    dataset=detection.dataset,
-                    protocol=detection.protocol,
-                    arch=detection.arch,
-                    source=detection.source,
-                )
+            for metric, value in zip(table.metrics, row.values, strict=True):
+                yield Record(table.title, row.name, "published", metric, value, epochs=row.epochs, **known)
 
 
 def _measured(group: Measured, table: str, row: str, why: str = "") -> Iterator[Record]:

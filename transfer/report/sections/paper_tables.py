@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from transfer.report.collect.find import Found
 from transfer.report.collect.trials import ABSENT, TAGS, Measured, epochs_text, measured
 from transfer.report.published import match_detection
-from transfer.report.published.accuracy_tables import SOURCE, TABLES, PaperRow, PaperTable
 from transfer.report.published.match_accuracy import place, why_not
+from transfer.report.published.tables import PublishedRow, PublishedTable, published_tables
 from transfer.report.render.document import Block, Bullets, Heading, Table, Text
 from transfer.report.sections.provenance import arch_name
 
 PAPER, APART = "The paper's tables", "Measured here, not comparable"
 INTRODUCTION = (
-    f"Published numbers are {SOURCE}'s, in percent. A number measured here stands below a row only if its data set, "
+    "Published numbers are {}'s, in percent. A number measured here stands below a row only if its data set, "
     "network, protocol and pretraining recipe are that row's (Table 8 does not tell its pretraining, Table 11 not how "
     f"long: there ours are named by their recipe); the others are under “{APART}”. Tables 1, 6 and 7 are left out: "
     "none of their numbers is in the source that these were copied from."
@@ -31,21 +30,19 @@ FEW = (
 def beside(found: Found) -> list[Block]:
     """Every table of the paper, then our numbers that belong to none of them, each with the reason."""
     ours = measured(found.results, found.runs)
-    blocks: list[Block] = [Heading(PAPER, "paper"), Text(INTRODUCTION, "note")]
-    for number, together in groupby(TABLES, key=lambda table: table.number):
-        if number == "9":  # in the paper's order
-            blocks += match_detection.of_the_paper(ours)
-        for table in together:
-            blocks += _with_ours(table, ours)
+    source = next(table.source for table in published_tables("accuracy") if table.paper)
+    blocks: list[Block] = [Heading(PAPER, "paper"), Text(INTRODUCTION.format(source), "note")]
+    for table in published_tables():
+        blocks += _with_ours(table, ours) if table.match == "accuracy" else match_detection.with_ours(table, ours)
     return blocks + _apart(ours)
 
 
-def answering(table: PaperTable, ours: Sequence[Measured]) -> dict[str, list[Measured]]:
+def answering(table: PublishedTable, ours: Sequence[Measured]) -> dict[str, list[Measured]]:
     """What was measured here by name of the row that it stands below."""
     below: dict[str, list[Measured]] = {}
     for one in ours:
         row = place(one, table)
-        if isinstance(row, PaperRow):
+        if isinstance(row, PublishedRow):
             below.setdefault(row.name, []).append(one)
     return below
 
@@ -54,10 +51,14 @@ def reason(one: Measured) -> str:
     """Why a number stands in none of the paper's tables; empty where it stands in one."""
     if one.first.task in match_detection.TASKS:
         return match_detection.why_not(one)
-    return "" if any(isinstance(place(one, table), PaperRow) for table in TABLES) else why_not(one)
+    return (
+        ""
+        if any(isinstance(place(one, table), PublishedRow) for table in published_tables("accuracy"))
+        else why_not(one)
+    )
 
 
-def _with_ours(table: PaperTable, ours: Sequence[Measured]) -> list[Block]:
+def _with_ours(table: PublishedTable, ours: Sequence[Measured]) -> list[Block]:
     below = answering(table, ours)
     tags = TAGS if below else ()
     cells: list[tuple[str, ...]] = []
@@ -65,14 +66,15 @@ def _with_ours(table: PaperTable, ours: Sequence[Measured]) -> list[Block]:
         published = tuple(f"{value:.1f}" for value in row.values)
         cells.append((row.name, epochs_text(row.epochs), *published, *(ABSENT for _ in tags)))
         for one in below.get(row.name, ()):
-            values = tuple(one.cell(column) for column in table.columns)
+            values = tuple(one.cell(column) for column in table.metrics)
             name = row.name if row.epochs else one.recipe  # of which the row does not tell
             cells.append((f"here: {name}", epochs_text(one.epochs), *values, *one.tags()))
-    title = f"Table {table.number}: {table.title}"
-    columns = ("Row", "Epochs", *table.columns, *tags)
-    numeric = frozenset(range(1, 2 + len(table.columns)))
-    anchor = f"table-{table.number}" + (f"-{table.labels}" if table.labels else "")
-    blocks: list[Block] = [Heading(title, anchor, 3), Table(_caption(bool(below)), columns, tuple(cells), numeric)]
+    columns = ("Row", "Epochs", *table.metrics, *tags)
+    numeric = frozenset(range(1, 2 + len(table.metrics)))
+    blocks: list[Block] = [
+        Heading(table.title, table.anchor, 3),
+        Table(_caption(bool(below)), columns, tuple(cells), numeric),
+    ]
     return [*blocks, Text(FEW, "note")] if table.task == "semi" else blocks
 
 
