@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     from transfer.detection.trials import spreads, train_trials
 
     try:
-        cfg = load.load(args.config, args.overrides)
+        cfg = load.load_config(args.config, args.overrides)
         if args.trials > 1:
             found = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
         else:

@@ -34,7 +34,7 @@ from transfer import convert, results
 from transfer.detection import train
 from transfer.detection.config import load, scale
 from transfer.detection.data import catalog
-from transfer.detection.evaluation import evaluate
+from transfer.detection.evaluation import measure
 from transfer.detection.modeling import roi_heads, weights
 from transfer.detection.visualization import instances
 
@@ -57,7 +57,7 @@ def export(tmp_path_factory, trunk):
 
 
 def configured(config, sets, file, *more):
-    cfg = load.load(config, tiny(config, sets, file, *more))
+    cfg = load.load_config(config, tiny(config, sets, file, *more))
     scale.fit_to_machine(cfg, 1)
     return cfg
 
@@ -77,7 +77,7 @@ def test_res5_of_the_c4_head_is_torchvisions_layer4_and_then_a_norm(depth):
     trunk = random_trunk(f"resnet{depth}")
     channels_of_res2 = f"MODEL.RESNETS.RES2_OUT_CHANNELS={64 if depth < 50 else 256}"
     chosen = [f"MODEL.RESNETS.DEPTH={depth}", channels_of_res2, "MODEL.RESNETS.NORM=BN"]
-    cfg = load.load(C4, ["MODEL.WEIGHTS=random", *chosen])
+    cfg = load.load_config(C4, ["MODEL.WEIGHTS=random", *chosen])
     res5, channels = roi_heads.Res5ROIHeadsExtraNorm._build_res5_block(cfg)
     norm = res5[-1]
     missing = res5.load_state_dict(renamed(trunk.state_dict(), "layer4"), strict=False)
@@ -96,7 +96,7 @@ def test_a_filled_detector_computes_torchvisions_features_of_an_image(sets, tmp_
     """From the bytes of a picture to the last stage: channel order, means, strides and tensors at once."""
     cfg = configured(config, sets, export)
     model = detector(cfg)
-    weights.fill(model, weights.read(cfg, tmp_path))
+    weights.fill_detector(model, weights.read_weights(cfg, tmp_path))
     picture = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)  # RGB, as DatasetMapper hands it over
     inside = model.preprocess_image([{"image": picture}]).tensor
     expected = normalise(picture[None])
@@ -114,11 +114,11 @@ def test_a_filled_detector_computes_torchvisions_features_of_an_image(sets, tmp_
 @pytest.mark.parametrize("config", [C4, FPN], ids=["c4", "fpn"])
 def test_a_trunk_that_is_not_wholly_the_files_is_refused(sets, tmp_path, export, config):
     cfg = configured(config, sets, export)
-    found = weights.read(cfg, tmp_path)
+    found = weights.read_weights(cfg, tmp_path)
     model = detector(cfg)
     with pytest.raises(UserError, match="differ after loading"):  # never loaded
         weights.check_filled(model, found.state, "file")
-    weights.fill(model, found)
+    weights.fill_detector(model, found)
     weights.check_filled(model, found.state, "file")
     res5 = model.roi_heads.res5 if config == C4 else model.backbone.bottom_up.res5
     with torch.no_grad():
@@ -130,13 +130,13 @@ def test_a_trunk_that_is_not_wholly_the_files_is_refused(sets, tmp_path, export,
         weights.check_filled(model, partial, "file")
     cfg.MODEL.RESNETS.NORM = "GN"  # has no running statistics: detectron2 loads the rest without an error
     with pytest.raises(UserError, match="are nowhere in the detector"):
-        weights.fill(detector(cfg), found)
+        weights.fill_detector(detector(cfg), found)
 
 
 def test_a_damaged_or_foreign_file_is_refused_before_training(sets, tmp_path, export, trunk):
     import pickle
 
-    weights.read(configured(C4, sets, export), tmp_path)
+    weights.read_weights(configured(C4, sets, export), tmp_path)
     whole = (tmp_path / "trunk.pkl").read_bytes()
     content = pickle.loads(whole)
     del content["model"]["res4.1.conv2.weight"]
@@ -144,28 +144,28 @@ def test_a_damaged_or_foreign_file_is_refused_before_training(sets, tmp_path, ex
     for name, written in lacking.items():
         (tmp_path / name).write_bytes(written)
         with pytest.raises(UserError, match=f"{name}.*lacks" if name == "lacking.pkl" else name):
-            weights.read(configured(C4, sets, tmp_path / name), tmp_path)
+            weights.read_weights(configured(C4, sets, tmp_path / name), tmp_path)
     with pytest.raises(UserError, match="is not a file"):
-        weights.read(configured(C4, sets, tmp_path / "absent.pkl"), tmp_path)
+        weights.read_weights(configured(C4, sets, tmp_path / "absent.pkl"), tmp_path)
     with pytest.raises(UserError, match="holds a resnet18, but the configuration builds a resnet34"):
-        weights.read(configured(C4, sets, export, "MODEL.RESNETS.DEPTH=34"), tmp_path)
+        weights.read_weights(configured(C4, sets, export, "MODEL.RESNETS.DEPTH=34"), tmp_path)
     with pytest.raises(UserError, match="holds a resnet18, but the configuration builds a resnet34"):
-        weights.read(configured(C4, sets, tmp_path / "trunk.pkl", "MODEL.RESNETS.DEPTH=34"), tmp_path)
+        weights.read_weights(configured(C4, sets, tmp_path / "trunk.pkl", "MODEL.RESNETS.DEPTH=34"), tmp_path)
 
 
 def test_a_converted_file_and_its_source_are_the_same_trunk(sets, tmp_path, export, trunk):
     """And step 0 means random, whatever the file's form."""
-    source = weights.read(configured(C4, sets, export), tmp_path)
-    converted = weights.read(configured(C4, sets, tmp_path / "trunk.pkl"), tmp_path)
+    source = weights.read_weights(configured(C4, sets, export), tmp_path)
+    converted = weights.read_weights(configured(C4, sets, tmp_path / "trunk.pkl"), tmp_path)
     assert source.state.keys() == converted.state.keys() and (source.init, converted.init) == ("pretrained",) * 2
     assert all(torch.equal(source.state[name], converted.state[name]) for name in source.state)
     assert converted.meta["step"] == 7
     plain = tmp_path / "torchvision.pth"
     torch.save(trunk.state_dict(), plain)
-    assert weights.read(configured(C4, sets, plain), tmp_path).init == "pretrained"
+    assert weights.read_weights(configured(C4, sets, plain), tmp_path).init == "pretrained"
     initial = save_trunk(tmp_path / "initial.pth", trunk, "resnet18", step=0)
-    assert weights.read(configured(C4, sets, initial), tmp_path).init == "random"
-    assert weights.read(configured(C4, sets, "random"), tmp_path).init == "random"
+    assert weights.read_weights(configured(C4, sets, initial), tmp_path).init == "random"
+    assert weights.read_weights(configured(C4, sets, "random"), tmp_path).init == "random"
 
 
 # evaluation and drawing
@@ -174,20 +174,20 @@ def test_a_converted_file_and_its_source_are_the_same_trunk(sets, tmp_path, expo
 @pytest.mark.parametrize("config", [C4, FPN], ids=["voc", "coco"])
 def test_perfect_predictions_have_ap_100_and_none_have_0(sets, tmp_path, config):
     cfg = configured(config, sets, "random")
-    data = catalog.open_all(cfg, tmp_path)
+    data = catalog.open_datasets(cfg, tmp_path)
     records = data.readings[data.test].records
     kinds = {"bbox", "segm"} if config == FPN else {"bbox"}
     for silent, expected in ((False, 100), (True, 0)):
-        metrics = evaluate.measure(cfg, Oracle(records, NAMES, silent), data.test, tmp_path / str(silent)).metrics
+        metrics = measure.measure_split(cfg, Oracle(records, NAMES, silent), data.test, tmp_path / str(silent)).metrics
         assert set(metrics) == {f"{kind}_{metric}" for kind in kinds for metric in ("AP", "AP50", "AP75")}
         assert all(value == pytest.approx(expected) for value in metrics.values()), metrics
 
 
 def test_the_voc_evaluator_agrees_on_perfect_predictions(sets, tmp_path):
     cfg = configured(C4, sets, "random", "DATASETS.EVALUATOR=voc")
-    data = catalog.open_all(cfg, tmp_path)
+    data = catalog.open_datasets(cfg, tmp_path)
     oracle = Oracle(data.readings[data.test].records, NAMES)
-    measured = evaluate.measure(cfg, oracle, data.test, tmp_path)
+    measured = measure.measure_split(cfg, oracle, data.test, tmp_path)
     assert measured.metrics == pytest.approx({"bbox_AP": 100, "bbox_AP50": 100, "bbox_AP75": 100})
     assert set(measured.by_class["bbox"]) <= set(NAMES) and set(measured.by_class["bbox"].values()) == {100.0}
     assert measured.curves["bbox"]["0.50"] == [100.0] * 21  # COCO's, of the same predictions
@@ -195,7 +195,7 @@ def test_the_voc_evaluator_agrees_on_perfect_predictions(sets, tmp_path):
 
 def test_predictions_are_drawn_beside_the_ground_truth(sets, tmp_path):
     cfg = configured(FPN, sets, "random")
-    data = catalog.open_all(cfg, tmp_path)
+    data = catalog.open_datasets(cfg, tmp_path)
     records = data.readings[data.test].records
     for silent in (False, True):
         written = instances.draw_detections(
@@ -224,7 +224,7 @@ def run(sets, export, tmp_path_factory):
     def of(config):
         if config not in ran:
             out = tmp_path_factory.mktemp("run") / "out"
-            ran[config] = out, train.train(load.load(config, tiny(config, sets, export)), out, drawn=1)
+            ran[config] = out, train.train(load.load_config(config, tiny(config, sets, export)), out, drawn=1)
         return ran[config]
 
     return of
@@ -256,8 +256,8 @@ def losses(out):
 
 def test_a_run_is_repeated_by_its_seed(run, sets, export, tmp_path):
     out, result = run(FPN)
-    again = train.train(load.load(FPN, tiny(FPN, sets, export)), tmp_path / "again", drawn=0)
-    other = train.train(load.load(FPN, tiny(FPN, sets, export, "SEED=1")), tmp_path / "other", drawn=0)
+    again = train.train(load.load_config(FPN, tiny(FPN, sets, export)), tmp_path / "again", drawn=0)
+    other = train.train(load.load_config(FPN, tiny(FPN, sets, export, "SEED=1")), tmp_path / "other", drawn=0)
     assert losses(out) == losses(tmp_path / "again") != losses(tmp_path / "other")
     assert result.metrics == again.metrics and other.seed == 1
 
@@ -275,24 +275,24 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(sets, export, t
     assert f"stopped after iteration {iteration + 1} of 500: --resume" in said
     kept = torch.load(out / f"model_{iteration:07d}.pth", weights_only=True)
     assert kept["iteration"] == iteration and kept["trainer"]["optimizer"]["state"]
-    on = load.load(C4, tiny(C4, sets, export, f"SOLVER.MAX_ITER={iteration + 2}"))
+    on = load.load_config(C4, tiny(C4, sets, export, f"SOLVER.MAX_ITER={iteration + 2}"))
     train.train(on, out, resume=True, drawn=0)
     assert torch.load(out / "model_final.pth", weights_only=True)["iteration"] == iteration + 1
 
 
 def test_a_run_goes_on_only_when_asked_and_only_with_what_it_began_with(sets, export, trunk, tmp_path):
     out, longer = tmp_path / "run", "SOLVER.MAX_ITER=3"
-    train.train(load.load(C4, tiny(C4, sets, export)), out, drawn=0)
+    train.train(load.load_config(C4, tiny(C4, sets, export)), out, drawn=0)
     with pytest.raises(UserError, match="already holds a training: go on with --resume"):
-        train.train(load.load(C4, tiny(C4, sets, export, longer)), out, drawn=0)
+        train.train(load.load_config(C4, tiny(C4, sets, export, longer)), out, drawn=0)
     with pytest.raises(UserError, match="was begun with another init, sha256"):
-        train.train(load.load(C4, tiny(C4, sets, "random", longer)), out, resume=True, drawn=0)
+        train.train(load.load_config(C4, tiny(C4, sets, "random", longer)), out, resume=True, drawn=0)
     with pytest.raises(UserError, match="was begun with another images_per_step"):
         more = tiny(C4, sets, export, longer, "SOLVER.IMS_PER_BATCH=4")
-        train.train(load.load(C4, more), out, resume=True, drawn=0)
+        train.train(load.load_config(C4, more), out, resume=True, drawn=0)
     first = torch.load(out / "model_final.pth", weights_only=True)
     assert first["iteration"] == 1
-    train.train(load.load(C4, tiny(C4, sets, export, longer)), out, resume=True, drawn=0)
+    train.train(load.load_config(C4, tiny(C4, sets, export, longer)), out, resume=True, drawn=0)
     second = torch.load(out / "model_final.pth", weights_only=True)
     assert second["iteration"] == 2
     counter = "roi_heads.res5.norm.num_batches_tracked"
@@ -304,7 +304,7 @@ def test_a_run_goes_on_only_when_asked_and_only_with_what_it_began_with(sets, ex
 def test_bad_input_stops_before_the_first_iteration_and_leaves_no_result(sets, export, tmp_path):
     for override in ("DATASETS.CLASSES=('a','b')", "MODEL.RESNETS.DEPTH=34", "DATASETS.ROOT=/nowhere"):
         with pytest.raises(UserError):
-            train.train(load.load(C4, tiny(C4, sets, export, override)), tmp_path, drawn=0)
+            train.train(load.load_config(C4, tiny(C4, sets, export, override)), tmp_path, drawn=0)
     assert not (tmp_path / "result.json").exists() and not (tmp_path / "metrics.json").exists()
 
 

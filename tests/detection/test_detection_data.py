@@ -24,7 +24,7 @@ def sets(tmp_path):
 
 
 def opened(config, root, scratch, *more):
-    return catalog.open_all(load.load(config, tiny(config, root, "random", *more)), scratch)
+    return catalog.open_datasets(load.load_config(config, tiny(config, root, "random", *more)), scratch)
 
 
 def first_annotation(sets):
@@ -246,8 +246,8 @@ def test_any_json_and_folder_are_one_line_of_configuration(sets, tmp_path):
     (coco / "annotations" / "instances_train2017.json").rename(coco / "mine.json")
     (coco / "train2017").rename(coco / "pictures")
     own = ("DATASETS.TRAIN=('mine.json:pictures',)", "MODEL.ROI_HEADS.NUM_CLASSES=0", "DATASETS.CLASSES=()")
-    cfg = load.load(FPN, tiny(FPN, sets, "random", *own))
-    data = catalog.open_all(cfg, tmp_path)
+    cfg = load.load_config(FPN, tiny(FPN, sets, "random", *own))
+    data = catalog.open_datasets(cfg, tmp_path)
     assert data.counts()["train"] == 4 and data.counts()["val"] == 3
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == len(data.classes) == 2  # 0 is the data's own number
 

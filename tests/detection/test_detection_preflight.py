@@ -34,7 +34,7 @@ def export(tmp_path_factory):
 def refused(config, sets, out, weights_file, *overrides):
     """What a whole run says, having written no line of training."""
     with pytest.raises(UserError) as caught:
-        train.train(load.load(config, tiny(config, sets, weights_file, *overrides)), out, drawn=0)
+        train.train(load.load_config(config, tiny(config, sets, weights_file, *overrides)), out, drawn=0)
     assert not (out / "metrics.json").exists() and not (out / "result.json").exists()
     return str(caught.value)
 
@@ -97,9 +97,9 @@ def test_a_file_that_would_fill_part_of_the_trunk_stops_before_training(sets, tm
 
 def test_a_resnet50_is_not_taken_for_a_resnet101(tmp_path):
     file = save_trunk(tmp_path / "r50.pth", random_trunk("resnet50"), "resnet50")
-    cfg = load.load(COCO_1X, [f"MODEL.WEIGHTS={file}", "MODEL.RESNETS.DEPTH=101"])
+    cfg = load.load_config(COCO_1X, [f"MODEL.WEIGHTS={file}", "MODEL.RESNETS.DEPTH=101"])
     with pytest.raises(UserError, match="set MODEL.RESNETS.DEPTH=50"):
-        weights.read(cfg, tmp_path)
+        weights.read_weights(cfg, tmp_path)
 
 
 def test_a_pickle_that_would_run_code_is_refused_before_it_does(tmp_path, sets):
@@ -122,7 +122,7 @@ def test_a_caffe2_style_pickle_without_its_wrapper_is_refused(tmp_path, sets):
 
 @pytest.mark.parametrize("arch", siamese.TRUNKS)
 def test_the_keys_of_a_trunk_describe_it(arch):
-    cfg = load.load(
+    cfg = load.load_config(
         COCO_1X, ["MODEL.WEIGHTS=random", *(f"{key}={value}" for key, value in validate.keys_of(arch).items())]
     )
     assert validate.architecture(cfg) == arch
@@ -138,12 +138,12 @@ def test_a_file_that_was_trained_on_other_pixels_asks_for_them(tmp_path, sets):
     convert.save_detectron2(path, trunk, convert.provenance_of(tmp_path / "trunk.pth", trunk))
     assert "MODEL.PIXEL_MEAN" in refused(C4, sets, tmp_path / "out", path)
     fed = ("MODEL.PIXEL_MEAN=[0.0,0.0,0.0]", "MODEL.PIXEL_STD=[255.0,255.0,255.0]")
-    weights.read(load.load(C4, tiny(C4, sets, path, *fed)), tmp_path)
+    weights.read_weights(load.load_config(C4, tiny(C4, sets, path, *fed)), tmp_path)
 
 
 def test_the_input_that_a_file_states_is_the_one_asked_for(tmp_path):
     stated = {"format": "BGR", "mean": [103.53, 116.28, 123.675], "std": [1.0, 1.0, 1.0], "stride_in_1x1": True}
-    cfg = load.load(COCO_1X, ["MODEL.WEIGHTS=random"])
+    cfg = load.load_config(COCO_1X, ["MODEL.WEIGHTS=random"])
     validate.check_input(cfg)
     with pytest.raises(UserError, match=r"MODEL.PIXEL_MEAN.*set it to \[103.53, 116.28, 123.675\]"):
         validate.check_input(cfg, stated)
@@ -159,7 +159,7 @@ def test_the_input_that_a_file_states_is_the_one_asked_for(tmp_path):
 
 @pytest.mark.parametrize("processes", [1, 4, 16])
 def test_the_schedule_follows_the_number_of_processes_linearly(processes):
-    cfg = load.load(COCO_1X, ["MODEL.WEIGHTS=random"])
+    cfg = load.load_config(COCO_1X, ["MODEL.WEIGHTS=random"])
     written = cfg.SOLVER.clone()
     notes = scale.scale_schedule(cfg, processes)
     factor = processes / 8
@@ -173,7 +173,7 @@ def test_the_schedule_follows_the_number_of_processes_linearly(processes):
 
 
 def test_the_schedule_stays_on_the_reference_number_or_when_asked_to():
-    cfg = load.load(COCO_1X, ["MODEL.WEIGHTS=random"])
+    cfg = load.load_config(COCO_1X, ["MODEL.WEIGHTS=random"])
     before = cfg.dump()
     assert scale.scale_schedule(cfg, 8) == [] and cfg.dump() == before
     cfg.SOLVER.REFERENCE_WORLD_SIZE = 0
@@ -189,7 +189,7 @@ def test_the_schedule_stays_on_the_reference_number_or_when_asked_to():
 def test_a_diverged_training_keeps_the_state_before_the_bad_step(sets, tmp_path):
     wild = ("SOLVER.BASE_LR=1e30", "SOLVER.WARMUP_ITERS=0", "SOLVER.MAX_ITER=9")
     with pytest.raises(UserError, match="no longer finite at iteration") as caught:
-        train.train(load.load(C4, tiny(C4, sets, "random", *wild)), tmp_path, drawn=0)
+        train.train(load.load_config(C4, tiny(C4, sets, "random", *wild)), tmp_path, drawn=0)
     assert loop.DIVERGED in str(caught.value)
     kept = torch.load(tmp_path / loop.DIVERGED, weights_only=True)
     assert kept["iteration"] >= 1 and kept["trainer"]["optimizer"]["state"]

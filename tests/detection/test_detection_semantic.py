@@ -16,8 +16,9 @@ from pretrain.runtime.errors import UserError
 from transfer import results
 from transfer.detection import train
 from transfer.detection.config import load, scale
-from transfer.detection.data import catalog, semantic
-from transfer.detection.evaluation import evaluate
+from transfer.detection.data import catalog
+from transfer.detection.data.mapper import SemanticMapper
+from transfer.detection.evaluation import measure
 from transfer.detection.modeling import weights
 
 pytestmark = QUIET
@@ -73,9 +74,9 @@ def tiny(root, *more):
 
 
 def opened(root, scratch, *more):
-    cfg = load.load(MINI, tiny(root, *more))
+    cfg = load.load_config(MINI, tiny(root, *more))
     scale.fit_to_machine(cfg, 1)
-    return cfg, catalog.open_all(cfg, scratch)
+    return cfg, catalog.open_datasets(cfg, scratch)
 
 
 def test_palette_labels_are_class_indices_where_detectron2_reads_colours(folders, tmp_path):
@@ -84,7 +85,7 @@ def test_palette_labels_are_class_indices_where_detectron2_reads_colours(folders
     cfg, data = opened(folders, tmp_path, "INPUT.CROP.ENABLED=False", "INPUT.RANDOM_FLIP=none")
     record = data.readings[data.train[0]].records[0]
     expected = np.array(Image.open(record["sem_seg_file_name"]))
-    mapped = semantic.SemanticMapper(cfg, True)(record)
+    mapped = SemanticMapper(cfg, True)(record)
     assert np.array_equal(mapped["sem_seg"].numpy(), expected) and mapped["image"].shape == (3, SIDE, SIDE)
     theirs = DatasetMapper(cfg, True)(record)["sem_seg"].numpy()
     assert not np.array_equal(theirs, expected)  # if this ever fails, our mapper has become superfluous
@@ -92,7 +93,7 @@ def test_palette_labels_are_class_indices_where_detectron2_reads_colours(folders
 
 def test_an_image_smaller_than_its_crop_gets_a_margin_that_is_ignored(folders, tmp_path):
     cfg, data = opened(folders, tmp_path, "INPUT.CROP.SIZE=[96,96]", "INPUT.RANDOM_FLIP=none")
-    mapped = semantic.SemanticMapper(cfg, True)(data.readings[data.train[0]].records[0])
+    mapped = SemanticMapper(cfg, True)(data.readings[data.train[0]].records[0])
     assert mapped["image"].shape == (3, 96, 96) and mapped["sem_seg"].shape == (96, 96)
     assert (mapped["sem_seg"][SIDE:] == 255).all() and (mapped["sem_seg"][:, SIDE:] == 255).all()
 
@@ -116,10 +117,10 @@ class Oracle(torch.nn.Module):
 
 def test_perfect_labels_have_iou_100_and_ignored_pixels_do_not_count(folders, tmp_path):
     cfg, data = opened(folders, tmp_path)
-    measured = evaluate.measure(cfg, Oracle(), data.test, tmp_path)
+    measured = measure.measure_split(cfg, Oracle(), data.test, tmp_path)
     assert measured.metrics == pytest.approx({"mIoU": 100, "fwIoU": 100, "mACC": 100, "pACC": 100})
     assert measured.by_class == {"iou": pytest.approx(dict.fromkeys(CLASSES, 100))}
-    assert evaluate.measure(cfg, Oracle(wrong=1), data.test, tmp_path).metrics["mIoU"] == 0
+    assert measure.measure_split(cfg, Oracle(wrong=1), data.test, tmp_path).metrics["mIoU"] == 0
 
 
 def spoil(root, kind):
@@ -179,7 +180,7 @@ def test_the_voc_layout_takes_the_augmented_labels_where_a_list_needs_them(folde
 def test_a_run_trains_measures_draws_and_starts_from_the_whole_trunk(folders, tmp_path):
     export = save_trunk(tmp_path / "trunk.pth", random_trunk("resnet18"), "resnet18", step=7)
     out = tmp_path / "run"
-    result = train.train(load.load(MINI, tiny(folders, f"MODEL.WEIGHTS={export}")), out, drawn=2)
+    result = train.train(load.load_config(MINI, tiny(folders, f"MODEL.WEIGHTS={export}")), out, drawn=2)
     assert results.load(out / "result.json") == result
     assert result.task == "semantic" and set(result.metrics) == {"mIoU", "fwIoU", "mACC", "pACC"}
     assert result.counts == {"train": 4, "val": 4, "classes": 3, "skipped": 0}
@@ -192,16 +193,16 @@ def test_deeplab_takes_a_whole_torchvision_trunk_and_learns_from_it(folders, tmp
     from detectron2.modeling import build_model
 
     export = save_trunk(tmp_path / "trunk.pth", random_trunk("resnet50"), "resnet50")
-    cfg = load.load(DEEPLAB, tiny(folders, f"MODEL.WEIGHTS={export}", "MODEL.SEM_SEG_HEAD.CONVS_DIM=16"))
+    cfg = load.load_config(DEEPLAB, tiny(folders, f"MODEL.WEIGHTS={export}", "MODEL.SEM_SEG_HEAD.CONVS_DIM=16"))
     scale.fit_to_machine(cfg, 1)
     model = build_model(cfg)
-    weights.fill(model, weights.read(cfg, tmp_path))
-    data = catalog.open_all(cfg, tmp_path)
-    mapper = semantic.SemanticMapper(cfg, True)
+    weights.fill_detector(model, weights.read_weights(cfg, tmp_path))
+    data = catalog.open_datasets(cfg, tmp_path)
+    mapper = SemanticMapper(cfg, True)
     losses = model([mapper(record) for record in data.readings[data.train[0]].records[:2]])
     assert torch.isfinite(losses["loss_sem_seg"])
     losses["loss_sem_seg"].backward()
     assert model.backbone.stem.conv1.weight.grad.abs().sum() > 0
     with pytest.raises(UserError, match="has bottleneck blocks only"):
         small = ("MODEL.RESNETS.DEPTH=18", "MODEL.RESNETS.RES2_OUT_CHANNELS=64")
-        load.load(DEEPLAB, tiny(folders, *small))
+        load.load_config(DEEPLAB, tiny(folders, *small))

@@ -26,7 +26,7 @@ def flat(tree, prefix=""):
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_every_configuration_feeds_the_trunk_what_it_was_trained_on(path):
-    cfg = load.load(path, ["MODEL.WEIGHTS=random"])
+    cfg = load.load_config(path, ["MODEL.WEIGHTS=random"])
     assert (cfg.INPUT.FORMAT, cfg.MODEL.RESNETS.STRIDE_IN_1X1, cfg.MODEL.BACKBONE.FREEZE_AT) == ("RGB", False, 0)
     # torchvision.transforms' ImageNet statistics times 255, as MoCo's and TWIST's configurations write them
     assert list(cfg.MODEL.PIXEL_MEAN) == [123.675, 116.280, 103.530]
@@ -79,7 +79,7 @@ TWIST = {
 
 @pytest.mark.parametrize(("path", "expected"), [(VOC, MOCO), (COCO, TWIST)], ids=["moco", "twist"])
 def test_the_benchmarks_have_the_fields_values(path, expected):
-    cfg = flat(load.load(path, ["MODEL.WEIGHTS=random"]))
+    cfg = flat(load.load_config(path, ["MODEL.WEIGHTS=random"]))
     assert {key: cfg[key] for key in expected} == expected
 
 
@@ -93,7 +93,7 @@ def test_what_no_ssl_paper_changes_is_as_in_detectron2s_own_base(ours, name):
     zoo = Path(detectron2.__file__).parent / "model_zoo" / "configs" / name
     if not zoo.is_file():
         pytest.skip("this detectron2 was installed without its model zoo")
-    cfg = flat(load.load(ours, ["MODEL.WEIGHTS=random"]))
+    cfg = flat(load.load_config(ours, ["MODEL.WEIGHTS=random"]))
     theirs = {key: value for key, value in flat(CfgNode.load_yaml_with_base(str(zoo))).items() if "MODEL." in key}
     changed = {key for key, value in theirs.items() if cfg[key] != value}
     assert changed == ({"MODEL.ROI_HEADS.NAME"} if ours == VOC else {"MODEL.ROI_BOX_HEAD.NUM_FC"})
@@ -112,20 +112,20 @@ def test_what_no_ssl_paper_changes_is_as_in_detectron2s_own_base(ours, name):
         ("MODEL.RESNETS.RES2_OUT_CHANNELS=256", "does not fit a ResNet-18: set it to 64"),
         ("MODEL.WEIGHTS=", "MODEL.WEIGHTS is empty"),
         ("SEED=-1", "SEED=-1 is negative"),
-        ("DATASETS.LAYOUT=yolo", "is not one of voc, coco, lvis"),
-        ("MODEL.MASK_ON=True", "which the VOC layout does not hold"),
+        ("DATASETS.LAYOUT=lmdb", "is not one of coco, lvis, voc, the formats of a GeneralizedRCNN's data"),
+        ("MODEL.MASK_ON=True", "needs masks, which the format voc does not hold: set DATASETS.LAYOUT to coco or lvis"),
         ("DATASETS.TEST=()", "DATASETS.TEST exactly one"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_sentence(override, sentence, tmp_path):
     with pytest.raises(UserError) as caught:
-        load.load(C4, [*tiny(C4, tmp_path), override])
+        load.load_config(C4, [*tiny(C4, tmp_path), override])
     assert sentence in str(caught.value)
 
 
 def test_a_number_is_a_float_where_one_is_wanted(tmp_path):
-    assert load.load(C4, [*tiny(C4, tmp_path), "SOLVER.BASE_LR=1"]).SOLVER.BASE_LR == 1.0
-    assert load.load(C4, [*tiny(C4, tmp_path), "SOLVER.BASE_LR=1e-3"]).SOLVER.BASE_LR == 1e-3
+    assert load.load_config(C4, [*tiny(C4, tmp_path), "SOLVER.BASE_LR=1"]).SOLVER.BASE_LR == 1.0
+    assert load.load_config(C4, [*tiny(C4, tmp_path), "SOLVER.BASE_LR=1e-3"]).SOLVER.BASE_LR == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -143,21 +143,21 @@ def test_a_wrong_file_is_told_in_one_sentence(tmp_path, text, sentence):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        load.load(path)
+        load.load_config(path)
     assert sentence in str(caught.value)
 
 
 def test_random_weights_must_be_asked_for():
     with pytest.raises(UserError, match="or 'random' for a randomly initialised one"):
-        load.load(VOC)
+        load.load_config(VOC)
 
 
 def test_a_cpu_gets_norms_it_can_run(tmp_path):
-    alone = load.load(COCO, ["MODEL.WEIGHTS=random", "MODEL.DEVICE=cpu", "SOLVER.AMP.ENABLED=True"])
+    alone = load.load_config(COCO, ["MODEL.WEIGHTS=random", "MODEL.DEVICE=cpu", "SOLVER.AMP.ENABLED=True"])
     together = alone.clone()
     assert len(scale.fit_to_machine(alone, 1)) == 3  # and the schedule
     scale.fit_to_machine(together, 2)
-    before = flat(load.load(COCO, ["MODEL.WEIGHTS=random"]))
+    before = flat(load.load_config(COCO, ["MODEL.WEIGHTS=random"]))
     changed = [key for key in scale.NORM_KEYS if before[key] == "SyncBN"]
     assert len(changed) == 4 and "SyncBN" not in {flat(alone)[key] for key in scale.NORM_KEYS}
     assert {flat(alone)[key] for key in changed} == {"BN"}
@@ -168,12 +168,12 @@ def test_a_cpu_gets_norms_it_can_run(tmp_path):
 
 
 def test_the_protocol_tells_every_override_that_decides_the_number(tmp_path):
-    plain = load.protocol(load.load(VOC, ["MODEL.WEIGHTS=random"]))
+    plain = load.protocol_name(load.load_config(VOC, ["MODEL.WEIGHTS=random"]))
     assert plain.startswith("Faster R-CNN C4 with an extra norm after res5 (MoCo)")
     assert "24000 iterations of 16 images" in plain and "480-800" in plain and "VOC07 AP" in plain
     for override in ("SOLVER.MAX_ITER=10", "INPUT.MIN_SIZE_TEST=100", "SOLVER.BASE_LR=0.1", "DATASETS.EVALUATOR=coco"):
-        assert load.protocol(load.load(VOC, ["MODEL.WEIGHTS=random", override])) != plain
-    assert "COCO AP" in load.protocol(load.load(FPN, ["MODEL.WEIGHTS=random"]))
+        assert load.protocol_name(load.load_config(VOC, ["MODEL.WEIGHTS=random", override])) != plain
+    assert "COCO AP" in load.protocol_name(load.load_config(FPN, ["MODEL.WEIGHTS=random"]))
 
 
 def run(*arguments):

@@ -72,7 +72,7 @@ def test_lvis_is_read_by_the_addresses_of_cocos_images(tmp_path):
     from helpers.detection_samples import CONFIGS
     from transfer.detection.config import load
     from transfer.detection.data import catalog
-    from transfer.detection.evaluation import evaluate
+    from transfer.detection.evaluation import measure
 
     (tmp_path / "coco" / "train2017").mkdir(parents=True)
     (tmp_path / "lvis").mkdir()
@@ -87,11 +87,11 @@ def test_lvis_is_read_by_the_addresses_of_cocos_images(tmp_path):
         (tmp_path / "lvis" / f"lvis_v1_{split}.json").write_text(json.dumps(content))
     config = CONFIGS / "fpn" / "lvis_v1_mask_rcnn_r50_fpn_180k.yaml"
     own = ["MODEL.WEIGHTS=random", f"DATASETS.ROOT={tmp_path}", "MODEL.ROI_HEADS.NUM_CLASSES=2", "MODEL.DEVICE=cpu"]
-    cfg = load.load(config, [*own, "DATALOADER.NUM_WORKERS=0"])
-    data = catalog.open_all(cfg, tmp_path / "scratch")
+    cfg = load.load_config(config, [*own, "DATALOADER.NUM_WORKERS=0"])
+    data = catalog.open_datasets(cfg, tmp_path / "scratch")
     (record,) = data.readings[data.test].records
     assert record["annotations"][0]["category_id"] == 1 and data.classes == ("fork", "cup")
-    measured = evaluate.measure(cfg, Oracle([record], data.classes), data.test, tmp_path)
+    measured = measure.measure_split(cfg, Oracle([record], data.classes), data.test, tmp_path)
     for metric in ("bbox_AP", "segm_AP", "bbox_APf"):
         assert measured.metrics[metric] == pytest.approx(100)
     assert measured.by_class["bbox"] == {"cup": pytest.approx(100)}

@@ -26,7 +26,7 @@ class Oracle(torch.nn.Module):
             instances.scores = torch.full((len(found),), 0.9)
             instances.pred_classes = torch.tensor([one["category_id"] for one in found], dtype=torch.int64)
             if found and "segmentation" in found[0]:
-                masks = [shape.mask for shape in draw.truth(record, self.classes)]
+                masks = [shape.mask for shape in draw.annotated_shapes(record, self.classes)]
                 instances.pred_masks = torch.from_numpy(np.stack(masks))
             elif not found:
                 instances.pred_masks = torch.zeros(0, record["height"], record["width"], dtype=torch.bool)

@@ -4,7 +4,7 @@ import pytest
 
 from helpers.report_samples import a_result
 from helpers.repository import ROOT
-from transfer.detection.config.load import load, protocol
+from transfer.detection.config.load import load_config, protocol_name
 from transfer.report.collect.find import find
 from transfer.report.published.match_detection import tables
 from transfer.report.published.tables import published_tables
@@ -92,10 +92,10 @@ def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):
     [(VOC_FPN, "fpn/voc_r50_fpn_24k"), (COCO_FPN, "fpn/coco_mask_rcnn_r50_fpn_1x"), (VOC_C4, "c4/voc_r50_c4_24k")],
 )
 def test_a_published_table_wants_what_its_configuration_says(published, config):
-    cfg = load(CONFIGS / f"{config}.yaml", ["MODEL.WEIGHTS=random"])
+    cfg = load_config(CONFIGS / f"{config}.yaml", ["MODEL.WEIGHTS=random"])
     steps = published.setting.images_seen // cfg.SOLVER.IMS_PER_BATCH
     schedule = f"ResNet-50, {steps} iterations of {cfg.SOLVER.IMS_PER_BATCH} images, lr {published.setting.lr:g}"
-    assert protocol(cfg) == f"{published.setting.protocol}: {schedule}, {published.setting.protocol_ends}"
+    assert protocol_name(cfg) == f"{published.setting.protocol}: {schedule}, {published.setting.protocol_ends}"
 
 
 def test_a_report_without_such_results_has_no_such_section(tmp_path):

@@ -20,15 +20,14 @@ from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import save_torch
 from pretrain.runtime.signals import Wish
-from transfer.detection.config.validate import SEMANTIC
-from transfer.detection.data.semantic import SemanticMapper
 from transfer.detection.stop import StopOnSignal
+from transfer.detection.tasks import task_of
 
 DIVERGED = "diverged.pth"
 KEPT_CHECKPOINTS = 2
 
 
-def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume: bool) -> None:
+def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume: bool) -> None:
     """Train `model` to SOLVER.MAX_ITER; it is left with its final weights and, if so configured, precise BN.
 
     Args: resume, go on from the newest checkpoint in `out`, if there is one.
@@ -63,8 +62,8 @@ def run(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume:
 
 
 def _train_loader(cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
-    mapper = {"mapper": SemanticMapper(cfg, True)} if cfg.MODEL.META_ARCHITECTURE == SEMANTIC else {}
-    return build_detection_train_loader(cfg, **mapper)
+    loader: Iterable[list[dict[str, Any]]] = build_detection_train_loader(cfg, mapper=task_of(cfg).mapper(cfg, True))
+    return loader
 
 
 def _keep_diverged(model: nn.Module, trainer: TrainerBase, out: Path) -> Path:

@@ -22,14 +22,14 @@ from pretrain.runtime.files import write_json, write_text
 from transfer import results
 from transfer.detection import loop
 from transfer.detection.config import load, scale
-from transfer.detection.config.validate import SEMANTIC
-from transfer.detection.data import catalog
-from transfer.detection.evaluation import evaluate
+from transfer.detection.data.catalog import DataSets, open_datasets
+from transfer.detection.evaluation.evaluators.base import Measured
+from transfer.detection.evaluation.measure import measure_split
 from transfer.detection.modeling import (
     roi_heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
     weights,
 )
-from transfer.detection.visualization import instances, semantic
+from transfer.detection.tasks import task_of
 
 PROGRESS = "detectron2.utils.events"  # the logger of the line with iteration, losses and time left
 
@@ -51,7 +51,7 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     Under WORLD_SIZE > 1 every rank calls this. `cfg` is changed in place to what the machine can run.
 
     Args:
-        cfg: from `settings.load`. out: the run's folder. drawn: how many images to draw.
+        cfg: from `load.load_config`. out: the run's folder. drawn: how many images to draw.
         resume: go on from the newest checkpoint in `out`, if there is one.
 
     Returns:
@@ -62,23 +62,23 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
     """
     started, out = time.monotonic(), Path(out)
     device = _join(cfg)
-    trunk = weights.read(cfg, out)
+    trunk = weights.read_weights(cfg, out)
     _check_folder(out, _beginning(cfg, trunk), resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
-    data = catalog.open_all(cfg, scratch)
+    data = open_datasets(cfg, scratch)
     _say(data.notes())
     named = cfg.clone()  # the catalogue's names instead of the user's; the written config keeps the user's
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
     seed_all_rng(cfg.SEED + distributed.rank())
     model = build_model(named)
-    _say([weights.fill(model, trunk)])
-    loop.run(named, model, device, out, resume)
-    measured = evaluate.measure(named, model, data.test, scratch)
+    _say([weights.fill_detector(model, trunk)])
+    loop.run_iterations(named, model, device, out, resume)
+    measured = measure_split(named, model, data.test, scratch)
     if distributed.rank() > 0:
         return None
-    draws = semantic.draw_labels if _semantic(cfg) else instances.draw_detections
-    pictures = draws(named, model, data.readings[data.test].records, data.classes, drawn, out / "detections")
+    records = data.readings[data.test].records
+    pictures = task_of(cfg).draw(named, model, records, data.classes, drawn, out / "detections")
     result = _result(cfg, trunk, data, measured)
     result.seconds = time.monotonic() - started
     result.artefacts["images"] = [str(path.relative_to(out)) for path in pictures]
@@ -90,15 +90,10 @@ def _beginning(cfg: CfgNode, trunk: weights.Trunk) -> Beginning:
     return Beginning(trunk.arch, trunk.init, trunk.sha256, cfg.SEED, cfg.SOLVER.IMS_PER_BATCH)
 
 
-def _semantic(cfg: CfgNode) -> bool:
-    return cfg.MODEL.META_ARCHITECTURE == SEMANTIC
-
-
-def _result(cfg: CfgNode, trunk: weights.Trunk, data: catalog.DataSets, measured: evaluate.Measured) -> results.Result:
-    masks = "segmentation" if cfg.MODEL.MASK_ON else "detection"
+def _result(cfg: CfgNode, trunk: weights.Trunk, data: DataSets, measured: Measured) -> results.Result:
     return results.Result(
-        task="semantic" if _semantic(cfg) else masks,
-        protocol=load.protocol(cfg),
+        task=task_of(cfg).result_task(cfg),
+        protocol=load.protocol_name(cfg),
         dataset=cfg.DATASETS.NAME,
         metrics=measured.metrics,
         counts=data.counts(),

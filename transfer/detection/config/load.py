@@ -12,31 +12,26 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.deeplab import add_deeplab_config
 
 from pretrain.runtime.errors import UserError
-from transfer.detection.config.validate import DETECTION, SEMANTIC, check
+from pretrain.runtime.options import options
+from transfer.detection.config.options import DetectionKeys
+from transfer.detection.config.validate import check_configuration
+from transfer.detection.data.formats import formats_of
+from transfer.detection.evaluation.evaluators import all_evaluators
+from transfer.detection.tasks import task_of
 
 
 def defaults() -> CfgNode:
-    """detectron2's keys and ours.
-
-    PROTOCOL: the recipe's name, which opens the protocol of every result. DATASETS.NAME: the data set's name.
-    DATASETS.LAYOUT: voc, coco or lvis; for semantic segmentation voc, or folders of images and of label images.
-    DATASETS.ROOT: folder below which the entries of TRAIN and TEST lie ("" means $DETECTRON2_DATASETS).
-    DATASETS.CLASSES: names in the order of their indices (JSON layouts: empty takes those of the file).
-    DATASETS.EVALUATOR: coco (AP over IoU .5:.95 by pycocotools), voc (detectron2's Pascal VOC evaluator), lvis, or iou.
-    """
+    """detectron2's keys, and those of `options.DetectionKeys`."""
     cfg = get_cfg()
     add_deeplab_config(cfg)
     cfg.MODEL.RESNETS.STEM_TYPE = "basic"  # torchvision's; DeepLab's own stem has three convolutions
-    cfg.PROTOCOL = ""
-    cfg.DATASETS.NAME = ""
-    cfg.DATASETS.LAYOUT = "coco"
-    cfg.DATASETS.ROOT = ""
-    cfg.DATASETS.CLASSES = ()
-    cfg.DATASETS.EVALUATOR = "coco"
+    for key in options(DetectionKeys):
+        section, _, name = key.name.rpartition(".")
+        (cfg[section] if section else cfg)[name] = key.default
     return cfg
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     """Defaults, then the YAML at `path` with the files its `_BASE_` names, then `A.B=v` overrides; checked.
 
     Raises:
@@ -50,7 +45,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
         if not equals or not key:
             raise UserError(f"override '{override}' is not of the form A.B=value.")
         _set(cfg, key, value, f"override '{override}'")
-    check(cfg)
+    check_configuration(cfg)
     return cfg
 
 
@@ -96,27 +91,24 @@ def _as_float(value: Any) -> Any:
         return value
 
 
-def read(cfg: CfgNode, key: str) -> Any:
+def value_at(cfg: CfgNode, key: str) -> Any:
     """The value at a dotted key."""
     return _leaves(cfg)[key]
 
 
-def protocol(cfg: CfgNode) -> str:
+def protocol_name(cfg: CfgNode) -> str:
     """The recipe's name and the settings that decide the number, read from `cfg` so that an override shows."""
-    solver, data, sizes = cfg.SOLVER, cfg.DATASETS, cfg.INPUT.MIN_SIZE_TRAIN
+    solver, sizes, task = cfg.SOLVER, cfg.INPUT.MIN_SIZE_TRAIN, task_of(cfg)
     settings = [
         f"ResNet-{cfg.MODEL.RESNETS.DEPTH}",
         f"{solver.MAX_ITER} iterations of {solver.IMS_PER_BATCH} images",
         f"lr {solver.BASE_LR:g}",
         f"short side {min(sizes)}-{max(sizes)} (test {cfg.INPUT.MIN_SIZE_TEST})",
+        *task.settings(cfg),
     ]
-    if cfg.MODEL.META_ARCHITECTURE == DETECTION:
-        settings.append(f"{cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE} RoIs an image")
-        settings.append(f"{cfg.MODEL.RPN.POST_NMS_TOPK_TEST} proposals at test")
-    if cfg.MODEL.META_ARCHITECTURE == SEMANTIC and cfg.INPUT.CROP.ENABLED:
-        settings.append("crops of " + "x".join(str(side) for side in cfg.INPUT.CROP.SIZE))
     if cfg.MODEL.BACKBONE.FREEZE_AT:
         settings.append(f"frozen up to stage {cfg.MODEL.BACKBONE.FREEZE_AT}")
-    metric = {"voc": "VOC07 AP", "coco": "COCO AP", "lvis": "LVIS AP", "iou": "mean IoU"}[data.EVALUATOR]
-    settings.append("COCO-style AP on VOC layout" if (data.LAYOUT, data.EVALUATOR) == ("voc", "coco") else metric)
+    evaluator = all_evaluators()[cfg.DATASETS.EVALUATOR]
+    special = formats_of(task.name)[cfg.DATASETS.LAYOUT].protocol
+    settings.append(special.get(evaluator.name, evaluator.protocol))
     return f"{cfg.PROTOCOL}: {', '.join(settings)}"

@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 
 from pretrain.runtime.errors import UserError
-from transfer.detection.config.load import read
+from transfer.detection.config.load import value_at
 
 NORM_KEYS = (
     "MODEL.RESNETS.NORM",
@@ -74,7 +74,7 @@ def _fit_to_cpu(cfg: CfgNode, processes: int) -> list[str]:
     notes = []
     # torch's SyncBatchNorm refuses CPU tensors; detectron2's own takes them, and in one process BN is the same
     norm = "BN" if processes == 1 else "naiveSyncBN"
-    replaced = [key for key in NORM_KEYS if read(cfg, key) == "SyncBN"]
+    replaced = [key for key in NORM_KEYS if value_at(cfg, key) == "SyncBN"]
     if replaced:
         cfg.merge_from_list([item for key in replaced for item in (key, norm)])
         notes.append(f"SyncBN runs on CUDA only: {norm} instead, over {processes} process{'es' * (processes > 1)}.")

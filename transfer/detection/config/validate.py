@@ -11,19 +11,16 @@ from detectron2.config import CfgNode
 
 from pretrain.augment.multicrop import MEAN, STD
 from pretrain.runtime.errors import UserError
+from transfer.detection.data.formats import formats_of
+from transfer.detection.evaluation.evaluators import evaluators_for
+from transfer.detection.tasks import architectures, task_of
 
 RANDOM = "random"  # the value of MODEL.WEIGHTS that asks for a random trunk; an empty one is a mistake, not a wish
 BASIC_BLOCKS = (18, 34)  # depths whose residual blocks have two 3x3 convolutions and no expansion
 DEPTHS = (*BASIC_BLOCKS, 50, 101, 152)
 TOLERANCE = 0.5  # of pixel statistics, in grey levels: SwAV's own 0.228 in the place of 0.229 is no other input
 BATCH_NORMS = ("BN", "SyncBN", "naiveSyncBN", "FrozenBN")  # norms with a place for a trunk's running statistics
-DETECTION, ONE_STAGE, SEMANTIC = "GeneralizedRCNN", "RetinaNet", "SemanticSegmentor"
-CLASS_KEYS = {
-    DETECTION: "MODEL.ROI_HEADS.NUM_CLASSES",
-    ONE_STAGE: "MODEL.RETINANET.NUM_CLASSES",
-    SEMANTIC: "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
-}
-EVALUATORS = {"voc": ("voc", "coco"), "coco": ("coco",), "lvis": ("lvis",)}  # of boxes and masks, by layout
+HEADS = {"segm": ("MODEL.MASK_ON", "masks"), "keypoints": ("MODEL.KEYPOINT_ON", "keypoints")}  # key, and what it needs
 # what a trunk saw whose file says nothing of it: the input of torchvision, and of every self-supervised method here
 ORIGIN = {
     "format": "RGB",
@@ -51,16 +48,17 @@ def keys_of(arch: str) -> dict[str, int]:
     return {**keys, "MODEL.RESNETS.NUM_GROUPS": groups, "MODEL.RESNETS.WIDTH_PER_GROUP": width}
 
 
-def check(cfg: CfgNode) -> None:
+def check_configuration(cfg: CfgNode) -> None:
     """Refuse what would fail late, or train silently on something else than was meant.
 
     Raises:
         UserError: one sentence on the first such setting.
     """
-    for faults in (_trunk_faults(cfg), _run_faults(cfg), _data_faults(cfg)):
-        for sentence, holds in faults.items():
+    for faults_of in (_trunk_faults, _run_faults, _data_faults):
+        for sentence, holds in faults_of(cfg).items():
             if holds:
                 raise UserError(sentence)
+    _check_format(cfg)
 
 
 def _trunk_faults(cfg: CfgNode) -> dict[str, bool]:
@@ -90,8 +88,8 @@ def _run_faults(cfg: CfgNode) -> dict[str, bool]:
     solver = cfg.SOLVER
     return {
         f"SEED={cfg.SEED} is negative, which no run could be repeated from: choose 0 or more.": cfg.SEED < 0,
-        f"MODEL.META_ARCHITECTURE='{cfg.MODEL.META_ARCHITECTURE}' is not one of {', '.join(CLASS_KEYS)}.": (
-            cfg.MODEL.META_ARCHITECTURE not in CLASS_KEYS
+        f"MODEL.META_ARCHITECTURE='{cfg.MODEL.META_ARCHITECTURE}' is not one of {', '.join(architectures())}.": (
+            cfg.MODEL.META_ARCHITECTURE not in architectures()
         ),
         f"SOLVER.MAX_ITER={solver.MAX_ITER} and SOLVER.IMS_PER_BATCH={solver.IMS_PER_BATCH} must be 1 or more.": (
             min(solver.MAX_ITER, solver.IMS_PER_BATCH) < 1
@@ -100,24 +98,40 @@ def _run_faults(cfg: CfgNode) -> dict[str, bool]:
 
 
 def _data_faults(cfg: CfgNode) -> dict[str, bool]:
-    data, semantic = cfg.DATASETS, cfg.MODEL.META_ARCHITECTURE == SEMANTIC
-    layouts = ("voc", "folders") if semantic else tuple(EVALUATORS)
-    evaluators = ("iou",) if semantic else EVALUATORS.get(data.LAYOUT, ())
+    data, layouts = cfg.DATASETS, formats_of(task_of(cfg).name)
     return {
-        f"DATASETS.LAYOUT='{data.LAYOUT}' is not one of {', '.join(layouts)}, the layouts of a "
+        f"DATASETS.LAYOUT='{data.LAYOUT}' is not one of {', '.join(layouts)}, the formats of a "
         f"{cfg.MODEL.META_ARCHITECTURE}'s data.": data.LAYOUT not in layouts,
-        "DATASETS.CLASSES is empty: this layout does not hold the classes, so list them in the order of their "
-        "indices.": not data.CLASSES and data.LAYOUT in ("voc", "folders"),
-        f"DATASETS.EVALUATOR='{data.EVALUATOR}' does not fit DATASETS.LAYOUT={data.LAYOUT}: set it to "
-        f"{' or '.join(evaluators)}.": data.EVALUATOR not in evaluators,
-        "MODEL.MASK_ON needs masks, which the VOC layout does not hold: set DATASETS.LAYOUT=coco.": (
-            cfg.MODEL.MASK_ON and data.LAYOUT == "voc" and not semantic
-        ),
         "DATASETS.TRAIN must name at least one split and DATASETS.TEST exactly one.": (
             not data.TRAIN or len(data.TEST) != 1
         ),
         "DATASETS.NAME and PROTOCOL must not be empty: they tell results apart.": not (data.NAME and cfg.PROTOCOL),
     }
+
+
+def _check_format(cfg: CfgNode) -> None:
+    """Hold classes, evaluator and heads against what the format of the data says of itself."""
+    data, task = cfg.DATASETS, task_of(cfg)
+    layouts = formats_of(task.name)
+    chosen = layouts[data.LAYOUT]
+    if not (data.CLASSES or chosen.names_classes):
+        raise UserError(
+            f"DATASETS.CLASSES is empty: data in the format {chosen.name} do not name their classes, so list them in "
+            "the order of their indices."
+        )
+    evaluators = evaluators_for(chosen)
+    if data.EVALUATOR not in evaluators:
+        raise UserError(
+            f"DATASETS.EVALUATOR='{data.EVALUATOR}' does not fit DATASETS.LAYOUT={data.LAYOUT}: set it to "
+            f"{' or '.join(evaluators)}."
+        )
+    for kind, (key, needed) in HEADS.items():
+        if kind in task.kinds(cfg) and needed not in chosen.holds:
+            able = [one.name for one in layouts.values() if needed in one.holds]
+            raise UserError(
+                f"{key} needs {needed}, which the format {chosen.name} does not hold: set DATASETS.LAYOUT to "
+                f"{' or '.join(able)}."
+            )
 
 
 def check_input(cfg: CfgNode, stated: Mapping[str, Any] | None = None) -> None:

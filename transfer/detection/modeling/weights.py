@@ -41,7 +41,7 @@ class Trunk:
     sha256: str = ""
 
 
-def read(cfg: CfgNode, out: Path) -> Trunk:
+def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     """Read MODEL.WEIGHTS, any file that transfer/convert knows, and write it as OUT/trunk.pkl for detectron2.
 
     detectron2 itself never sees the given file: its loader would run the code that a pickle may name.
@@ -83,7 +83,7 @@ def _input(path: Path, found: convert.TrunkFile) -> dict[str, Any]:
     return {**{name: stated[name] for name in ("format", "stride_in_1x1") if name in stated}, **scaled}
 
 
-def fill(model: nn.Module, trunk: Trunk) -> str:
+def fill_detector(model: nn.Module, trunk: Trunk) -> str:
     """Load `trunk` into a detector with detectron2's own checkpointer, then hold `check_filled`.
 
     Returns:

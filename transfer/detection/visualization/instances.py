@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import nn
 
 from pretrain.runtime.files import write_atomically
+from transfer.detection.data.records import Record, objects_of
 
 SIDE = 480  # longest side of each panel in pixels: small pictures are enlarged so that labels can be read
 GAP, TITLE, FONT = 8, 20, 12
@@ -36,48 +38,58 @@ class Shape:
 
 @torch.no_grad()
 def draw_detections(
-    cfg: CfgNode, model: nn.Module, records: Sequence[dict[str, Any]], classes: Sequence[str], count: int, out: Path
+    cfg: CfgNode, model: nn.Module, records: Sequence[Record], classes: Sequence[str], count: int, out: Path
 ) -> list[Path]:
     """Write OUT/NAME.png for `count` images evenly spread over `records`; leaves the model in eval mode.
 
-    Right: the annotated objects. Left: as many predictions, those of highest score. A threshold on the score would
-    show nothing of a detector trained for a few minutes, whose scores are low, and hide what it has learnt.
+    Right: the annotated objects. Left: as many predictions, those of highest score. There is no threshold on the score:
+    a detector trained for a few minutes has low scores, and a threshold would hide what it has learnt.
+
+    Args:
+        cfg: the configuration of the model.
+        model: a detector.
+        records: of a split.
+        classes: names in the order of their indices.
+        count: how many images to draw.
+        out: folder.
     """
     model.eval()
     mapper = DatasetMapper(cfg, False)
     written = []
-    for record in spread(records, count):
-        found = model([mapper(record)])[0]["instances"].to("cpu")
+    for record in evenly_spread(records, count):
+        instances = model([mapper(record)])[0]["instances"].to("cpu")
         with Image.open(record["file_name"]) as opened:
             image = _upright(opened.convert("RGB"), (record["width"], record["height"]))
-        annotated = truth(record, classes)
-        guessed = predicted(found, classes, len(annotated))
+        annotated = annotated_shapes(record, classes)
+        guessed = predicted_shapes(instances, classes, len(annotated))
         panels = (
             _panel(image, guessed, f"predictions: the {len(guessed)} of highest score"),
             _panel(image, annotated, f"ground truth: {len(annotated)}"),
         )
         target = out / f"{Path(record['file_name']).stem}.png"
-        written.append(write_atomically(target, lambda path, pair=panels: beside(*pair).save(path, format="PNG")))
+        written.append(write_atomically(target, partial(side_by_side(*panels).save, format="PNG")))
     return written
 
 
-def predicted(found: Instances, classes: Sequence[str], most: int) -> list[Shape]:
+def predicted_shapes(instances: Instances, classes: Sequence[str], most: int) -> list[Shape]:
     """The `most` instances of highest score of one image, in its own pixels, labelled with their scores."""
-    best = found[found.scores.argsort(descending=True)[:most]]
+    best = instances[instances.scores.argsort(descending=True)[:most]]
     masks = best.pred_masks.numpy() if best.has("pred_masks") else [None] * len(best)
-    rows = zip(best.pred_boxes.tensor.tolist(), best.scores.tolist(), best.pred_classes.tolist(), masks, strict=True)
-    return [Shape(f"{classes[kind]} {score:.2f}", kind, tuple(box), mask) for box, score, kind, mask in rows]
+    boxes, scores, kinds = best.pred_boxes.tensor.tolist(), best.scores.tolist(), best.pred_classes.tolist()
+    return [
+        Shape(f"{classes[kind]} {score:.2f}", kind, tuple(box), mask)
+        for box, score, kind, mask in zip(boxes, scores, kinds, masks, strict=True)
+    ]
 
 
-def truth(record: dict[str, Any], classes: Sequence[str]) -> list[Shape]:
+def annotated_shapes(record: Record, classes: Sequence[str]) -> list[Shape]:
     """The annotations of one detectron2 record; a crowd region is not drawn."""
     shapes = []
-    for found in record["annotations"]:
-        if found.get("iscrowd", 0):
-            continue
-        box = BoxMode.convert(found["bbox"], found["bbox_mode"], BoxMode.XYXY_ABS)
-        mask = _rasterised(found.get("segmentation"), record["height"], record["width"])
-        shapes.append(Shape(classes[found["category_id"]], found["category_id"], tuple(box), mask))
+    for annotation in objects_of(record):
+        box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+        mask = _rasterised(annotation.get("segmentation"), record["height"], record["width"])
+        category = annotation["category_id"]
+        shapes.append(Shape(classes[category], category, tuple(box), mask))
     return shapes
 
 
@@ -86,7 +98,8 @@ def _rasterised(segmentation: Any, height: int, width: int) -> np.ndarray | None
         return None
     if isinstance(segmentation, list):
         segmentation = pycocotools.mask.merge(pycocotools.mask.frPyObjects(segmentation, height, width))
-    return pycocotools.mask.decode(segmentation).astype(bool)
+    mask: np.ndarray = pycocotools.mask.decode(segmentation).astype(bool)
+    return mask
 
 
 def _upright(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -99,8 +112,10 @@ def _panel(image: Image.Image, shapes: Sequence[Shape], title: str) -> Image.Ima
     pixels = np.asarray(image, dtype=np.float32).copy()
     for shape in shapes:
         if shape.mask is not None:
-            pixels[shape.mask] = (1 - MASK_OPACITY) * pixels[shape.mask] + MASK_OPACITY * np.array(colour(shape.kind))
-    size = tuple(round(scale * side) for side in image.size)
+            pixels[shape.mask] = (1 - MASK_OPACITY) * pixels[shape.mask] + MASK_OPACITY * np.array(
+                class_colour(shape.kind)
+            )
+    size = (round(scale * image.width), round(scale * image.height))
     enlarged = Image.fromarray(pixels.round().astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     panel = Image.new("RGB", (size[0], size[1] + TITLE), "white")
     panel.paste(enlarged, (0, TITLE))
@@ -108,21 +123,21 @@ def _panel(image: Image.Image, shapes: Sequence[Shape], title: str) -> Image.Ima
     canvas.text((2, 2), title, fill="black", font=font)
     corners = [tuple(scale * side for side in shape.box) for shape in shapes]
     for shape, (left, top, right, bottom) in zip(shapes, corners, strict=True):
-        canvas.rectangle((left, top + TITLE, right, bottom + TITLE), outline=colour(shape.kind), width=2)
+        canvas.rectangle((left, top + TITLE, right, bottom + TITLE), outline=class_colour(shape.kind), width=2)
     for shape, (left, top, _, _) in zip(shapes, corners, strict=True):  # last, so that no outline crosses a label
         corner = (min(left + 2, size[0] - 40), max(top, 0) + TITLE)
-        canvas.rectangle(canvas.textbbox(corner, shape.label, font=font), fill=colour(shape.kind))
+        canvas.rectangle(canvas.textbbox(corner, shape.label, font=font), fill=class_colour(shape.kind))
         canvas.text(corner, shape.label, fill="black", font=font)
     return panel
 
 
-def spread(records: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def evenly_spread(records: Sequence[Record], count: int) -> list[Record]:
     """At most `count` of the records, evenly spread over all of them, the first and the last included."""
     indices = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int))
     return [records[int(index)] for index in indices]
 
 
-def beside(left: Image.Image, right: Image.Image) -> Image.Image:
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     """Two panels of one height as one picture."""
     joined = Image.new("RGB", (left.width + GAP + right.width, left.height), "white")
     joined.paste(left, (0, 0))
@@ -130,6 +145,7 @@ def beside(left: Image.Image, right: Image.Image) -> Image.Image:
     return joined
 
 
-def colour(kind: int) -> tuple[int, int, int]:
+def class_colour(kind: int) -> tuple[int, int, int]:
     """A bright colour a class: hues a golden section apart, so that neighbouring indices differ."""
-    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(kind * 0.618 % 1, 0.65, 1.0))
+    red, green, blue = colorsys.hsv_to_rgb(kind * 0.618 % 1, 0.65, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,0 +1,43 @@
+"""The keys that this project adds to detectron2's configuration, with what each means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pretrain.runtime.options import option
+from transfer.detection.data.formats import all_formats
+from transfer.detection.evaluation.evaluators import all_evaluators
+
+
+def format_names() -> tuple[str, ...]:
+    """The values of DATASETS.LAYOUT."""
+    return tuple(dict.fromkeys(one.name for one in all_formats()))
+
+
+@dataclass
+class DataKeys:
+    """DATASETS.*, beside detectron2's own TRAIN and TEST."""
+
+    NAME: str = option("", "name of the data set in results and reports; not empty")
+    LAYOUT: str = option("coco", "format of the data, one of the formats listed above", choices=format_names)
+    ROOT: str = option("", "folder below which the entries of TRAIN and TEST lie; unset takes $DETECTRON2_DATASETS")
+    CLASSES: tuple[str, ...] = option((), "names in the order of their indices; a JSON that names them needs none")
+    EVALUATOR: str = option("coco", "what judges, one of the evaluators listed above", choices=all_evaluators)
+
+
+@dataclass
+class DetectionKeys:
+    """The keys beside detectron2's own."""
+
+    PROTOCOL: str = option("", "the recipe's name, which opens the protocol of every result; not empty")
+    DATASETS: DataKeys = field(default_factory=DataKeys)
+
+
+def described_kinds() -> str:
+    """The formats and evaluators with a line each, for --help."""
+    formats = [f"  {one.name:8} {one.help} ({one.task})" for one in all_formats()]
+    evaluators = [f"  {one.name:8} {one.help} ({one.task})" for one in all_evaluators().values()]
+    return "\n".join(
+        ["DATASETS.LAYOUT, and what an entry of DATASETS.TRAIN and DATASETS.TEST is:", *formats]
+        + ["", "DATASETS.EVALUATOR:", *evaluators]
+    )
