@@ -19,6 +19,8 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
+from tools.launcher import schedulers
+from tools.launcher.pipeline.processes import end_with_us
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,9 +35,9 @@ def parser() -> argparse.ArgumentParser:
     add("--rows", metavar="NAME,NAME", help="only these files of --config (default: all)")
     add("--tasks", default="knn,linear", help="of tools/evaluate.py (default knn,linear)")
     add("--evaluate", default="", metavar="'KEY=VALUE ...'", help="options of tools/evaluate.py (default: views.size)")
-    add("--cluster", choices=("local", "slurm"), default="local", help="here, or a SLURM job for each row and seed")
-    add("--parallel", type=int, metavar="N", help="runs at the same time (default: 1 here, all on SLURM)")
-    add("--gpus", type=int, metavar="G", help="of a run, as in tools/launch.py (on SLURM by default 8)")
+    schedulers.add_cluster(root, schedulers.HERE)
+    add("--parallel", type=int, metavar="N", help="runs at the same time, at least 1 (default: 1 here, else all)")
+    add("--gpus", type=int, metavar="G", help="GPUs of a run, at least 0 (default: all here, else 8; evaluation: 1)")
     add("overrides", nargs="*", metavar="section.key=value", help="options of pretrain/config.py for every row")
     return root
 
@@ -43,21 +45,19 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
     args = parser().parse_intermixed_args(argv)
-    from tools.launcher.cluster import require_slurm
     from tools.sweep import jobs, table
-    from tools.sweep import trials as rows
+    from tools.sweep.trials import find_rows, make_trials, read_setting
     from transfer.datasets.labelled import open_labelled
 
     if args.parallel is not None and args.parallel < 1:
         raise UserError(f"--parallel {args.parallel} is below 1: give how many runs may go on at the same time.")
     seeds, given = _seeds(args.seeds), shlex.split(args.evaluate)
     tasks = _tasks(args.tasks, given)
-    paths = rows.find_rows(args.config, args.rows)
+    paths = find_rows(args.config, args.rows)
     data = open_labelled(args.data)
-    setting = rows.read_setting(args.setting, args.config)
-    trials = rows.trials(paths, setting, args.overrides, args.data, args.out, seeds)
-    if args.cluster == "slurm":
-        require_slurm()
+    setting = read_setting(args.setting, args.config)
+    trials = make_trials(paths, setting, args.overrides, args.data, args.out, seeds)
+    schedulers.find(args.cluster).require()
     place = jobs.Place(args.cluster, args.parallel, args.gpus, args.out)
     errors = place.run([jobs.Training(trial) for trial in trials if not trial.finished()])
     trunks = {trial.name: (trial.trunk, trial) for trial in trials if trial.finished()}
@@ -95,7 +95,5 @@ def _tasks(text: str, given: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from tools.launcher.pipeline.processes import end_with_us
-
     end_with_us()
     run_tool(main)

@@ -16,11 +16,11 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import run_tool
-from tools.launcher import cli, cluster, control, snapshot, submission
+from tools.launcher import cli, control, schedulers, snapshot, submission
 from tools.launcher.pipeline import run
 from tools.launcher.pipeline.processes import end_with_us
-from tools.launcher.plan import Launch, plan
-from tools.launcher.worker import restart
+from tools.launcher.plan import plan
+from tools.launcher.request import Launch
 
 
 def _describe(launch: Launch) -> str:
@@ -29,18 +29,9 @@ def _describe(launch: Launch) -> str:
     variables |= {name: "..." for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     spelled = " ".join(f"{name}={value or repr('')}" for name, value in variables.items())
     of = f" of each of {jobs} jobs" if jobs > 1 else ""
-    parts = [f"# {request.ranks} task(s){of}, each runs in {launch.folder}:"]
+    parts = schedulers.find(launch.cluster).preview(launch)
+    parts.append(f"# {request.ranks} task(s){of}, each runs in {launch.folder}:")
     parts += [f"{spelled} {shlex.join(command)}" for command in launch.commands]
-    if launch.cluster == "slurm":
-        text = cluster.sbatch_text(request, launch.logs, launch.code, jobs if jobs > 1 else None)
-        started = shlex.join(restart.srun(launch.logs, "JOB", request.cpus))
-        parts = [
-            "# sbatch would get:",
-            text,
-            f"# which starts, and up to {request.retries} times again:",
-            started,
-            *parts,
-        ]
     for shown in launch.shown:
         parts += ["# resolved configuration:", shown.rstrip()]
     return "\n".join(parts)
@@ -54,10 +45,10 @@ def main(argv: list[str] | None = None) -> None:
     if argv and argv[0] in control.COMMANDS:
         return control.main(argv)
     tool, args, arguments = cli.split(argv, __doc__)
-    launch = snapshot.planned(plan(tool, args, arguments))
+    launch = snapshot.from_snapshot(plan(tool, args, arguments))
     if args.dry_run:
         print(_describe(launch))
-    elif code := submission.run(launch, follow=args.follow or args.cluster == "local"):
+    elif code := submission.start(launch, args.follow):
         sys.exit(code)
 
 

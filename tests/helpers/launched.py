@@ -11,41 +11,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import submitit
-
 from helpers.repository import ROOT
-from tools.launcher import cluster, job_record, status, waiting
-from tools.launcher.plan import Launch
-from tools.launcher.worker import rank
+from tools.launcher import job_record, schedulers, status
+from tools.launcher.request import Launch, Request
 
 LAUNCH = ROOT / "tools/launch.py"
 
 
-def start(where: str, code: str, run_dir: Path, **resources: Any) -> tuple[job_record.Record, submitit.Job]:
+def start(where: str, code: str, run_dir: Path, **resources: Any) -> job_record.Record:
     """Submit `python -c code` and write job.json, without waiting."""
-    request = cluster.Request("test", minutes=10, **{"retries": 0} | resources)
+    request = Request("test", minutes=10, **{"retries": 0} | resources)
     launch = Launch(where, "evaluate", ((sys.executable, "-c", code),), str(run_dir.parent), request, run_dir, {})
-    task = rank.Task(launch.commands[0], launch.folder, launch.environment)
-    job = submit(where, request, task, launch.logs)
-    record = job_record.new(launch, job.job_id)
+    record = job_record.new_record(launch, schedulers.find(where).submit(launch))
     record.write()
-    return record, job
-
-
-def submit(where: str, request: cluster.Request, task: rank.Task, logs: Path) -> submitit.Job:
-    if where == "local":
-        return cluster.submit_here(request, task, logs, ROOT)
-    return cluster.submit(request, [task], logs, ROOT)[0]
+    return record
 
 
 @contextlib.contextmanager
 def here(code: str, run_dir: Path, **resources: Any) -> Iterator[job_record.Record]:
     """A job of this machine that is ended afterwards."""
-    record, job = start("local", code, run_dir, **resources)
+    record = start("local", code, run_dir, **resources)
     try:
         yield record
     finally:
-        waiting.end_here(int(record.job_id), job.done)
+        record.scheduler.cancel(record.job, 120)
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:

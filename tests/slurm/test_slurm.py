@@ -79,17 +79,17 @@ def test_a_comparison_is_a_job_for_each_row_and_a_table_of_all(slurm: Path, tmp_
 
 def test_a_failing_rank_ends_the_job_and_is_named(slurm: Path, tmp_path: Path) -> None:
     """Without accounting, and while rank 0 would have slept for ten minutes."""
-    record, _ = launched.start("slurm", ONE_FAILS, tmp_path / "run", nodes=2, retries=0)
+    record = launched.start("slurm", ONE_FAILS, tmp_path / "run", nodes=2, retries=0)
     assert submission.wait(record) == 1
-    ended = exit_codes.read(record.logs, record.job_id, 2)
+    ended = exit_codes.read_exits(record.logs, record.job_id, 2)
     assert 0 not in ended or ended[0].code != 0  # it was ended, and did not sleep to its end
-    told = exit_codes.failure(ended, record.job_id, 2, record.logs)
+    told = exit_codes.first_failure(ended, record.job_id, 2, record.logs)
     assert told and told[1].startswith("rank 1 of 2") and "this one fails" in told[1]
     assert "rank 0 of 2 127.0.0.1" in record.log(0).read_text()
 
 
 def test_a_cancelled_job_is_a_failure_and_not_a_wait_for_ever(slurm: Path, tmp_path: Path) -> None:
-    record, _ = launched.start("slurm", "import time; time.sleep(600)", tmp_path / "run")
+    record = launched.start("slurm", "import time; time.sleep(600)", tmp_path / "run")
     subprocess.run(["scancel", record.job_id], check=True)
     assert submission.wait(record) == 1
 

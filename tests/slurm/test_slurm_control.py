@@ -24,7 +24,7 @@ FAILS = 'import os, sys, time\nif os.environ["RANK"] == "1":\n    sys.exit("erro
 
 def test_pending_then_running_then_completed(slurm: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "my run"
-    record, _ = launched.start("slurm", WAITS, run_dir, nodes=2, extra={"hold": True})
+    record = launched.start("slurm", WAITS, run_dir, nodes=2, extra={"hold": True})
     pending = launched.told(run_dir)
     assert (pending["state"], pending["why"], pending["node_list"]) == ("pending", "JobHeldUser", None)
     without = launched.run("logs", run_dir)
@@ -62,7 +62,7 @@ def test_a_failed_job_names_its_rank_and_gives_its_exit_code(slurm: Path, tmp_pa
 
 def test_a_job_that_slurm_does_not_know_has_vanished_and_is_not_waited_for(slurm: Path, tmp_path: Path) -> None:
     """Nor is another one that got its number, as after SLURM has lost its state and counts anew."""
-    record, _ = launched.start("slurm", WAITS, tmp_path / "run", extra={"hold": True})
+    record = launched.start("slurm", WAITS, tmp_path / "run", extra={"hold": True})
     others = dataclasses.replace(record.launch, run_dir=tmp_path / "old")
     for lost in (dataclasses.replace(record, job_id="999999"), dataclasses.replace(record, launch=others)):
         (lost.run_dir / "job.json").unlink()
@@ -75,7 +75,7 @@ def test_a_job_that_slurm_does_not_know_has_vanished_and_is_not_waited_for(slurm
 
 
 def test_a_restart_is_counted_and_cancelling_ends_a_job_once(slurm: Path, tmp_path: Path) -> None:
-    record, _ = launched.start("slurm", WAITS, tmp_path / "run")
+    record = launched.start("slurm", WAITS, tmp_path / "run")
     launched.until(lambda: record.log(0).is_file() and "hello" in record.log(0).read_text())
     subprocess.run(["scontrol", "requeue", record.job_id], check=True)
     launched.until(lambda: launched.state(record) == "pending")
@@ -84,7 +84,7 @@ def test_a_restart_is_counted_and_cancelling_ends_a_job_once(slurm: Path, tmp_pa
     first, second = (launched.run("cancel", tmp_path / "run") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.endswith("is over: cancelled\n") and second.stdout.endswith("is over already: cancelled\n")
-    assert record.ask().state == "CANCELLED"
+    assert record.ask().phase == "cancelled"
     follows = launched.run("logs", "-f", tmp_path / "run")
     assert follows.returncode == 1 and follows.stderr.endswith("cancelled\n")
 
@@ -93,13 +93,13 @@ def test_resuming_submits_the_same_again_once_the_job_is_over(slurm: Path, tmp_p
     code = (
         'import pathlib, sys\nfirst = not pathlib.Path("been").exists()\npathlib.Path("been").touch()\nsys.exit(first)'
     )
-    record, _ = launched.start("slurm", code, tmp_path / "run", cpus=2, extra={"hold": True})
+    record = launched.start("slurm", code, tmp_path / "run", cpus=2, extra={"hold": True})
     refused = launched.run("resume", tmp_path / "run")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "is pending: JobHeldUser" in refused.stderr
     subprocess.run(["scontrol", "release", record.job_id], check=True)
     assert launched.run("logs", "-f", tmp_path / "run").returncode == 1
     assert launched.run("resume", tmp_path / "run").returncode == 0
-    again = job_record.read(tmp_path / "run")
+    again = job_record.read_record(tmp_path / "run")
     assert again.launch == record.launch and int(again.job_id) > int(record.job_id)
     assert launched.state(again) == "pending"  # held, as the first
     subprocess.run(["scontrol", "release", again.job_id], check=True)

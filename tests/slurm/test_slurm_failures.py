@@ -46,7 +46,7 @@ def _launch(images: Path, run_dir: Path, *options: str, words: tuple[str, ...] =
     resources = ["--nodes", "2", "--gpus", "0", "--time", "20m", "--config", str(tiny_runs.ROOT / CONFIG)]
     done = launched.run("--run-dir", run_dir, *resources, *options, *arguments)
     assert done.returncode == 0, done.stderr
-    return job_record.read(run_dir)
+    return job_record.read_record(run_dir)
 
 
 def _step(run_dir: Path) -> int:
@@ -248,7 +248,7 @@ def test_a_shared_folder_that_cannot_be_written_is_told_and_loses_nothing(
     assert failed["state"] == "failed" and failed["retries"] == 0
     assert "could not be written" in failed["why"] and "the newest is" in failed["why"]
     assert launched.run("resume", run_dir).returncode == 0
-    _complete(job_record.read(run_dir))
+    _complete(job_record.read_record(run_dir))
     tiny_runs.assert_same_run(whole, run_dir)
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import launched
 from pretrain.runtime.errors import UserError
 from tools.launcher import control, job_record, status
-from tools.launcher.pipeline import slurm_dag
+from tools.launcher.pipeline import dependent_jobs
 
 PIPELINE = """
 variables: {out: OUT, classes: 4}
@@ -44,7 +44,7 @@ def _pipeline(folder: Path, seed: int = 0) -> Path:
 
 def _over(out: Path) -> dict[str, str]:
     """The state of every stage, once all are over."""
-    stages = slurm_dag.read(out)
+    stages = dependent_jobs.read_stages(out)
     launched.until(lambda: all(status.state_of(record).over for _, record in stages), 240)
     return {name: status.state_of(record).word for name, record in stages}
 
@@ -53,7 +53,7 @@ def test_stages_wait_for_those_they_need_and_are_done_once(slurm: Path, tmp_path
     out, words = tmp_path / "out", ("pipeline", "--config", _pipeline(tmp_path, -1), "--partition", "low")
     first = launched.run(*words)
     assert first.returncode == 0, first.stderr
-    sets, other, last = (record for _, record in slurm_dag.read(out))
+    sets, other, last = (record for _, record in dependent_jobs.read_stages(out))
     script = (last.logs / f"{last.job_id}_submission.sh").read_text()
     assert f"--dependency=afterok:{sets.job_id}:{other.job_id}" in script and "--partition=low" in script
     assert "--array=0-1%1" in (sets.logs / f"{sets.job_id}_submission.sh").read_text()
@@ -67,7 +67,7 @@ def test_stages_wait_for_those_they_need_and_are_done_once(slurm: Path, tmp_path
     again = launched.run("resume", out)
     assert again.returncode == 0 and "set-${seed}: done before" in again.stdout, again.stderr
     assert _over(out) == {"set-${seed}": "completed", "other": "completed", "last": "completed"}
-    assert [record.job_id for _, record in slurm_dag.read(out)][0] == sets.job_id
+    assert [record.job_id for _, record in dependent_jobs.read_stages(out)][0] == sets.job_id
     assert (out / "last/synthetic.json").is_file()
     assert launched.run(*words).stdout.count("done before") == 3
 
@@ -76,7 +76,7 @@ def test_trials_are_one_array_with_a_state_each(slurm: Path, tmp_path: Path) -> 
     words = ["prepare_data", "--trials", "3", "--run-dir", tmp_path / "run", "--time", "10m", "synthetic"]
     words += [tmp_path / "set-{trial}", "--train", "8", "--val", "8", "--scenes", "1"]
     assert launched.run(*words, "--seed={trial}").returncode == 0
-    record = job_record.read(tmp_path / "run")
+    record = job_record.read_record(tmp_path / "run")
     launched.until(lambda: status.state_of(record).over, 120)
     assert str(status.state_of(record)) == "completed"
     for trial in range(3):

@@ -11,8 +11,7 @@ from pathlib import Path
 from helpers import launched, tiny_runs
 from helpers.repository import ROOT
 from tools.launcher import job_record, snapshot
-from tools.launcher.cluster import Request
-from tools.launcher.plan import Launch
+from tools.launcher.request import Launch, Request
 
 
 def test_what_is_edited_after_the_submission_does_not_reach_the_job(slurm: Path, tmp_path: Path) -> None:
@@ -32,7 +31,7 @@ def test_what_is_edited_after_the_submission_does_not_reach_the_job(slurm: Path,
     config.write_text("optim: {epochs: 500}\n")
     for path in (code / "pretrain").glob("*.py"):
         path.write_text("raise RuntimeError('edited')\n")
-    record = job_record.read(run_dir)
+    record = job_record.read_record(run_dir)
     subprocess.run(["scontrol", "release", record.job_id], check=True)
     launched.until(lambda: launched.status.state_of(record).over, 120)
     assert launched.state(record) == "completed", record.log(0).read_text()
@@ -50,8 +49,8 @@ def test_configurations_from_elsewhere_are_copied_with_those_that_they_extend(tm
     (tmp_path / "mine.yaml").write_text("_BASE_: other/base.yaml\nb: 2\n")
     words = ("python", str(ROOT / "tools/train_detection.py"), "--config", "mine.yaml")
     launch = Launch("slurm", "detection", (words,), str(tmp_path), Request("x"), tmp_path / "run", {})
-    planned = snapshot.planned(launch)
-    snapshot.write(planned)
+    planned = snapshot.from_snapshot(launch)
+    snapshot.write_snapshot(planned)
     mine = Path(planned.commands[0][3])
     first, *rest = mine.read_text().splitlines()
     second = Path(first.removeprefix("_BASE_: ").strip('"'))
@@ -59,4 +58,5 @@ def test_configurations_from_elsewhere_are_copied_with_those_that_they_extend(tm
     assert second.read_text() == f'_BASE_: "{planned.code}/configs/pretrain/demo.yaml"\na: 1\n'
     assert (planned.code / "configs/pretrain/demo.yaml").read_bytes() == base.read_bytes()
     (tmp_path / "other/base.yaml").write_text("a: 3\n")
-    assert snapshot.planned(launch).code != planned.code and snapshot.planned(launch).settings != planned.settings
+    edited = snapshot.from_snapshot(launch)
+    assert edited.code != planned.code and edited.settings != planned.settings

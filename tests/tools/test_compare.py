@@ -18,7 +18,7 @@ from pretrain.runtime.errors import UserError
 from tools import compare, evaluate, pretrain
 from tools.launcher.pipeline import processes
 from tools.sweep import jobs
-from tools.sweep import trials as rows
+from tools.sweep.trials import find_rows, make_trials, read_setting
 
 TABLES = ROOT / "configs" / "pretrain"
 SMALL = {
@@ -50,9 +50,9 @@ def arguments(place, *more, out="out", chosen=ROWS):
 
 
 def trials(place, seeds):
-    setting = rows.read_setting(place / "small.yaml", TABLES / "table2")
-    found = rows.find_rows(TABLES / "table2", ",".join(ROWS))
-    return rows.trials(found, setting, [], place / "data", place / "out", seeds)
+    setting = read_setting(place / "small.yaml", TABLES / "table2")
+    found = find_rows(TABLES / "table2", ",".join(ROWS))
+    return make_trials(found, setting, [], place / "data", place / "out", seeds)
 
 
 @pytest.fixture(scope="module")
@@ -178,16 +178,16 @@ def test_data_without_val_is_told(place, tmp_path):
 def test_a_wrong_setting_is_told_with_its_file(tmp_path, written, told):
     (tmp_path / "with.yaml").write_text(written)
     with pytest.raises(UserError, match=f"--with .*with.yaml.*{told}"):
-        rows.read_setting(tmp_path / "with.yaml", TABLES / "table2")
+        read_setting(tmp_path / "with.yaml", TABLES / "table2")
 
 
 def test_what_a_row_is_named_for_wins_over_the_setting_and_its_own_entry_over_both(place, tmp_path):
     (tmp_path / "with.yaml").write_text(
         "model: {projector_width: 64, arch: resnet18}\nmethod: {rho: 0.5}\nrows: {width_2048: {method: {rho: null}}}\n"
     )
-    setting = rows.read_setting(tmp_path / "with.yaml", TABLES / "table10")
-    found = rows.find_rows(TABLES / "table10", None)
-    made = rows.trials(found, setting, ["optim.epochs=9"], place / "data", tmp_path, [7])
+    setting = read_setting(tmp_path / "with.yaml", TABLES / "table10")
+    found = find_rows(TABLES / "table10", None)
+    made = make_trials(found, setting, ["optim.epochs=9"], place / "data", tmp_path, [7])
     assert [trial.row for trial in made] == [f"width_{width}" for width in (1024, 2048, 4096, 8192, 16384)]
     assert [trial.cfg.model.projector_width for trial in made] == [1024, 2048, 4096, 8192, 16384]
     assert [trial.cfg.method.rho for trial in made] == [0.5, None, 0.5, 0.5, 0.5]
@@ -198,14 +198,16 @@ def test_what_a_row_is_named_for_wins_over_the_setting_and_its_own_entry_over_bo
 
 def test_the_shipped_setting_fits_every_row_of_every_table(place, tmp_path):
     for folder in sorted(TABLES.glob("table*")):
-        setting = rows.read_setting(TABLES.parent / "compare/imagenette_cpu.yaml", folder)
-        made = rows.trials(rows.find_rows(folder, None), setting, [], place / "data", tmp_path, [0])
+        setting = read_setting(TABLES.parent / "compare/imagenette_cpu.yaml", folder)
+        made = make_trials(find_rows(folder, None), setting, [], place / "data", tmp_path, [0])
         assert {trial.cfg.model.arch for trial in made} == {"resnet18"}
 
 
 def test_on_slurm_every_row_and_seed_is_a_job_of_its_own(place, monkeypatch):
     given = []
-    monkeypatch.setattr(processes, "run_all", lambda commands, parallel: given.append((commands, parallel)) or set())
+    monkeypatch.setattr(
+        processes, "run_all_commands", lambda commands, at_once: given.append((commands, at_once)) or []
+    )
     training = [jobs.Training(trial) for trial in trials(place, [5, 6])]
     assert jobs.Place("slurm", None, 2, place / "out").run(training) == {}
     [(commands, parallel)] = given

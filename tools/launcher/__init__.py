@@ -1,1 +1,1 @@
-"""From a command line to jobs, on SLURM or on this machine, and what is known of them afterwards."""
+"""From a command line to jobs, with any of the schedulers, and what is known of them afterwards."""

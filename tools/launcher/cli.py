@@ -6,10 +6,15 @@ import argparse
 import difflib
 import re
 from pathlib import Path
+from typing import Any
 
 from pretrain.runtime.errors import UserError
-from tools.launcher.plan import OPTIONS, TOOLS
+from tools.launcher import schedulers
+from tools.launcher.plan import TOOLS
 
+RUN_DIR = "gets job.json, jobs/ (logs) and the code; of pretrain it is the run_dir"
+TRIALS = "N jobs (an array, where there is a queue), in whose arguments {trial} is 0 to N-1"
+SIGNAL_DELAY = "seconds before the time limit at which a run stops by itself"
 OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
 
 
@@ -23,25 +28,30 @@ def parser(description: str = "") -> argparse.ArgumentParser:
         epilog=f"TOOL: {', '.join(TOOLS)}, pipeline; or, for the job of a run folder: {', '.join(OTHERS[1:])}",
         allow_abbrev=False,
     )
+    schedulers.add_cluster(root, schedulers.DEFAULT)
+    add_resources(root)
+    for name, option in schedulers.own_options().items():
+        repeatable: dict[str, Any] = {"action": "append", "default": []} if option.repeatable else {}
+        root.add_argument(f"--{name}", help=option.help, metavar=option.metavar, **repeatable)
     add = root.add_argument
-    add("--cluster", choices=("slurm", "local"), default="slurm", help="submit to SLURM, or run here and wait")
-    add("--nodes", type=int, default=1, metavar="N", help="machines (default 1)")
-    add("--gpus", type=int, metavar="G", help="GPUs a node; 0 is CPU and gloo (default: 8 for pretrain; all, locally)")
-    add("--tasks", type=int, metavar="T", help="processes a node (default: one a GPU, at least one)")
-    add("--cpus", type=int, metavar="C", help="cores a process (default: one, and one for each loading process)")
-    add("--time", type=minutes, default=3 * 24 * 60, metavar="3d12h", help="time limit: d, h and m (default 3d)")
-    for name in OPTIONS:
-        add(f"--{name}", help="as in sbatch")
-    add("--mem", metavar="64G", help="memory a node, as in sbatch")
-    add("--slurm", action="append", default=[], metavar="KEY[=VALUE]", help="any other option of sbatch, repeatable")
-    add("--run-dir", type=Path, metavar="DIR", help="gets job.json and jobs/ (logs); for pretrain it is the run_dir")
+    add("--run-dir", type=Path, metavar="DIR", help=f"{RUN_DIR} (default runs/NAME-DATE)")
     add("--name", help="name of the job in the queue (default: of the tool or configuration)")
-    add("--trials", type=int, metavar="N", help="N jobs (on SLURM an array), in which {trial} is 0 to N-1")
-    add("--retries", type=int, default=3, metavar="R", help="starts after a crash, from the checkpoint (default 3)")
-    add("--signal-delay", type=int, default=120, metavar="S", help="seconds before the time limit to stop in (120)")
-    add("--follow", action="store_true", help="on SLURM too, show rank 0's log to the end and return the exit code")
-    add("--dry-run", action="store_true", help="print what would be submitted, and do nothing")
+    add("--trials", type=int, metavar="N", help=f"{TRIALS} (at least 1; default: one job)")
+    add("--follow", action="store_true", help="show rank 0's log to the end and return the exit code (default off)")
+    add("--dry-run", action="store_true", help="print what would be submitted, and do nothing (default off)")
     return root
+
+
+def add_resources(root: argparse.ArgumentParser) -> None:
+    """Add what every scheduler understands."""
+    add = root.add_argument
+    add("--nodes", type=int, default=1, metavar="N", help="machines, at least 1 (default 1)")
+    add("--gpus", type=int, metavar="G", help="GPUs a node, 0 is CPU and gloo (default: 8 for pretrain; all, if here)")
+    add("--tasks", type=int, metavar="T", help="processes a node, at least 1 (default: one a GPU)")
+    add("--cpus", type=int, metavar="C", help="cores a process, at least 1 (default: 1 and one a loading process)")
+    add("--time", type=minutes, default=3 * 24 * 60, metavar="3d12h", help="time limit: d, h and m (default 3d)")
+    add("--retries", type=int, default=3, metavar="R", help="starts after a crash, at least 0 (default 3)")
+    add("--signal-delay", type=int, default=120, metavar="S", help=f"{SIGNAL_DELAY}, at least 1 (default 120)")
 
 
 def minutes(text: str) -> int:
@@ -70,6 +80,8 @@ def split(argv: list[str], description: str = "") -> tuple[str, argparse.Namespa
     own = [string for action in options._actions for string in action.option_strings]
     for argument in arguments:
         word = argument.split("=")[0]
-        if word.startswith("--") and (near := difflib.get_close_matches(word, own, 1, 0.8)):
-            raise UserError(f"there is no option '{word}'; did you mean '{near[0]}'? (After `--` it goes to the tool.)")
+        if word.startswith("--") and (alike := difflib.get_close_matches(word, own, 1, 0.8)):
+            raise UserError(
+                f"there is no option '{word}'; did you mean '{alike[0]}'? (After `--` it goes to the tool.)"
+            )
     return tool, args, arguments + rest[cut + 1 :]

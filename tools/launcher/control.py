@@ -6,20 +6,19 @@ import argparse
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
-from tools.launcher import job_record, status, submission, waiting
+from tools.launcher import job_record, status, submission
 from tools.launcher.job_record import Record
-from tools.launcher.pipeline import run, slurm_dag
-from tools.launcher.worker import exit_codes
-from tools.launcher.worker import logs as joblogs
+from tools.launcher.pipeline import dependent_jobs, run
+from tools.launcher.schedulers.base import Refused
+from tools.launcher.worker.logs import show_log
 
 COMMANDS = ("status", "logs", "cancel", "resume")
-LONGEST_END = 150.0  # seconds that cancel waits; SLURM itself gives the ranks 30 by default
+LONGEST_END = 150.0  # seconds that cancel waits for a job to be over
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,25 +26,23 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="launch.py", description=__doc__, allow_abbrev=False)
     commands = root.add_subparsers(dest="command", required=True)
     told = commands.add_parser("status", help="state, nodes, restarts, last step, images/s, ETA")
-    told.add_argument("--json", action="store_true", help="the same as JSON")
+    told.add_argument("--json", action="store_true", help="the same as JSON (default: a table)")
     logs = commands.add_parser("logs", help="what a rank printed")
-    logs.add_argument(
-        "-f", "--follow", action="store_true", help="go on until the job is over; ends with its exit code"
-    )
-    logs.add_argument("--rank", type=int, default=0, metavar="R", help="default 0")
-    logs.add_argument("--trial", type=int, default=0, metavar="N", help="which job of an array (default 0)")
+    follow = "go on until the job is over, and end with its exit code (default off)"
+    logs.add_argument("-f", "--follow", action="store_true", help=follow)
+    logs.add_argument("--rank", type=int, default=0, metavar="R", help="of which rank, from 0 (default 0)")
+    logs.add_argument("--trial", type=int, default=0, metavar="N", help="of which job of an array, from 0 (default 0)")
     commands.add_parser("cancel", help="end the job, and wait until it is over")
     commands.add_parser("resume", help="submit the same again, which goes on from the newest checkpoint")
+    folder = "folder of a launch, or the out of a pipeline"
     for command in commands.choices.values():
-        command.add_argument(
-            "run_dir", type=Path, metavar="RUN_DIR", help="folder of a launch, or the out of a pipeline"
-        )
+        command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help=folder)
     return root
 
 
 def _status(record: Record, args: argparse.Namespace) -> int:
     told = status.report(record)
-    print(json.dumps(told, indent=2) if args.json else status.table(told))
+    print(json.dumps(told, indent=2) if args.json else status.as_table(told))
     return 0
 
 
@@ -63,17 +60,12 @@ def _logs(record: Record, args: argparse.Namespace) -> int:
     if args.follow:
         return _follow(record, log)
     if log.is_file():
-        joblogs.show(log.read_bytes().removesuffix(b"\n"))
+        show_log(log.read_bytes().removesuffix(b"\n"))
     return 0
 
 
 def _follow(record: Record, log: Path) -> int:
-    follow, patience = joblogs.follow(log), 0.0
-    while not (state := status.state_of(record, patience)).over:
-        patience = exit_codes.PATIENCE  # it was alive a moment ago, so its last files may still be on their way
-        next(follow)
-        waiting.pause(record.launch.cluster)
-    next(follow)
+    state = submission.follow_to_end(record, log, patience=0)
     if state.word != "completed":
         print(f"error: {record.name} {state}", file=sys.stderr)
     return state.code
@@ -104,21 +96,19 @@ def _end(record: Record) -> Record:
     cancelled = dataclasses.replace(record, cancelled=True)
     try:
         cancelled.write()
-        if record.launch.cluster == "local":
-            # not to its process group, which is also that of the script or pipeline that launched it
-            waiting.end_here(int(record.job_id), lambda: not record.ask().alive)
-            return cancelled
+        record.scheduler.cancel(record.job, submission.LONGEST_END)
     except PermissionError as error:
         raise UserError(f"{record.name} belongs to somebody else ({error}): ask its owner to cancel it.") from error
-    asked = subprocess.run(["scancel", record.job_id], capture_output=True, text=True)
-    if asked.returncode and not status.state_of(record).over:
-        record.write()
-        raise UserError(f"SLURM does not cancel {record.name} ({' '.join(asked.stderr.split())}): try again.")
+    except Refused as refused:
+        if not status.state_of(record).over:
+            record.write()
+            title = record.scheduler.about.title
+            raise UserError(f"{title} does not cancel {record.name} ({refused}): try again.") from refused
     return cancelled
 
 
 def _resume(record: Record, args: argparse.Namespace) -> int:
-    """As submission.run; a job of this machine is waited for."""
+    """As submission.start; a job that is attended is waited for."""
     launch, state = record.launch, status.state_of(record)
     if not state.over:
         raise UserError(f"{record.name} is {state}: it can be resumed once it is over (cancel ends it).")
@@ -128,28 +118,28 @@ def _resume(record: Record, args: argparse.Namespace) -> int:
         raise UserError(
             f"the code that {record.name} ran, {launch.code}, is gone: launch it anew with the same --run-dir."
         )
-    return submission.run(launch, follow=launch.cluster == "local")
+    return submission.start(launch, follow=record.scheduler.about.attended)
 
 
 def _resume_pipeline(out: Path) -> None:
     """Submit again what did not end well, with the command and from the folder of the first time."""
-    written = json.loads((out / slurm_dag.FILE).read_text(encoding="utf-8"))
+    written = json.loads((out / dependent_jobs.FILE).read_text(encoding="utf-8"))
     os.chdir(written["folder"])
     run.main([word for word in written["command"] if word != "--again"])
 
 
-def _pipeline(args: argparse.Namespace, found: list[tuple[str, Record]]) -> None:
+def _pipeline(args: argparse.Namespace, stages: list[tuple[str, Record]]) -> None:
     """The same for all stages of a pipeline."""
     if args.command == "logs":
-        folders = ", ".join(str(record.run_dir) for _, record in found)
+        folders = ", ".join(str(record.run_dir) for _, record in stages)
         raise UserError(f"{args.run_dir} is a pipeline: name the folder of one of its stages ({folders}).")
     if args.command == "resume":
         return _resume_pipeline(args.run_dir)
     if args.command == "status":
-        told = {name: status.report(record) for name, record in found}
-        print(json.dumps(told, indent=2) if args.json else status.lines(told))
+        told = {name: status.report(record) for name, record in stages}
+        print(json.dumps(told, indent=2) if args.json else status.as_lines(told))
         return None
-    for name, record in reversed(found):  # those that wait before those they wait for
+    for name, record in reversed(stages):  # those that wait before those they wait for
         print(f"{name}: ", end="", flush=True)
         _cancel(record, args)
 
@@ -157,8 +147,8 @@ def _pipeline(args: argparse.Namespace, found: list[tuple[str, Record]]) -> None
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
-    if stages := slurm_dag.read(args.run_dir):
+    if stages := dependent_jobs.read_stages(args.run_dir):
         return _pipeline(args, stages)
-    record = job_record.read(args.run_dir)
+    record = job_record.read_record(args.run_dir)
     if code := {"status": _status, "logs": _logs, "cancel": _cancel, "resume": _resume}[args.command](record, args):
         sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import socket
 import time
 from pathlib import Path
@@ -11,17 +12,21 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
-from tools.launcher import scheduler
-from tools.launcher.cluster import Request
-from tools.launcher.plan import Launch
-from tools.launcher.worker import logs
+from tools.launcher import schedulers
+from tools.launcher.request import Launch, Request
+from tools.launcher.schedulers.base import Job, Scheduler, Seen
+from tools.launcher.worker.logs import log_file
 
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One job, or an array of them. launch: as it was submitted. host: where from. run_dir: where job.json lies now."""
+    """One job, or an array of them.
+
+    launch: as it was submitted. host: where from. cancelled: whether that was asked for. run_dir: where job.json lies
+    now.
+    """
 
     launch: Launch
     job_id: str
@@ -32,6 +37,7 @@ class Record:
 
     @property
     def logs(self) -> Path:
+        """The folder of what the ranks print, where it lies now."""
         return self.run_dir / self.launch.logs.name
 
     @property
@@ -39,25 +45,33 @@ class Record:
         """For a sentence."""
         return f"job {self.job_id} ({self.launch.cluster})"
 
+    @property
+    def scheduler(self) -> Scheduler:
+        """The one that runs it."""
+        return schedulers.find(self.launch.cluster)
+
+    @property
+    def job(self) -> Job:
+        """For its scheduler."""
+        return Job(self.job_id, self.launch.logs, self.host)
+
     def log(self, rank: int) -> Path:
         """Where the output of one rank lies."""
-        return logs.file(self.logs, self.job_id, rank)
+        return log_file(self.logs, self.job_id, rank)
 
     def each(self) -> list[Record]:
         """The jobs of an array; a single job itself."""
         commands = self.launch.commands
-        if len(commands) == 1 or self.launch.cluster == "local":
+        if len(commands) == 1 or self.scheduler.queue is None:
             return [self]
         parts = [dataclasses.replace(self.launch, commands=(command,)) for command in commands]
         return [
             dataclasses.replace(self, launch=part, job_id=f"{self.job_id}_{place}") for place, part in enumerate(parts)
         ]
 
-    def ask(self) -> scheduler.Seen:
+    def ask(self) -> Seen:
         """What its scheduler says of it now."""
-        if self.launch.cluster == "slurm":
-            return scheduler.ask_slurm(self.job_id, self.launch.logs)
-        return scheduler.ask_here(self.job_id, self.launch.logs, self.host)
+        return self.scheduler.state(self.job)
 
     def write(self) -> None:
         """Write job.json, atomically."""
@@ -81,12 +95,12 @@ class Record:
         write_json(self.run_dir / "job.json", record)
 
 
-def new(launch: Launch, job_id: str) -> Record:
+def new_record(launch: Launch, job_id: str) -> Record:
     """Of a job that was submitted just now."""
     return Record(launch, job_id, socket.gethostname(), time.strftime(TIME), False, launch.run_dir)
 
 
-def read(run_dir: Path) -> Record:
+def read_record(run_dir: Path) -> Record:
     """The record in `run_dir`.
 
     Raises:
@@ -107,7 +121,8 @@ def read(run_dir: Path) -> Record:
 def _parsed(written: Any, run_dir: Path) -> Record:
     if not isinstance(written, dict):
         raise TypeError(f"it holds {type(written).__name__}")
-    if written["cluster"] not in ("slurm", "local") or not str(written["job_id"]).isdecimal():
+    known = written["cluster"] in schedulers.names()
+    if not known or not re.fullmatch(r"\w[\w.-]*", str(written["job_id"])):  # never one that looks like an option
         raise ValueError(f"cluster {written['cluster']!r}, job_id {written['job_id']!r}")
     time.strptime(written["submitted"], TIME)
     launch = Launch(

@@ -9,21 +9,19 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.repository import REPOSITORY
-from tools.launcher.cluster import Request
+from tools.launcher import schedulers
+from tools.launcher.request import Launch, Request
 
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
-START = 90  # seconds: SLURM's warning may come a minute early, and a run has to start before it can stop
-OPTIONS = ("partition", "account", "qos", "constraint", "exclude")  # sbatch's, handed on under their own names
 
 
 class Tool(NamedTuple):
-    """A file in tools/, its GPUs a node on SLURM unless told, and whether several processes of it work together."""
+    """A file in tools/, its GPUs a node on a cluster unless told, and whether several processes of it work together."""
 
     file: str
     gpus: int
@@ -38,32 +36,6 @@ TOOLS = {  # by subcommand
     "prepare_data": Tool("prepare_data", 0, False),
     "report": Tool("report", 0, False),
 }
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One job, decided: what runs, in which folder, with what, and where it is written.
-
-    commands: several are an array of jobs. shown: for pretraining, the resolved configuration of each. code: the folder
-    of the packages that it runs. given: texts of the configurations in it that are not the repository's, by their path
-    there. settings: a hash of what was asked for (both: snapshot.py).
-    """
-
-    cluster: str
-    tool: str
-    commands: tuple[tuple[str, ...], ...]
-    folder: str
-    request: Request
-    run_dir: Path
-    environment: dict[str, str]
-    shown: tuple[str, ...] = ()
-    code: Path = REPOSITORY
-    given: dict[str, str] = field(default_factory=dict)
-    settings: str = ""
-
-    @property
-    def logs(self) -> Path:
-        return self.run_dir / "jobs"
 
 
 def _resolved_pretraining(arguments: list[str]) -> tuple[list[str], str, dict[str, Any]]:
@@ -95,8 +67,9 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
         arguments, shown, config = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
     _check(tool, args, config)
-    _check_trials(tool, args.trials, arguments)
+    _check_trials(tool, args, arguments)
     request = _request(TOOLS[tool], name, args, config.get("data", {}).get("workers", 0))
+    schedulers.find(args.cluster).check(request)
     program = (sys.executable, str(REPOSITORY / "tools" / f"{TOOLS[tool].file}.py"))
     trials = range(args.trials) if args.trials else [None]
     return Launch(
@@ -114,6 +87,7 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
 def _request(tool: Tool, name: str, args: argparse.Namespace, workers: int) -> Request:
     """Resources, as asked for or by default; workers: loading processes of a task."""
     gpus = _gpus(tool, args)
+    options, extra = _own_options(args)
     return Request(
         name=name,
         nodes=args.nodes,
@@ -123,9 +97,22 @@ def _request(tool: Tool, name: str, args: argparse.Namespace, workers: int) -> R
         minutes=args.time,
         retries=args.retries,
         signal_delay=args.signal_delay,
-        options={option: value for option in OPTIONS if (value := getattr(args, option))},
-        extra=({"mem": args.mem} if args.mem else {}) | dict(_key_value(pair) for pair in args.slurm),
+        options=options,
+        extra=extra,
     )
+
+
+def _own_options(args: argparse.Namespace) -> tuple[dict[str, str | int], dict[str, str | bool]]:
+    """What was given of the scheduler's own options: by name, and the KEY=VALUE of those that can be repeated."""
+    options: dict[str, str | int] = {}
+    extra: dict[str, str | bool] = {}
+    for option in schedulers.find(args.cluster).about.options:
+        given = getattr(args, option.name)
+        if option.repeatable:
+            extra |= dict(_key_value(pair) for pair in given)
+        elif given:
+            options[option.name] = given
+    return options, extra
 
 
 def _of_trial(word: str, trial: int | None) -> str:
@@ -148,20 +135,17 @@ def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value} is below {least}: give a larger number.")
     if not TOOLS[tool].distributed and max(args.nodes, args.tasks or 1) > 1:
         raise UserError(f"{tool} is one process: leave --nodes and --tasks out.")
-    if args.cluster == "local" and args.nodes > 1:
-        raise UserError(f"--cluster local is one machine: replace --nodes {args.nodes} by --tasks N.")
-    if args.cluster == "slurm" and args.time * 60 <= args.signal_delay + START:
-        raise UserError(
-            f"--time {args.time}m leaves no time to run: SLURM warns {args.signal_delay} s ahead of the end "
-            "(--signal-delay) and may be a minute early; give more."
-        )
+    about = schedulers.find(args.cluster).about
+    if about.here and args.nodes > 1:
+        raise UserError(f"--cluster {args.cluster} is one machine: replace --nodes {args.nodes} by --tasks N.")
     if config and not config["data"]["root"]:
         raise UserError("data.root is not set: add data.root=FOLDER of images or class folders.")
-    if config and args.cluster == "local" and not Path(config["data"]["root"]).is_dir():
+    if config and about.here and not Path(config["data"]["root"]).is_dir():
         raise UserError(f"image folder {config['data']['root']} does not exist: check data.root.")
 
 
-def _check_trials(tool: str, trials: int | None, arguments: Sequence[str]) -> None:
+def _check_trials(tool: str, args: argparse.Namespace, arguments: Sequence[str]) -> None:
+    trials, scheduler = args.trials, schedulers.find(args.cluster)
     if trials is None:
         return
     if tool == "pretrain":
@@ -171,30 +155,35 @@ def _check_trials(tool: str, trials: int | None, arguments: Sequence[str]) -> No
             f"--trials {trials} needs to be 1 or more, and {{trial}} in the arguments, which becomes 0, 1 and so on: "
             "for example --out OUT/trial-{trial} SEED={trial}."
         )
+    if trials > 1 and scheduler.queue is None and not scheduler.about.attended:
+        raise UserError(f"--cluster {args.cluster} has no queue for {trials} jobs: launch each trial by itself.")
 
 
 def _gpus(tool: Tool, args: argparse.Namespace) -> int:
     """GPUs a node. On this machine all that this process may use; torch is asked only where there is a driver."""
-    if args.gpus is not None:
-        return args.gpus
-    if args.cluster == "slurm":
+    asked: int | None = args.gpus
+    if asked is not None:
+        return asked
+    if not schedulers.find(args.cluster).about.here:
         return tool.gpus
     if not Path("/proc/driver/nvidia").exists():
         return 0
     import torch
 
-    return torch.cuda.device_count() if tool.distributed else min(tool.gpus, torch.cuda.device_count())
+    count = int(torch.cuda.device_count())
+    return count if tool.distributed else min(tool.gpus, count)
 
 
 def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
     """What a task adds to its environment: which GPUs, and a fair share of this machine's cores."""
+    here = schedulers.find(args.cluster).about.here
     environment: dict[str, str] = {}
     if request.gpus == 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # --gpus 0 means CPU, also on a machine that has some
-    elif args.cluster == "local":  # submitit would number them from 0, whatever the user's own choice was
+    elif here:  # submitit would number them from 0, whatever the user's own choice was
         chosen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(index) for index in range(request.gpus)))
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen.split(",")[: request.gpus])
     if "OMP_NUM_THREADS" not in os.environ:
-        share = len(os.sched_getaffinity(0)) // request.tasks if args.cluster == "local" else request.cpus
+        share = len(os.sched_getaffinity(0)) // request.tasks if here else request.cpus
         environment["OMP_NUM_THREADS"] = str(max(1, args.cpus or share))
     return environment

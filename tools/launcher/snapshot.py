@@ -15,20 +15,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pretrain.runtime import provenance
 from pretrain.runtime.files import write_json, write_text
 from pretrain.runtime.repository import REPOSITORY
-
-if TYPE_CHECKING:
-    from tools.launcher.plan import Launch
+from tools.launcher.request import Launch
 
 FOLDERS = ("pretrain", "transfer", "tools", "configs")
 BASE = "_BASE_:"  # in a configuration of detectron2, the one that it extends
 
 
-def planned(launch: Launch) -> Launch:
+def from_snapshot(launch: Launch) -> Launch:
     """`launch` as it will run: from RUN/code/HASH, with every --config that of the snapshot. Writes nothing."""
     from_outside = _extended(launch.commands, launch.folder, inside=False)
     outside = {path: path.read_text(encoding="utf-8") for path in from_outside}
@@ -55,8 +52,8 @@ def settings_of(commands: Sequence[Sequence[str]], folder: str, shown: Sequence[
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
-def write(launch: Launch) -> None:
-    """Copy the code and write the configurations of a `planned` launch, unless they are there already."""
+def write_snapshot(launch: Launch) -> None:
+    """Copy the code and write the configurations of a launch `from_snapshot`, unless they are there already."""
     code = launch.code
     if code.is_dir():
         return

@@ -9,17 +9,16 @@ from typing import Any
 
 from pretrain.runtime import metrics_file
 from pretrain.runtime.errors import STOPPED
-from tools.launcher import job_record, scheduler
+from tools.launcher import job_record
+from tools.launcher.schedulers.base import Seen
 from tools.launcher.worker import exit_codes, restart
-
-PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
     """word: pending, running, unknown (none of them over), completed, stopped, failed, cancelled or vanished.
 
-    why: SLURM's reason or the sentence about the failed rank. restarts: None where the scheduler does not tell.
+    why: the scheduler's reason or the sentence about the failed rank. restarts: None where the scheduler does not tell.
     code: exit code of the rank that failed first, 1 for another bad end, 0 otherwise.
     """
 
@@ -31,6 +30,7 @@ class State:
 
     @property
     def over(self) -> bool:
+        """Whether it has ended, however."""
         return self.word not in ("pending", "running", "unknown")
 
     def __str__(self) -> str:
@@ -45,14 +45,10 @@ def state_of(record: job_record.Record, patience: float = 0) -> State:
     if len(jobs := record.each()) > 1:
         return _together([state_of(job, patience) for job in jobs])
     seen = record.ask()
-    if seen.state == scheduler.SILENT:
-        word, why, code = "unknown", seen.reason, 0
-    elif seen.alive:
-        word = "pending" if seen.state in PENDING else "running"
-        told = seen.reason if word == "pending" else seen.state
-        why, code = "" if told == "RUNNING" else told, 0
-    else:
-        word, why, code = _end(record, seen.state, patience)
+    word: str = "unknown" if seen.phase == "silent" else seen.phase
+    why, code = seen.why, 0
+    if not seen.alive:
+        word, why, code = _end(record, seen, patience)
     return State(word, why, seen.nodes, seen.restarts, code)
 
 
@@ -67,27 +63,26 @@ def _together(states: list[State]) -> State:
     return State(first.word, "" if counts["completed"] == len(states) else why, first.node_list, restarts, first.code)
 
 
-def _end(record: job_record.Record, seen: str, patience: float) -> tuple[str, str, int]:
+def _end(record: job_record.Record, seen: Seen, patience: float) -> tuple[str, str, int]:
     """(word, why, code) of a job that is over."""
-    if seen == "COMPLETED":
+    if seen.phase == "completed":
         return "completed", "", 0
-    ranks = record.launch.request.ranks
-    if seen == "CANCELLED" or record.cancelled:
+    ranks, about = record.launch.request.ranks, record.scheduler.about
+    if seen.phase == "cancelled" or record.cancelled:
         patience = 0
-    ended = exit_codes.settled(record.logs, record.job_id, ranks, patience)
-    failed = exit_codes.failure(ended, record.job_id, ranks, record.logs)
-    if seen == "CANCELLED" or (record.cancelled and failed):
+    ended = exit_codes.await_exits(record.logs, record.job_id, ranks, patience)
+    failed = exit_codes.first_failure(ended, record.job_id, ranks, record.logs)
+    if seen.phase == "cancelled" or (record.cancelled and failed):
         return "cancelled", "", 1
-    if seen == scheduler.GONE:
+    if seen.phase == "gone":
         if failed is None:
             return "completed", "", 0
         if not any(end.code for end in ended.values()):
-            who = "SLURM no longer knows the job" if record.launch.cluster == "slurm" else "its process is gone"
-            return "vanished", f"{who}, and {failed[1]}", 1
-    if exit_codes.stopped(ended):
+            return "vanished", f"{about.gone}, and {failed[1]}", 1
+    if exit_codes.stopped_on_request(ended):
         return "stopped", "as it was asked to, with a checkpoint: resume goes on from it", STOPPED
     code, sentence = failed or (1, "every rank ended well")
-    return "failed", sentence if seen in (scheduler.GONE, "FAILED") else f"SLURM says {seen}; {sentence}", code
+    return "failed", f"{about.title} says {seen.why}; {sentence}" if seen.why else sentence, code
 
 
 def report(record: job_record.Record) -> dict[str, Any]:
@@ -97,7 +92,7 @@ def report(record: job_record.Record) -> dict[str, Any]:
     written = line.get("time", 0)
     ours = written >= datetime.strptime(record.submitted, job_record.TIME).timestamp()  # not of a job before this one
     left = metrics_file.seconds_left(line) if ours and state.word == "running" and "steps" in line else None
-    request = record.launch.request
+    request, retries = record.launch.request, retried(record)
     return {
         "job_id": record.job_id,
         "cluster": record.launch.cluster,
@@ -110,7 +105,7 @@ def report(record: job_record.Record) -> dict[str, Any]:
         "node_list": state.node_list or None,
         "restarts": state.restarts,
         "retries": sum(len(retried(job)) for job in record.each()),
-        "last_retry": (retried(record) or [None])[-1],
+        "last_retry": retries[-1] if retries else None,
         "step": line.get("step"),
         "steps": line.get("steps"),
         "epoch": line.get("epoch"),
@@ -124,12 +119,12 @@ def report(record: job_record.Record) -> dict[str, Any]:
 
 def retried(record: job_record.Record) -> list[str]:
     """Why the ranks were started again within the job, the oldest first."""
-    return [one.why for one in restart.read(record.logs, record.job_id) if one.outcome == "retried"]
+    return [one.why for one in restart.read_attempts(record.logs, record.job_id) if one.outcome == "retried"]
 
 
-def table(told: dict[str, Any]) -> str:
+def as_table(told: dict[str, Any]) -> str:
     """`report` as lines of a name and a value; without those that are not known."""
-    rows = {
+    values = {
         "job": f"{told['job_id']} ({told['cluster']}), {told['name']}, submitted {told['submitted']}",
         "state": told["state"] + (f": {told['why']}" if told["why"] else ""),
         "nodes": f"{told['node_list'] or 'none yet'}; {told['nodes']} node(s) x {told['tasks_per_node']} task(s)",
@@ -138,22 +133,24 @@ def table(told: dict[str, Any]) -> str:
     }
     if told["step"] is not None:
         of = f" of {told['steps']}" if told["steps"] else ""
-        rows["step"] = f"{told['step']}{of}, epoch {told['epoch']:.2f}"
-        rows["images/s"] = told["images_per_second"]
-        rows["ETA"] = _clock(told["eta_seconds"])
-        rows["last line"] = f"{_clock(told['seconds_since_last_line'])} ago"
-    rows |= {"log of rank 0": told["log_of_rank_0"], "run folder": told["run_dir"]}
-    return "\n".join(f"{name:<15}{value}" for name, value in rows.items() if value is not None)
+        values["step"] = f"{told['step']}{of}, epoch {told['epoch']:.2f}"
+        values["images/s"] = told["images_per_second"]
+        values["ETA"] = _clock(told["eta_seconds"])
+        values["last line"] = f"{_clock(told['seconds_since_last_line'])} ago"
+    values |= {"log of rank 0": told["log_of_rank_0"], "run folder": told["run_dir"]}
+    return "\n".join(f"{name:<15}{value}" for name, value in values.items() if value is not None)
 
 
-def lines(stages: dict[str, dict[str, Any]]) -> str:
+def as_lines(stages: dict[str, dict[str, Any]]) -> str:
     """`report` of every stage of a pipeline, a line each."""
-    rows = [("stage", "job", "state", "step")]
+    cells = [("stage", "job", "state", "step")]
     for name, told in stages.items():
         step = f"{told['step']} of {told['steps']}" if told["steps"] else ""
-        rows.append((name, str(told["job_id"]), told["state"] + (f": {told['why']}" if told["why"] else ""), step))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}  {row[3]}".rstrip() for row in rows)
+        cells.append((name, str(told["job_id"]), told["state"] + (f": {told['why']}" if told["why"] else ""), step))
+    widths = [max(len(line[column]) for line in cells) for column in range(2)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {job:<{widths[1]}}  {state}  {step}".rstrip() for name, job, state, step in cells
+    )
 
 
 def _clock(seconds: float | None) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""The commands behind tools/compare.py, here or one SLURM job each; what is there already is not done again."""
+"""The commands behind tools/compare.py, here or a job each; what is there already is not done again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pretrain.config import load
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
+from tools.launcher import schedulers
 from tools.launcher.pipeline import processes, spec
+from tools.launcher.worker.logs import last_lines
 from tools.sweep.trials import Trial
 from transfer import evaluate, results
 
@@ -19,8 +22,11 @@ MACHINE = ("workers", "threads", "device", "cache")  # options that no number de
 
 @dataclass(frozen=True)
 class Place:
-    """Where commands run. parallel: how many at the same time, None for one here and all on SLURM. gpus: of a training,
-    None for the launcher's choice. out: gets results/ and logs/."""
+    """Where commands run.
+
+    cluster: name of the scheduler. parallel: how many at the same time, None for one here and all on a cluster. gpus:
+    of a training, None for the launcher's choice. out: gets results/ and logs/.
+    """
 
     cluster: str
     parallel: int | None
@@ -32,14 +38,14 @@ class Place:
         if not jobs:
             return {}
         commands = {job.name: self._command(job) for job in jobs}
-        at_once = self.parallel or (1 if self.cluster == "local" else len(jobs))
-        failed = processes.run_all(list(commands.values()), min(at_once, len(jobs)))
+        at_once = self.parallel or (1 if schedulers.find(self.cluster).about.here else len(jobs))
+        failed = processes.run_all_commands(list(commands.values()), min(at_once, len(jobs)))
         return {name: last_sentence(command.log) for name, command in commands.items() if command.name in failed}
 
     def _command(self, job: Training | Evaluation) -> processes.Command:
-        """As a stage of a pipeline, which knows how to put a tool's command line to either cluster."""
+        """As a stage of a pipeline, which knows how to put a tool's command line to any scheduler."""
         tool, stem = ("pretrain", "train") if isinstance(job, Training) else ("evaluate", "evaluate")
-        entry = {"name": f"{stem}-{job.name}", "tool": tool, "args": [shlex.join(job.arguments())]}
+        entry: dict[str, Any] = {"name": f"{stem}-{job.name}", "tool": tool, "args": [shlex.join(job.arguments())]}
         if self.gpus is not None:
             entry["gpus"] = self.gpus if tool == "pretrain" else min(self.gpus, 1)
         return spec.read_stage(entry, {"out": str(self.out)}, "compare", self.cluster).commands[0]
@@ -47,7 +53,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Training:
-    """Of one trial."""
+    """The pretraining of one trial."""
 
     trial: Trial
 
@@ -62,7 +68,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one trunk on `data`. overrides: options of tools/evaluate.py; results: the file of each task."""
+    """The evaluation of one trunk on `data`.
+
+    overrides: options of tools/evaluate.py; results: the file of each task.
+    """
 
     name: str
     checkpoint: Path
@@ -95,7 +104,17 @@ class Evaluation:
 def evaluation_of(
     name: str, checkpoint: Path, trial: Trial, place: Place, data: Path, tasks: Sequence[str], given: Sequence[str]
 ) -> Evaluation:
-    """Of a trunk of `trial`, at its image size and seed unless `given` says otherwise."""
+    """The evaluation of a trunk of `trial`, at its image size and seed unless `given` says otherwise.
+
+    Args:
+        name: of the trunk, for its files.
+        checkpoint: the trunk.
+        trial: that trained it.
+        place: where commands run, and where results go.
+        data: holds train/ and val/.
+        tasks: of tools/evaluate.py.
+        given: its options.
+    """
     cfg = trial.cfg
     options = {
         "image_size": cfg.views.size,
@@ -110,7 +129,7 @@ def evaluation_of(
 
 def last_sentence(log: Path) -> str:
     """What a log says of its command's failure: its last error, or its last line where it names none."""
-    lines = processes.last_lines(log, 20)
+    lines = last_lines(log, 20)
     told = next((line for line in reversed(lines) if "error: " in line), None)
     if told:
         return told.rsplit("error: ", 1)[-1].strip()

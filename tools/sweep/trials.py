@@ -133,11 +133,21 @@ def _check_free(keys: Sequence[str] | dict[str, Any], where: str) -> None:
             raise UserError(f"{where}: {key} differs from run to run and is set from {OURS[key]}: leave it out.")
 
 
-def trials(
+def make_trials(
     rows: Sequence[Path], setting: Setting, given: Sequence[str], data: Path, out: Path, seeds: Sequence[int]
 ) -> list[Trial]:
-    """Every row with every seed, seed by seed. What wins: `given` over the setting's own values for a row, these over
-    the row's file, that over the setting's common values.
+    """Every row with every seed, seed by seed.
+
+    What wins: `given` over the setting's own values for a row, these over the row's file, that over the setting's
+    common values.
+
+    Args:
+        rows: the configurations of the rows.
+        setting: of --with.
+        given: overrides of the command line.
+        data: holds train/ and val/.
+        out: gets a run folder for each trial.
+        seeds: of every row.
 
     Raises:
         UserError: an option that is wrong or that two rows differ in no longer, or a run folder of another setting.

@@ -73,7 +73,7 @@ def test_cancelling_ends_every_rank_and_is_no_failure(tmp_path: Path) -> None:
         first, second = (launched.run("cancel", tmp_path / "run") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.endswith("is over: cancelled\n") and second.stdout.endswith("is over already: cancelled\n")
-    assert {ended.code for ended in exit_codes.read(record.logs, record.job_id, 2).values()} == {128 + 15}
+    assert {ended.code for ended in exit_codes.read_exits(record.logs, record.job_id, 2).values()} == {128 + 15}
 
 
 def _cancelled_after(steps: int, words: list[str], folder: Path, run_dir: Path) -> str:
@@ -112,7 +112,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     with launched.here("pass", tmp_path / "run") as record:
-        assert job_record.read(tmp_path / "run") == record
+        assert job_record.read_record(tmp_path / "run") == record
 
 
 def test_progress_is_the_last_whole_line(tmp_path: Path) -> None:

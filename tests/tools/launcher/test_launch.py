@@ -18,7 +18,8 @@ import yaml
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import launch
-from tools.launcher import cli, cluster, plan, submission, waiting
+from tools.launcher import cli, job_record, plan, schedulers, submission
+from tools.launcher.request import Launch, Request
 from tools.launcher.worker import exit_codes
 from tools.launcher.worker import logs as joblogs
 from tools.launcher.worker import rank as ranks
@@ -38,9 +39,10 @@ def _launch(*arguments: str, folder: Path, **environment: str) -> subprocess.Com
 
 
 def _run_here(code: str, count: int, folder: Path) -> tuple[dict[int, exit_codes.Exit], str]:
-    task = ranks.Task((sys.executable, "-c", code), str(folder), {"CUDA_VISIBLE_DEVICES": ""})
-    job = cluster.submit_here(cluster.Request("test", tasks=count), task, folder / "jobs", ROOT)
-    return waiting.wait_here(job, count, folder / "jobs"), job.job_id
+    request, commands = Request("test", tasks=count), ((sys.executable, "-c", code),)
+    asked = Launch("local", "evaluate", commands, str(folder), request, folder, {"CUDA_VISIBLE_DEVICES": ""})
+    record = job_record.new_record(asked, schedulers.find("local").submit(asked))
+    return submission.attend(record), record.job_id
 
 
 def test_without_slurm_one_sentence_names_the_local_way(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_run_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_every_task_knows_its_place(tmp_path: Path) -> None:
     ended, job_id = _run_here(TELL, 3, tmp_path)
     assert [ended[rank].code for rank in range(3)] == [0, 0, 0]
-    logs = [joblogs.file(tmp_path / "jobs", job_id, rank).read_text().splitlines() for rank in range(3)]
+    logs = [joblogs.log_file(tmp_path / "jobs", job_id, rank).read_text().splitlines() for rank in range(3)]
     told = [json.loads(next(line for line in log if line.startswith("{"))) for log in logs]
     assert [entry["RANK"] for entry in told] == [entry["LOCAL_RANK"] for entry in told] == ["0", "1", "2"]
     assert {entry["WORLD_SIZE"] for entry in told} == {"3"} and {entry["MASTER_ADDR"] for entry in told} == {
@@ -150,22 +152,22 @@ def test_every_task_knows_its_place(tmp_path: Path) -> None:
 
 
 def test_a_restarted_job_gets_another_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    submitit = pytest.importorskip("submitit")
+    slurm = schedulers.find("slurm")
     variables = {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "localhost,unknown.invalid"}
     variables |= {"SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    first = ranks.rendezvous(submitit.JobEnvironment())
+    first = ranks.rendezvous(slurm.place())
     assert {name: first[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")} == {
         "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost",
     }  # fmt: skip
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert ranks.rendezvous(submitit.JobEnvironment())["MASTER_PORT"] != first["MASTER_PORT"]
+    assert ranks.rendezvous(slurm.place())["MASTER_PORT"] != first["MASTER_PORT"]
     monkeypatch.setenv("SLURM_JOB_NODELIST", "unknown.invalid,localhost")
     with pytest.raises(SystemExit, match=r"cannot resolve 'unknown\.invalid'"):
-        ranks.rendezvous(submitit.JobEnvironment())
+        ranks.rendezvous(slurm.place())
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
-    assert ranks.rendezvous(submitit.JobEnvironment())["MASTER_ADDR"] == "127.0.0.1"
+    assert ranks.rendezvous(slurm.place())["MASTER_ADDR"] == "127.0.0.1"
 
 
 def test_gloo_gets_the_network_that_leads_to_the_first_node_unless_one_is_chosen(
@@ -194,7 +196,7 @@ def test_a_failing_task_ends_the_others(tmp_path: Path, how: str, code: int, tol
     )
     ended, job_id = _run_here(script, 3, tmp_path)
     assert ended[1].code == code and {ended[rank].code for rank in (0, 2)} == {128 + signal.SIGTERM}
-    failed = exit_codes.failure(ended, job_id, 3, tmp_path / "jobs")
+    failed = exit_codes.first_failure(ended, job_id, 3, tmp_path / "jobs")
     assert failed is not None and failed[0] == code
     assert re.search(told, failed[1]) and failed[1].startswith("rank 1 of 3") and failed[1].endswith("last words: why")
 
@@ -217,9 +219,9 @@ def test_a_crash_here_is_started_again_as_often_as_asked(
 ) -> None:
     been = "import os, pathlib\nif not pathlib.Path('been').exists():\n    pathlib.Path('been').touch()\n"
     words = (sys.executable, "-c", f"{been}    os.kill(os.getpid(), 9)")
-    request = cluster.Request("test", retries=retries)
-    launched = plan.Launch("local", "evaluate", (words,), str(tmp_path), request, tmp_path / "run", {})
-    assert submission.run(launched, follow=True) == code
+    request = Request("test", retries=retries)
+    launched = Launch("local", "evaluate", (words,), str(tmp_path), request, tmp_path / "run", {})
+    assert submission.start(launched, follow=True) == code
     told = capfd.readouterr()
     assert ("starting again from the newest checkpoint (retry 1 of 1)" in told.out) == bool(retries)
     assert ("exit code 137 (SIGKILL)" in told.err) == bool(code)

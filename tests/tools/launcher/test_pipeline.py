@@ -78,13 +78,13 @@ def test_what_ended_well_is_not_done_again_until_what_it_needs_or_its_arguments_
 
 
 def test_a_stage_can_be_left_out_and_none_waits_for_it(tmp_path: Path) -> None:
-    found = spec.read(_write(tmp_path, GOOD), [], "local")[1]
+    found = spec.read_pipeline(_write(tmp_path, GOOD), [], "local")[1]
     (left,) = spec.without(found, ["set-${seed}"])
     assert left.name == "again" and left.after == () and found[1].after == ("set-${seed}",)
     for names, told in ((["sat-${seed}"], "did you mean 'set-"), ([stage.name for stage in found], "leaves no stage")):
         with pytest.raises(UserError, match=told):
             spec.without(found, names)
-    suite = spec.read(CONFIGS / "pipeline/imagenet.yaml", ["checkpoint=mine.pth", "out=o"], "slurm")[1]
+    suite = spec.read_pipeline(CONFIGS / "pipeline/imagenet.yaml", ["checkpoint=mine.pth", "out=o"], "slurm")[1]
     words = [word for stage in spec.without(suite, ["pretrain"]) for one in stage.commands for word in one.words]
     assert "mine.pth" in words and not any("o/pretrain" in word for word in words)
 
@@ -141,7 +141,7 @@ def test_shipped_pipelines_are_valid(name: str, where: str, monkeypatch: pytest.
     assert (CONFIGS / name).read_text().startswith("#")
     if where == "local" and "nodes:" in (CONFIGS / name).read_text():
         return  # for a cluster only
-    assert spec.read(CONFIGS / name, [], where)[1]
+    assert spec.read_pipeline(CONFIGS / name, [], where)[1]
 
 
 def test_misspelt_override_is_told(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_cores_are_shared_by_what_runs_at_the_same_time(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     words = (sys.executable, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])")
     for parallel, tasks, wanted in ((1, 1, "8"), (2, 1, "4"), (2, 2, "2"), (16, 1, "1")):
-        list(processes.run([processes.Command("x", words, tmp_path / "x.log")], parallel, tasks, 0, 1))
+        list(processes.run_commands([processes.Command("x", words, tmp_path / "x.log")], parallel, tasks, 0, 1))
         assert (tmp_path / "x.log").read_text().strip() == wanted
 
 
@@ -181,7 +181,7 @@ def test_commands_run_at_the_same_time_and_end_together(tmp_path: Path) -> None:
         processes.Command(name, (sys.executable, "-c", code), tmp_path / f"{name}.log")
         for name, code in (("wait", wait), ("touch", touch))
     ]
-    list(processes.run(commands, 2, 1, 0, 2))
+    list(processes.run_commands(commands, 2, 1, 0, 2))
     sleeper = f"import os, time; print(os.getpid(), flush=True); time.sleep(600)  # {tmp_path}"
     fails = "import sys, time; time.sleep(1); sys.exit(7)"
     commands = [
@@ -189,7 +189,7 @@ def test_commands_run_at_the_same_time_and_end_together(tmp_path: Path) -> None:
         for name, code in (("sleeper", sleeper), ("fails", fails))
     ]
     with pytest.raises(SystemExit) as ended:
-        list(processes.run(commands, 2, 1, 0, 2))
+        list(processes.run_commands(commands, 2, 1, 0, 2))
     assert ended.value.code == 7
     assert not Path(f"/proc/{(tmp_path / 'sleeper.log').read_text().strip()}").exists()
 

@@ -1,1 +1,1 @@
-"""A chain of commands: its YAML (spec), as processes here (processes) or as dependent jobs (slurm_dag)."""
+"""A chain of commands: its YAML (spec), as processes here (processes) or as dependent jobs (dependent_jobs)."""

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+
+from tools.launcher.worker.logs import last_lines
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class _Running:
     started: float
 
 
-def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int) -> Iterator[Command]:
-    """Run `commands`, `parallel` at a time, and yield each that has ended well.
+def run_commands(commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int) -> Iterator[Command]:
+    """Run `commands` and yield each that has ended well. Whatever ends this function, none of the commands goes on.
 
-    tasks: processes of each command, for a fair share of the cores. done, total: for the count that is printed.
-    Whatever ends this function, none of the commands goes on.
+    Args:
+        commands: in the order in which they start.
+        parallel: how many of them run at the same time.
+        tasks: processes of each command, for a fair share of the cores.
+        done: how many ended before, for the count that is printed.
+        total: how many there are in all, for the same.
 
     Raises:
         SystemExit: with the exit code of the first that fails.
@@ -47,18 +53,19 @@ def run(commands: Sequence[Command], parallel: int, tasks: int, done: int, total
             yield command
 
 
-def run_all(commands: Sequence[Command], parallel: int) -> set[str]:
-    """Run `commands` as `run` does, going on past those that fail; the names of these."""
+def run_all_commands(commands: Sequence[Command], parallel: int) -> set[str]:
+    """Run `commands` as `run_commands` does, going on past those that fail; the names of these."""
     with contextlib.closing(_as_they_end(commands, parallel, 1, 0, len(commands))) as ended:
         return {command.name for command, code in ended if code}
 
 
 def _as_they_end(
     commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int
-) -> Iterator[tuple[Command, int]]:
+) -> Generator[tuple[Command, int], None, None]:
     """Each command with its exit code (negative for a signal), told to the user, once it has ended."""
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (parallel * tasks)))}
-    waiting, running = list(commands), []
+    waiting = list(commands)
+    running: list[_Running] = []
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
@@ -132,11 +139,3 @@ def _tell_progress(running: list[_Running], done: int, total: int) -> None:
 def _clear_line() -> None:
     if sys.stdout.isatty():
         print("\r\033[K", end="")
-
-
-def last_lines(log: Path, count: int) -> list[str]:
-    """The last non-empty lines of a log that may be long; a progress bar's overwritten line counts as its newest."""
-    with open(log, "rb") as handle:
-        handle.seek(max(0, log.stat().st_size - 20_000))
-        text = handle.read().decode(errors="replace")
-    return [line.rsplit("\r", 1)[-1] for line in text.splitlines() if line.strip()][-count:]

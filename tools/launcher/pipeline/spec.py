@@ -8,7 +8,7 @@ A pipeline is `variables:` (plain values, which `variable=value` on the command 
   for       optional: {variable: [values]}; the stage is run for every combination
   parallel  optional: how many of these run at the same time (default 1)
   after     optional: names of the stages that it needs (default: the one before it)
-  nodes, tasks, gpus, cpus, time, mem, partition, account, qos, constraint, exclude, retries
+  nodes, tasks, gpus, cpus, retries, time, and what a scheduler adds (partition, mem and so on)
             optional: the job's, as tools/launch.py has them; more than one task goes through tools/launch.py
 In name and args `${variable}` is replaced.
 """
@@ -31,12 +31,14 @@ import yaml
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.repository import REPOSITORY
+from tools.launcher import schedulers
 from tools.launcher.pipeline import processes
-from tools.launcher.plan import OPTIONS, TOOLS
+from tools.launcher.plan import TOOLS
 
 FOLDER = REPOSITORY / "tools"
 COUNTS = {"nodes": 1, "tasks": 1, "gpus": 0, "cpus": 1, "retries": 0}  # and their least values
-TEXTS = ("time", "mem", *OPTIONS)
+OWN_OPTIONS = tuple(name for name, option in schedulers.own_options().items() if not option.repeatable)
+TEXTS = ("time", *OWN_OPTIONS)
 STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "after", *COUNTS, *TEXTS)
 
 
@@ -112,7 +114,13 @@ def read_stage(
 ) -> Stage:
     """One entry of `stages:` as commands, in the order of its `for`.
 
-    Args: known, names of the stages before it; common, options of sbatch where the entry has none of its own.
+    Args:
+        entry: as it was read from the YAML.
+        variables: values of `variables:` by name.
+        where: the file, for a sentence.
+        cluster: name of the scheduler.
+        known: names of the stages before it.
+        common: the scheduler's own options, where the entry has none of its own.
 
     Raises:
         UserError: an unknown key, tool or variable, a value of the wrong kind, or a --config that is no file.
@@ -129,9 +137,11 @@ def read_stage(
     words = _words(entry.get("args", []), where)
     counts = {key: _count(entry[key], key, where) for key in COUNTS if key in entry}
     texts = {key: _text(entry[key], f"{where}: '{key}'") for key in TEXTS if key in entry}
-    options = counts | (dict(common) | texts if cluster == "slurm" else {})
-    if cluster == "local" and counts.get("nodes", 1) > 1:
-        raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster slurm; here use 'tasks'.")
+    about = schedulers.find(cluster).about
+    if about.here and counts.get("nodes", 1) > 1:
+        raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster {schedulers.DEFAULT}; here use 'tasks'.")
+    heeded = () if about.attended else ("time", *(option.name for option in about.options))
+    options = counts | {name: value for name, value in (dict(common) | texts).items() if name in heeded}
     loops = _loops(entry.get("for"), variables, where)
     commands = []
     for values in itertools.product(*loops.values()):
@@ -195,11 +205,21 @@ def _check_config(arguments: list[str], where: str) -> None:
 def _command(
     tool: str, arguments: list[str], asked: Mapping[str, int | str], cluster: str, run_dir: Path
 ) -> tuple[str, ...]:
-    """The words that a user would type: the tool itself, or the launcher for SLURM, several tasks or chosen GPUs."""
+    """The words that a user would type: the tool itself, or the launcher where that is not enough.
+
+    Args:
+        tool: a file in tools/, without .py.
+        arguments: of the tool.
+        asked: options of the launcher, by name.
+        cluster: name of the scheduler. The launcher is needed for jobs that go on without it, for several tasks, and
+            for chosen GPUs.
+        run_dir: the job's folder, where the tool has none of its own.
+    """
     python = sys.executable
     if Path(python).is_relative_to(Path.cwd()):
         python = os.path.relpath(python)  # shorter to read
-    if cluster == "local" and asked.get("tasks", 1) == 1 and "gpus" not in asked:
+    attended = schedulers.find(cluster).about.attended
+    if attended and asked.get("tasks", 1) == 1 and "gpus" not in asked:
         return (python, os.path.relpath(FOLDER / f"{tool}.py"), *arguments)
     subcommand = next(name for name, entry in TOOLS.items() if entry.file == tool)
     options = [f"--cluster={cluster}", "--follow", *(f"--{key}={value}" for key, value in asked.items())]
@@ -208,10 +228,16 @@ def _command(
     return (python, os.path.relpath(FOLDER / "launch.py"), subcommand, *options, "--", *arguments)
 
 
-def read(
+def read_pipeline(
     path: Path, overrides: list[str], cluster: str, common: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Path, list[Stage]]:
     """The folder of all output, and all stages of the YAML at `path`, checked.
+
+    Args:
+        path: of the YAML.
+        overrides: `variable=value` of the command line.
+        cluster: name of the scheduler.
+        common: the scheduler's own options, for every stage that has none of its own.
 
     Raises:
         UserError: anything that can be known to be wrong before the first stage runs.
@@ -228,28 +254,28 @@ def read(
         if key not in ("variables", "stages"):
             raise UserError(f"{path}: there is no key '{key}'; {_nearest(str(key), ('variables', 'stages'))}")
     variables = read_variables(tree, overrides, str(path))
-    found: list[Stage] = []
+    stages: list[Stage] = []
     for entry in tree["stages"]:
-        known = [stage.name for stage in found]
-        found.append(read_stage(entry, variables, str(path), cluster, known, common))
-    names = [command.name for stage in found for command in stage.commands]
+        known = [stage.name for stage in stages]
+        stages.append(read_stage(entry, variables, str(path), cluster, known, common))
+    names = [command.name for stage in stages for command in stage.commands]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{path}: two commands are named '{name}': put the variables of 'for' into the name.")
-    return Path(variables["out"]), found
+    return Path(variables["out"]), stages
 
 
-def without(found: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
+def without(stages: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
     """The stages but those of `names`, on which none waits any more: what they make is there already.
 
     Raises:
         UserError: there is no such stage, or none is left.
     """
-    known = [stage.name for stage in found]
+    known = [stage.name for stage in stages]
     for name in names:
         if name not in known:
             raise UserError(f"--without {name}: there is no stage of this name; {_nearest(name, known)}")
-    left = [stage for stage in found if stage.name not in names]
+    left = [stage for stage in stages if stage.name not in names]
     if not left:
         raise UserError("--without leaves no stage: leave out fewer.")
     kept = [tuple(name for name in stage.after if name not in names) for stage in left]

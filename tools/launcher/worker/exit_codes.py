@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pretrain.runtime.errors import STOPPED
 from pretrain.runtime.files import write_json
-from tools.launcher.worker import logs as joblogs
+from tools.launcher.worker.logs import last_words, log_file
 
 PATIENCE = 10.0  # seconds after the end of a job until a shared folder shows its last files
 
@@ -25,53 +25,67 @@ class Exit:
     time: float
 
 
-def _file(logs: Path, job_id: str, rank: int) -> Path:
+def _exit_file(logs: Path, job_id: str, rank: int) -> Path:
     return logs / f"{job_id}_{rank}_exit.json"
 
 
-def write(logs: Path, job_id: str, ended: Exit) -> None:
+def write_exit(logs: Path, job_id: str, ended: Exit) -> None:
     """Note the end of one rank."""
-    write_json(_file(logs, job_id, ended.rank), asdict(ended))
+    write_json(_exit_file(logs, job_id, ended.rank), asdict(ended))
 
 
-def forget(logs: Path, job_id: str, ranks: int) -> None:
-    """Before a job starts again: how its ranks ended before."""
+def remove_exits(logs: Path, job_id: str, ranks: int) -> None:
+    """Before a job starts again: remove what its ranks wrote at their last end."""
     for rank in range(ranks):
-        _file(logs, job_id, rank).unlink(missing_ok=True)
+        _exit_file(logs, job_id, rank).unlink(missing_ok=True)
 
 
-def read(logs: Path, job_id: str, ranks: int) -> dict[int, Exit]:
-    """How each rank that told it ended."""
-    paths = [_file(logs, job_id, rank) for rank in range(ranks)]
+def read_exits(logs: Path, job_id: str, ranks: int) -> dict[int, Exit]:
+    """How the ranks ended, by rank; without those that have not written it."""
+    paths = [_exit_file(logs, job_id, rank) for rank in range(ranks)]
     return {rank: Exit(**json.loads(path.read_text())) for rank, path in enumerate(paths) if path.is_file()}
 
 
-def settled(logs: Path, job_id: str, ranks: int, patience: float) -> dict[int, Exit]:
-    """The same of a job that is over; waits `patience` seconds at most for those that have not told yet."""
+def await_exits(logs: Path, job_id: str, ranks: int, patience: float) -> dict[int, Exit]:
+    """`read_exits` of a job that is over.
+
+    Args:
+        logs: the job's folder of logs.
+        job_id: of the job.
+        ranks: how many it has.
+        patience: seconds to wait at most for ranks that have not written their end yet.
+    """
     deadline = time.monotonic() + patience
-    while len(exits := read(logs, job_id, ranks)) < ranks and time.monotonic() < deadline:
+    while len(exits := read_exits(logs, job_id, ranks)) < ranks and time.monotonic() < deadline:
         time.sleep(0.5)
     return exits
 
 
-def stopped(exits: dict[int, Exit]) -> bool:
+def stopped_on_request(exits: dict[int, Exit]) -> bool:
     """Whether the ranks left on request with what they need to go on, rather than at the end or by a failure."""
     codes = {ended.code for ended in exits.values()}
     return STOPPED in codes and codes <= {0, STOPPED, 128 + signal.SIGTERM}
 
 
-def failure(exits: dict[int, Exit], job_id: str, ranks: int, logs: Path) -> tuple[int, str] | None:
-    """Exit code and one sentence about the rank that failed first, or None where every rank ended well."""
-    bad = sorted((ended for ended in exits.values() if ended.code), key=lambda ended: ended.time)
+def first_failure(exits: dict[int, Exit], job_id: str, ranks: int, logs: Path) -> tuple[int, str] | None:
+    """Exit code and one sentence about the rank that failed first, or None where every rank ended well.
+
+    Args:
+        exits: of the ranks that have written their end.
+        job_id: of the job.
+        ranks: how many it has.
+        logs: the job's folder of logs.
+    """
+    failed = sorted((ended for ended in exits.values() if ended.code), key=lambda ended: ended.time)
     silent = [rank for rank in range(ranks) if rank not in exits]
-    if not bad and not silent:
+    if not failed and not silent:
         return None
-    rank, code = (bad[0].rank, bad[0].code) if bad else (silent[0], 1)
-    host = f" on {bad[0].host}" if bad else ""
-    what = f"ended with exit code {code}{_signal_name(code)}" if bad else "ended without telling its exit code"
-    log = joblogs.file(logs, job_id, rank)
-    said = [line for line in joblogs.last_lines(log, 20) if not line.startswith(joblogs.REMARKS)]
-    quote = f", last words: {said[-1].strip()}" if said else ""
+    rank, code = (failed[0].rank, failed[0].code) if failed else (silent[0], 1)
+    host = f" on {failed[0].host}" if failed else ""
+    what = f"ended with exit code {code}{_signal_name(code)}" if failed else "ended without telling its exit code"
+    log = log_file(logs, job_id, rank)
+    said = last_words(log)
+    quote = f", last words: {said}" if said else ""
     return code, f"rank {rank} of {ranks}{host} {what}; its log: {log}{quote}"
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-REMARKS = ("submitit ", "srun:", "slurmstepd:", "launch.py:")  # lines that are not the tool's own
+from tools.launcher import schedulers
+
+OURS = ("submitit ", "launch.py:")  # how lines begin that neither the tool nor a scheduler wrote
 
 
-def file(logs: Path, job_id: str, rank: int | str) -> Path:
-    """Where submitit puts the output of one rank."""
+def log_file(logs: Path, job_id: str, rank: int | str) -> Path:
+    """Where the output of one rank lies; submitit's choice, which every scheduler follows."""
     return logs / f"{job_id}_{rank}_log.out"
 
 
-def follow(path: Path) -> Iterator[None]:
+def follow_log(path: Path) -> Iterator[None]:
     """Each `next` prints the lines that were written to `path` since the last; it need not be there yet."""
     position = 0
     while True:
@@ -21,22 +23,34 @@ def follow(path: Path) -> Iterator[None]:
             with open(path, "rb") as handle:
                 handle.seek(position)
                 new = handle.read()
-            whole = new.rpartition(b"\n")[0]
-            if whole:
-                position += len(whole) + 1
-                show(whole)
+            whole_lines = new.rpartition(b"\n")[0]
+            if whole_lines:
+                position += len(whole_lines) + 1
+                show_log(whole_lines)
         yield
 
 
-def show(text: bytes) -> None:
+def show_log(text: bytes) -> None:
     """Print a part of a log without submitit's own remarks."""
     said = [line for line in text.decode(errors="replace").split("\n") if not line.startswith("submitit ")]
     print(*said, sep="\n", end="\n" if said else "", flush=True)
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a log that are not empty."""
-    if not path.is_file():
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last non-empty lines of a log, which may be long or absent.
+
+    Of a line that a progress bar wrote over, the newest text counts.
+    """
+    if not log.is_file():
         return []
-    lines = path.read_text(errors="replace").splitlines()
-    return [line for line in lines if line.strip()][-count:]
+    with open(log, "rb") as handle:
+        handle.seek(max(0, log.stat().st_size - 20_000))
+        text = handle.read().decode(errors="replace")
+    return [line.rsplit("\r", 1)[-1] for line in text.splitlines() if line.strip()][-count:]
+
+
+def last_words(log: Path) -> str:
+    """The last line that the tool itself printed; empty where there is none."""
+    remarks = (*OURS, *schedulers.remarks())
+    said = [line for line in last_lines(log, 20) if not line.startswith(remarks)]
+    return said[-1].strip() if said else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -14,51 +15,66 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from pretrain.runtime.errors import STOPPED
+from pretrain.runtime.files import write_json
+from tools.launcher import schedulers
+from tools.launcher.request import Launch
+from tools.launcher.schedulers.base import Place
 from tools.launcher.worker import exit_codes
 
-if TYPE_CHECKING:
-    import submitit
-
 PORTS = range(15_000, 30_000)  # below Linux's ephemeral ports, so that no outgoing connection holds one
-REMIND = (
-    3.0  # seconds after which a request to stop is repeated: a tool that is still importing does not hear the first
-)
+REMIND = 3.0  # seconds between requests to stop: a tool that is still importing does not hear the first
 
 
 @dataclass(frozen=True)
 class Task:
     """What every rank runs: the command that a user would type, in a process of its own.
 
-    Of its own, because then the light process that submitit starts outlives whatever happens to the tool: it sees a
-    kill, a segmentation fault or exit code 2 and writes it down (without SLURM accounting nothing else would), it
-    answers signals at once while the tool sits in a collective, and the tool's handlers and submitit's never mix.
+    Of its own, because then this light process outlives whatever happens to the tool. It sees a kill, a segmentation
+    fault or exit code 2 and writes it down, which nothing else would where the scheduler keeps no accounts. It answers
+    signals at once while the tool sits in a collective. And the tool's handlers of signals meet no others.
     """
 
     command: tuple[str, ...]
     folder: str
     environment: dict[str, str]
+    cluster: str
+    logs: str
 
     def __call__(self) -> None:
-        import submitit
-
-        job = submitit.JobEnvironment()
-        if not _on_slurm():
-            _end_with_parent(signal.SIGTERM)  # the controller, whose other ways of ending all reach us by a signal
-        code = _run(self.command, self.folder, {**os.environ, **self.environment, **rendezvous(job)})
-        ended = exit_codes.Exit(job.global_rank, socket.gethostname(), 128 - code if code < 0 else code, time.time())
-        exit_codes.write(job.paths.folder, job.job_id, ended)
-        # A bad one makes srun end the other ranks; one that stopped as it was asked to lets them do the same.
+        """Run to the end, write how it ended, and exit with its code."""
+        scheduler = schedulers.find(self.cluster)
+        place = scheduler.place()
+        if scheduler.about.here:  # no daemon ends what a job leaves behind
+            _end_with_parent(signal.SIGTERM)
+        code = _run(self.command, self.folder, {**os.environ, **self.environment, **rendezvous(place)})
+        ended = exit_codes.Exit(place.rank, socket.gethostname(), 128 - code if code < 0 else code, time.time())
+        exit_codes.write_exit(Path(self.logs), place.job_id, ended)
+        # A failure makes the scheduler end the other ranks; one that stopped as it was asked to lets them do the same.
         sys.exit(0 if ended.code == STOPPED else ended.code)
 
 
-def _on_slurm() -> bool:
-    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+def tasks_of(launch: Launch) -> list[Task]:
+    """The task of each job of a launch."""
+    folder, environment, cluster = launch.folder, launch.environment, launch.cluster
+    return [Task(command, folder, environment, cluster, str(launch.logs)) for command in launch.commands]
+
+
+def rank_words(task: Task, file: Path) -> list[str]:
+    """Write a task into `file`; the words of the command that every rank of it runs, whatever starts them."""
+    write_json(file, asdict(task))
+    return [sys.executable, "-u", "-m", "tools.launcher.worker.rank", str(file)]
+
+
+def main(argv: list[str]) -> None:
+    """Run the task in the file argv[0] as the rank that the environment says."""
+    written = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
+    Task(**written | {"command": tuple(written["command"])})()
 
 
 def _run(command: tuple[str, ...], folder: str, environment: dict[str, str]) -> int:
@@ -86,9 +102,9 @@ def _once(act: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
 
 
 def _inherit() -> None:
-    """In the tool's process, before it starts: die with the task, and be deaf to SIGUSR2 until the tool listens.
+    """In the tool's process, before it starts: die with this one, and ignore SIGUSR2 until the tool listens.
 
-    SLURM sends SIGUSR2 to every process of a step, and its default is to die.
+    A scheduler may send SIGUSR2 to every process of a job, and by default a process dies of it.
     """
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     _end_with_parent(signal.SIGKILL)
@@ -100,24 +116,21 @@ def _end_with_parent(number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, number)
 
 
-def rendezvous(job: submitit.JobEnvironment) -> dict[str, str]:
+def rendezvous(place: Place) -> dict[str, str]:
     """RANK and the rest of torch's env:// rendezvous, and gloo's network.
 
-    CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK.
-
-    The port depends on the job, on how often SLURM restarted it and on the step within it, so that no start ever meets
-    the store of an earlier one.
+    CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK. The port depends on the job and on `place.start`, so that
+    no start ever meets the store of an earlier one.
     """
-    master = "127.0.0.1" if job.num_nodes == 1 else _reachable(job.hostnames[0])
-    starts = [os.environ.get(name, "0") for name in ("SLURM_RESTART_COUNT", "SLURM_STEP_ID")]
-    key = "/".join([job.job_id, *starts])
+    master = "127.0.0.1" if place.nodes == 1 else _reachable(place.first_node)
+    key = f"{place.job_id}/{place.start}"
     return {
-        "RANK": str(job.global_rank),
-        "WORLD_SIZE": str(job.num_tasks),
-        "LOCAL_RANK": str(job.local_rank),
+        "RANK": str(place.rank),
+        "WORLD_SIZE": str(place.ranks),
+        "LOCAL_RANK": str(place.local_rank),
         "MASTER_ADDR": master,
         "MASTER_PORT": str(PORTS[zlib.crc32(key.encode()) % len(PORTS)]),
-        **_gloo(master, job.num_nodes),
+        **_gloo(master, place.nodes),
     }
 
 
@@ -148,12 +161,14 @@ def interface_towards(host: str) -> str | None:
     return None
 
 
-def _reachable(name: str) -> str:
-    """The first node's name if this node can resolve it, otherwise the address that SLURM gives for it."""
-    try:
-        socket.getaddrinfo(name, None)
-        return name
-    except OSError as error:
-        if "SLURM_LAUNCH_NODE_IPADDR" in os.environ:
-            return os.environ["SLURM_LAUNCH_NODE_IPADDR"]
-        sys.exit(f"error: {socket.gethostname()} cannot resolve '{name}', the job's first node ({error}).")
+def _reachable(names: Sequence[str]) -> str:
+    """The first of the first node's names and addresses that this node can resolve."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(name, None)
+            return name
+    sys.exit(f"error: {socket.gethostname()} cannot resolve '{names[0]}', the job's first node.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,33 +1,54 @@
-"""The first process of a SLURM job: starts the ranks, and starts them again where that can help.
+"""The first process of a job: starts the ranks, and starts them again where that can help.
 
 What is known by now about how the ranks ended decides:
 - all well: the job is completed;
 - bad input (exit code 2): it would be bad again, so the job fails;
-- stopped as they were asked to (exit code 75; SLURM warned of the time limit or of pre-emption): the job goes back into
-  the queue, from which it goes on;
+- stopped as they were asked to (exit code 75; the scheduler warned of the time limit or of pre-emption): the job goes
+  back into the queue, from which it goes on;
 - anything else (a crash, a rank that was killed): the ranks are started again at once on the same nodes, at most
   --retries times. They go on from the newest checkpoint, and no queue has to be waited for.
-Nodes that are lost, and `scontrol requeue`, are SLURM's own affair: it ends this process and starts the job again.
+Nodes that are lost, and jobs that somebody requeues, are the scheduler's own affair: it ends this process and starts
+the job again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
 from pretrain.runtime.errors import BAD_INPUT, STOPPED
-from tools.launcher import scheduler
+from tools.launcher import schedulers
+from tools.launcher.request import Launch
+from tools.launcher.schedulers.base import Queue, Start, Starter
 from tools.launcher.worker import exit_codes
 
-REMIND = 5.0  # seconds after which ranks that were still starting are told of SLURM's warning again
+REMIND = 5.0  # seconds between warnings to the ranks: those that were still starting did not hear the first
+AFTER_FAILURE = 10.0  # seconds that ranks may go on after another has failed, for which they can only wait in vain
+
+
+def python(code: Path) -> list[str]:
+    """The words of an interpreter that finds the packages below `code`, from whatever folder."""
+    path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH", "")]))
+    return ["env", f"PYTHONPATH={path}", sys.executable]
+
+
+def first_words(launch: Launch) -> list[str]:
+    """The words that start this module as the first process of a job; the command of a rank follows them."""
+    request = launch.request
+    options = {"cluster": launch.cluster, "logs": launch.logs, "ranks": request.ranks, "cpus": request.cpus}
+    options["retries"] = request.retries
+    words = [f"--{name}={value}" for name, value in options.items()]
+    return [*python(launch.code), "-m", "tools.launcher.worker.restart", *words, "--"]
 
 
 @dataclass(frozen=True)
@@ -47,21 +68,21 @@ def attempts_file(logs: Path, job_id: str) -> Path:
     return logs / f"{job_id}_attempts.jsonl"
 
 
-def read(logs: Path, job_id: str) -> list[Attempt]:
-    """All starts of a job that have ended and told it."""
+def read_attempts(logs: Path, job_id: str) -> list[Attempt]:
+    """All starts of a job that have ended and were written down."""
     path = attempts_file(logs, job_id)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [Attempt(**json.loads(line)) for line in lines if line.endswith("}")]
 
 
 class Signals:
-    """What SLURM has said to this process, which it hands on to the ranks through srun."""
+    """What the scheduler has said to this process."""
 
     def __init__(self) -> None:
         self.warned = self.ending = False
 
     def listen(self) -> None:
-        """SIGUSR2 is SLURM's warning, SIGTERM the end."""
+        """SIGUSR2 is the warning, which is handed on to the ranks; SIGTERM the end, which reaches them too."""
         signal.signal(signal.SIGUSR2, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
@@ -70,31 +91,45 @@ class Signals:
         self.ending |= number == signal.SIGTERM
 
 
-def srun(logs: Path, name: str, cpus: int) -> list[str]:
-    """What starts the ranks, before their command."""
-    # One dead rank must end the others, which would wait for it in a collective until the time limit; and since SLURM
-    # 22.05 srun no longer takes the CPUs of a task from sbatch.
-    output = ["--unbuffered", "--open-mode=append", f"--output={logs / name}_%t_log.out"]
-    return ["srun", *output, "--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"]
+def _start_ranks(starts: Sequence[Start], command: Sequence[str], signals: Signals) -> int:
+    """Run all of `starts` to their ends; the exit code of the first that did not end well, or 0."""
+    processes = [_started(start, command) for start in starts]
+    told, failed_at = 0.0, 0.0
+    while living := [process for process in processes if process.poll() is None]:
+        now = time.monotonic()
+        if signals.warned and now > told + REMIND:
+            told = now
+            for process in living:
+                process.send_signal(signal.SIGUSR2)
+        if any(process.returncode for process in processes):
+            failed_at = failed_at or now
+            for process in living:
+                process.kill() if now > failed_at + AFTER_FAILURE else process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            living[0].wait(0.5)
+    return next((process.returncode for process in processes if process.returncode), 0)
 
 
-def _start(command: list[str], signals: Signals) -> int:
-    """Run srun to its end; its exit code, the highest of the ranks'."""
-    process = subprocess.Popen(command)
-    told = 0.0
-    while True:
-        if signals.warned and time.monotonic() > told + REMIND:
-            process.send_signal(signal.SIGUSR2)  # srun hands it to every rank
-            told = time.monotonic()
-        try:
-            return process.wait(0.5)
-        except subprocess.TimeoutExpired:
-            continue
+def _started(start: Start, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(open(start.log, "ab")) if start.log else None
+        errors = None if log is None else subprocess.STDOUT
+        return subprocess.Popen([*start.words, *command], stdout=log, stderr=errors)
 
 
 def decide(ended: dict[int, exit_codes.Exit], code: int, signals: Signals, retries: int) -> str:
-    """What becomes of the job whose ranks ended so, srun with `code`: an outcome of Attempt."""
-    if exit_codes.stopped(ended) or (signals.warned and code):
+    """What becomes of the job whose ranks have ended.
+
+    Args:
+        ended: how, of those that have written it.
+        code: of what started them.
+        signals: what the scheduler has said.
+        retries: how many times they may start again.
+
+    Returns:
+        an outcome of Attempt.
+    """
+    if exit_codes.stopped_on_request(ended) or (signals.warned and code):
         return "requeued"
     if code == 0:
         return "completed"
@@ -103,70 +138,68 @@ def decide(ended: dict[int, exit_codes.Exit], code: int, signals: Signals, retri
     return "failed" if bad_input or signals.ending or retries < 1 else "retried"
 
 
-def _requeue(job_id: str) -> str:
-    """Put the job back into the queue; the reason where SLURM does not."""
-    asked = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True)
-    return " ".join((asked.stderr or asked.stdout).split()) if asked.returncode else ""
-
-
 def _tell(sentence: str) -> None:
     print(f"launch.py: {sentence}", flush=True)
 
 
-def _name() -> str:
-    """As submitit names the job: the array's number and the place in it, or the job's own."""
-    array, place = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{place}" if array else os.environ["SLURM_JOB_ID"]
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    schedulers.add_cluster(parser, schedulers.DEFAULT)  # batch scripts of earlier code do not name it
+    parser.add_argument("--logs", type=Path, required=True, help="the job's folder of logs")
+    parser.add_argument("--ranks", type=int, required=True, help="processes of the job on all its nodes, at least 1")
+    parser.add_argument("--cpus", type=int, required=True, help="cores of each process, at least 1")
+    parser.add_argument("--retries", type=int, required=True, help="how many times they may start again, at least 0")
+    parser.add_argument("command", nargs="+", help="of a rank")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Start the ranks until one of the four ends; the exit code of the job."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--logs", type=Path, required=True)
-    parser.add_argument("--ranks", type=int, required=True)
-    parser.add_argument("--cpus", type=int, required=True)
-    parser.add_argument("--retries", type=int, required=True)
-    parser.add_argument("command", nargs="+")
-    args = parser.parse_args(argv)
-    signals, name = Signals(), _name()
+    args = _arguments(argv)
+    scheduler, signals = schedulers.find(args.cluster), Signals()
+    starter = scheduler.starter
+    assert starter is not None, f"jobs of {args.cluster} have no first process"
     signals.listen()
-    failed = sum(attempt.outcome == "retried" for attempt in read(args.logs, name))
+    job_id, _ = starter.job()
+    failed = sum(attempt.outcome == "retried" for attempt in read_attempts(args.logs, job_id))
     while True:
-        attempt = _attempt(args, name, signals, args.retries - failed)
-        with open(attempts_file(args.logs, name), "a", encoding="utf-8") as handle:
+        attempt = _attempt(args, starter, signals, args.retries - failed)
+        with open(attempts_file(args.logs, job_id), "a", encoding="utf-8") as handle:
             handle.write(json.dumps(asdict(attempt)) + "\n")
         if attempt.outcome == "retried":
             failed += 1
             _tell(f"{attempt.why}; starting again from the newest checkpoint (retry {failed} of {args.retries})")
         elif attempt.outcome == "requeued":
-            return _leave(signals)
+            return _leave(scheduler.queue, scheduler.about.title, signals)
         else:
             return attempt.code
 
 
-def _attempt(args: argparse.Namespace, name: str, signals: Signals, retries: int) -> Attempt:
-    exit_codes.forget(args.logs, name, args.ranks)
+def _attempt(args: argparse.Namespace, starter: Starter, signals: Signals, retries: int) -> Attempt:
+    job_id, nodes = starter.job()
+    exit_codes.remove_exits(args.logs, job_id, args.ranks)
     started = time.time()
-    code = _start([*srun(args.logs, name, args.cpus), *args.command], signals)
-    ended = exit_codes.settled(args.logs, name, args.ranks, exit_codes.PATIENCE if code else 0)
+    code = _start_ranks(starter.starts(args.logs, job_id, args.ranks, args.cpus), args.command, signals)
+    ended = exit_codes.await_exits(args.logs, job_id, args.ranks, exit_codes.PATIENCE if code else 0)
     outcome = decide(ended, code, signals, retries)
-    why = exit_codes.failure(ended, name, args.ranks, args.logs) if outcome in ("failed", "retried") else None
+    failed = outcome in ("failed", "retried")
+    why = exit_codes.first_failure(ended, job_id, args.ranks, args.logs) if failed else None
     code, sentence = why or (code, "")
-    return Attempt(outcome, sentence, code, os.environ.get("SLURM_JOB_NODELIST", ""), started, time.time())
+    return Attempt(outcome, sentence, code, nodes, started, time.time())
 
 
-def _leave(signals: Signals) -> int:
-    """Back into the queue, unless the job is being ended for good."""
-    job_id = os.environ["SLURM_JOB_ID"]
-    state = scheduler.state_of(job_id)
-    if signals.ending or state not in ("RUNNING", "PREEMPTED", ""):
+def _leave(queue: Queue | None, title: str, signals: Signals) -> int:
+    """Back into the queue, unless there is none or the job is being ended for good."""
+    if signals.ending or queue is None:
         return STOPPED
-    if refused := _requeue(job_id):
-        _tell(f"SLURM does not put the job back into the queue ({refused}); resume goes on from the newest checkpoint")
+    if (refused := queue.requeue()) is not None:
+        if refused:
+            goes_on = "resume goes on from the newest checkpoint"
+            _tell(f"{title} does not put the job back into the queue ({refused}); {goes_on}")
         return STOPPED
-    _tell("stopped as SLURM asked, and back in the queue")
+    _tell(f"stopped as {title} asked, and back in the queue")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(60)  # until SLURM ends this process; an end of its own would end the job
+    time.sleep(60)  # until the scheduler ends this process; an end of its own would end the job
     return STOPPED
 
 

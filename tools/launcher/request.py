@@ -1,0 +1,61 @@
+"""What a launch is: the resources of a job (Request), and a launch that was decided (Launch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pretrain.runtime.repository import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Request:
+    """Resources of one job. tasks and gpus count per node, cpus per task.
+
+    retries: starts after a crash. signal_delay: seconds between the scheduler's warning and the end of the time limit.
+    options: the scheduler's own (`About.options`), by name. extra: those that were given as KEY=VALUE, True without
+    a value.
+    """
+
+    name: str
+    nodes: int = 1
+    tasks: int = 1
+    gpus: int = 0
+    cpus: int = 1
+    minutes: int = 60
+    retries: int = 3
+    signal_delay: int = 120
+    options: dict[str, str | int] = field(default_factory=dict)
+    extra: dict[str, str | bool] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> int:
+        """Processes of the job on all its nodes."""
+        return self.nodes * self.tasks
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch, decided: what runs, in which folder, with what, and where it is written.
+
+    cluster: name of the scheduler. commands: one for each job. shown: for pretraining, the resolved configuration of
+    each. code: the folder of the packages that it runs. given: texts of the configurations in it that are not the
+    repository's, by their path there. settings: a hash of what was asked for (both: snapshot.py).
+    """
+
+    cluster: str
+    tool: str
+    commands: tuple[tuple[str, ...], ...]
+    folder: str
+    request: Request
+    run_dir: Path
+    environment: dict[str, str]
+    shown: tuple[str, ...] = ()
+    code: Path = REPOSITORY
+    given: dict[str, str] = field(default_factory=dict)
+    settings: str = ""
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what the ranks print, and of how they ended."""
+        return self.run_dir / "jobs"
