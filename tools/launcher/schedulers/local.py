@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shlex
@@ -75,7 +76,8 @@ class Local:
     starter = None  # submitit starts the ranks, and the launcher starts a job again
 
     def __init__(self) -> None:
-        self._started: dict[str, submitit.Job[Any]] = {}  # by this process, which alone can reap them
+        self._started: dict[str, submitit.Job[Any]] = {}  # by this process, which alone can wait for them
+        atexit.register(self._started.clear)  # later submitit could no longer take its jobs down
 
     def require(self) -> None:
         """Nothing: every machine can."""
@@ -110,8 +112,8 @@ class Local:
         """By the controlling process, as long as that is the process that it was."""
         if job.host != socket.gethostname():
             return Seen("silent", f"it was started on {job.host}, which alone can tell", job.host)
-        if job.job_id in self._started and self._started[job.job_id].done():
-            return Seen("gone", nodes=job.host)
+        if job.job_id in self._started:  # /proc would show nothing at all while a process begins another program
+            return Seen("gone" if self._started[job.job_id].done() else "running", nodes=job.host)
         try:
             words = Path(f"/proc/{job.job_id}/cmdline").read_text().rstrip("\0").split("\0")
         except OSError:
