@@ -1,10 +1,9 @@
 """Fine-tune a detector or segmenter: python tools/train_detection.py --config configs/detection/bccd_cpu.yaml --out DIR
 MODEL.WEIGHTS=RUN/export/trunk.pth DATASETS.ROOT=BCCD [A.B=v ...].
 
-MODEL.WEIGHTS=random starts from a random trunk. DIR gets result.json, detections/*.png, checkpoints and logs; with
---trials N it gets trial-S/ for N seeds S from SEED on, and trials.json with means and deviations. Own data: a VOC
-folder (DATASETS.ROOT, DATASETS.CLASSES) or any COCO JSON, DATASETS.TRAIN="('train.json:images',)". Alone it uses one
-process; under `torchrun --nproc-per-node N` or `tools/launch.py` all of theirs, and rescales the schedule to them.
+MODEL.WEIGHTS=random starts from a random trunk. DIR gets result.json, detections/*.png, checkpoints and logs. With
+--trials N it gets trial-S/ for N seeds S from SEED on, and trials.json with means and deviations. Alone the tool uses
+one process; under `torchrun --nproc-per-node N` or `tools/launch.py` all of theirs, and rescales the schedule to them.
 """
 
 from __future__ import annotations
@@ -17,21 +16,30 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
+from pretrain.runtime.options import add_help
+from transfer.detection.config.options import DetectionKeys, described_kinds
+
+OTHER_KEYS = (
+    "Any key of detectron2 can be set as well (detectron2/config/defaults.py); the YAML of --config has its value."
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    root = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    root.add_argument("--config", required=True, help="detectron2 YAML, such as those below configs/detection/")
-    root.add_argument("--out", required=True, type=Path, help="folder of this run")
-    root.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in OUT, if any")
-    root.add_argument(
-        "--trials", type=int, default=1, metavar="N", help="train N seeds; with --resume only those without a result"
+    root = argparse.ArgumentParser(
+        description=f"{__doc__}\n{described_kinds()}\n\n{OTHER_KEYS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    root.add_argument(
-        "--visualise", type=int, default=6, metavar="N", help="draw predictions beside N test images (default 6)"
-    )
-    root.add_argument("overrides", nargs="*", metavar="A.B=v", help="any key of detectron2 or of settings.py")
+    root.add_argument("--config", required=True, metavar="YAML", help="a file such as those below configs/detection/")
+    root.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of this run")
+    root.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in DIR, if there is one")
+    trials = "seeds to train, at least 1; with --resume those without a result (default %(default)s)"
+    root.add_argument("--trials", type=int, default=1, metavar="N", help=trials)
+    drawn = "test images on which predictions are drawn, at least 0 (default %(default)s)"
+    root.add_argument("--visualise", type=int, default=6, metavar="N", help=drawn)
+    root.add_argument("overrides", nargs="*", metavar="A.B=v", help="configuration keys; default: as in the YAML")
+    add_help(root, lambda: {"Keys beside detectron2's own": DetectionKeys})
     return root
 
 

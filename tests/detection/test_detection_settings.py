@@ -10,8 +10,10 @@ pytest.importorskip("detectron2")
 
 from helpers.detection_samples import C4, CONFIGS, FPN, ROOT, tiny
 from pretrain.runtime.errors import UserError
-from tools import train_detection
 from transfer.detection.config import load, scale
+from transfer.detection.data.formats import all_formats
+from transfer.detection.evaluation.evaluators import all_evaluators, evaluators_for
+from transfer.detection.tasks import architectures
 
 ALL = sorted(path for path in CONFIGS.rglob("*.yaml") if not path.name.startswith("Base"))
 VOC, COCO = CONFIGS / "c4" / "voc_r50_c4_24k.yaml", CONFIGS / "fpn" / "coco_mask_rcnn_r50_fpn_1x.yaml"
@@ -204,7 +206,17 @@ def test_without_detectron2_the_tool_names_the_command_that_installs_it(tmp_path
     assert "python tools/install_detectron2.py" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_help_names_the_overrides(capsys):
-    with pytest.raises(SystemExit):
-        train_detection.main(["--help"])
-    assert "MODEL.WEIGHTS=random" in capsys.readouterr().out
+def test_help_answers_without_torch_and_lists_formats_evaluators_and_keys():
+    listing = "import sys; from tools import train_detection as tool\ntry: tool.main(['--help'])\nfinally: "
+    listing += "assert not {'torch', 'detectron2'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for word in ("MODEL.WEIGHTS=random", "  lvis  ", "  iou  ", "DATASETS.CLASSES=()", "(default 6)"):
+        assert word in done.stdout
+
+
+def test_every_format_has_an_evaluator_of_its_task_and_every_evaluator_a_format():
+    judged = {name for one in all_formats() for name in evaluators_for(one)}
+    assert judged == set(all_evaluators()) == {name for one in all_formats() for name in one.evaluators}
+    assert {one.task for one in all_formats()} == {task.name for task in architectures().values()}
+    assert all(evaluators_for(one) and one.help for one in all_formats())
