@@ -18,6 +18,7 @@ setup(
         "simplejpeg",  # Pillow's pixels of a JPEG in two thirds of its time
         "fvcore>=0.1.5.post20221221",
         "omegaconf>=2.1,<2.4",
+        "filelock>=3.32",  # run folders and caches; the first whose waiters leave the holder's name in the file
         "safetensors",
         "submitit",
         "pyyaml",

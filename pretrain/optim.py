@@ -10,6 +10,15 @@ import torch
 OPTIMISERS = ("sgd", "lars")
 
 
+def trust_ratios(sizes: torch.Tensor, lengths: torch.Tensor, trust: float) -> torch.Tensor:
+    """What LARS scales each parameter's decayed gradient by: trust · |p| / |d|, and 1 where either norm is 0.
+
+    Args: sizes, the norms |p| of the parameters; lengths, of the same shape, the norms |d| of their decayed gradients.
+    """
+    both = (sizes > 0) & (lengths > 0)
+    return torch.where(both, trust * sizes / lengths.masked_fill(~both, 1), torch.ones_like(sizes))
+
+
 class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling (You et al., 2017), with the momentum of BYOL's and Barlow Twins' code.
 
@@ -51,8 +60,7 @@ class LARS(torch.optim.Optimizer):
         if group["adapt"]:
             sizes = torch.stack(torch._foreach_norm(parameters))
             lengths = torch.stack(torch._foreach_norm(directions))
-            both = (sizes > 0) & (lengths > 0)
-            ratios = torch.where(both, group["trust"] * sizes / lengths.masked_fill(~both, 1), torch.ones_like(sizes))
+            ratios = trust_ratios(sizes, lengths, group["trust"])
             torch._foreach_mul_(directions, list(ratios.unbind()))
         for parameter in parameters:
             if not self.state[parameter]:

@@ -27,7 +27,7 @@ from pretrain.objective import objective
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.files import write_text
-from pretrain.runtime.lock import locked
+from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.seeds import seed_of
 from pretrain.runtime.signals import Stopping, Wish
 
@@ -63,7 +63,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
         distributed.start(device, cfg.run.timeout_minutes)
         stack.callback(distributed.stop)
-        distributed.on_rank_0(lambda: stack.enter_context(locked(Path(cfg.run_dir), _say)))
+        distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
         if cfg.optim.batch_size % (distributed.world_size() * cfg.optim.accumulate):
             raise UserError(
                 f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
@@ -228,7 +228,7 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
         batch_sampler=sampler,
         num_workers=cfg.data.workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
         worker_init_fn=as_worker,
         prefetch_factor=4 if cfg.data.workers else None,
     )

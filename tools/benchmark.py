@@ -77,10 +77,11 @@ def run_loader(args: argparse.Namespace) -> None:
 
 def run_step(args: argparse.Namespace) -> None:
     """Costs of a training step."""
-    from tools.benchmarks import step, timing
+    from pretrain.runtime.device import choose_device
+    from tools.benchmarks import step
     from tools.benchmarks.reference import checks
 
-    size, device = _size(args), timing.choose(args.device)
+    size, device = _size(args), choose_device(args.device, "--device")
     about = _held(device, checks.step(min(size.locals, 2)), args)
     print("ours takes uint8 views and normalises them inside the step, the official-style one is given normalised ones")
     print(step.HEADER)
@@ -92,12 +93,13 @@ def run_step(args: argparse.Namespace) -> None:
 def run_loss(args: argparse.Namespace) -> None:
     """Costs of the objective of each row; the gradients of a row at its size are checked and printed beside it."""
     from pretrain import methods
-    from tools.benchmarks import loss, timing
+    from pretrain.runtime.device import choose_device
+    from tools.benchmarks import loss
 
     names = args.only.split(",") if args.only else list(methods.ROWS)
     for name in names:
         methods.find(name)
-    device = timing.choose(args.device)
+    device = choose_device(args.device, "--device")
     about = _held(device, [], args)
     print(loss.HEADER)
     costs = []
@@ -112,10 +114,11 @@ def run_loss(args: argparse.Namespace) -> None:
 def run_train(args: argparse.Namespace) -> None:
     """Training end to end, on the wall."""
     from pretrain.data.loader import open_source
+    from pretrain.runtime.device import choose_device
     from tools.benchmarks import data, loader, timing, train
     from tools.benchmarks.reference import checks
 
-    size, device = _size(args), timing.choose(args.device)
+    size, device = _size(args), choose_device(args.device, "--device")
     workers = loader.worker_counts()[-1] if args.workers is None else args.workers
     overrides = [f"run.precision={args.precision}", f"run.device={device.type}"]
     size.check(*overrides)

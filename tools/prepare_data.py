@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
-from pretrain.runtime.files import write_json
+from pretrain.runtime.files import make_folder_atomically, write_json
 
 PUBLIC = ("voc", "coco", "cityscapes", "lvis", "imagenet")
 STAMP = "synthetic.json"  # written last: a folder without it is not whole
@@ -156,17 +155,17 @@ def write_synthetic(args: argparse.Namespace) -> None:
     if _already_there(out, stamp):
         print(f"{args.out}: this synthetic set is already there, left as it is")
         return
-    part = out.with_name(f".{out.name}.part")
-    if part.exists():  # an interrupted run left it
-        shutil.rmtree(part)
-    counts = {"train": args.train, "val": args.val}
-    synthetic_layouts.write_classes(part / "classes", names, counts, args.size, args.seed)
-    counts = {"train": args.scenes, "val": args.val_scenes}
-    synthetic_layouts.write_scenes(part / "voc", part / "coco", names, counts, args.scene_size, args.seed)
-    spelled = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
-    (part / "README").write_text(README.format(arguments=spelled))
-    write_json(part / STAMP, stamp)
-    part.replace(out)
+
+    def draw(part: Path) -> None:
+        counts = {"train": args.train, "val": args.val}
+        synthetic_layouts.write_classes(part / "classes", names, counts, args.size, args.seed)
+        counts = {"train": args.scenes, "val": args.val_scenes}
+        synthetic_layouts.write_scenes(part / "voc", part / "coco", names, counts, args.scene_size, args.seed)
+        spelled = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
+        (part / "README").write_text(README.format(arguments=spelled))
+        write_json(part / STAMP, stamp)
+
+    make_folder_atomically(out, draw)
     print(
         f"{args.out}: wrote {args.train} + {args.val} pictures of {args.classes} classes (classes/) and "
         f"{args.scenes} + {args.val_scenes} scenes (voc/, coco/), all synthetic"

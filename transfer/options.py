@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pretrain.runtime import distributed
+from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from transfer.analysis import READINGS
 from transfer.evaluators import finetune, sgd_heads
@@ -61,21 +61,13 @@ def ready(options: Frozen | finetune.FineTune) -> torch.device:
             raise UserError(f"{name}={getattr(options, name)} is too small: it must be at least {least}.")
     if 0 < options.resize < options.image_size:
         raise UserError(f"resize={options.resize} is below image_size={options.image_size}: the crop would leave it.")
-    if options.device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={options.device} is not known: choose one of auto, cpu, cuda.")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch sees no GPU: use device=cpu or install a CUDA build of torch.")
+    device = choose_device(options.device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _several_processes(options)
     if isinstance(options, Frozen):
         _check_frozen(options)
     if options.threads:
         torch.set_num_threads(options.threads)
-    on_gpu = options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
-    if not on_gpu:
-        return torch.device("cpu")
-    device = torch.device("cuda", distributed.local_rank())
-    torch.cuda.set_device(device)  # where NCCL talks
     return device
 
 

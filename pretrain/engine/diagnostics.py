@@ -5,6 +5,8 @@ Everything returns scalars on the device, as constants; whoever logs them reads 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -75,6 +77,22 @@ def _directpred(form: DirectPred, u1: torch.Tensor, u2: torch.Tensor) -> dict[st
     }
 
 
+@torch.no_grad()
+def effective_rank(moments: torch.Tensor, most: int | None = None, epsilon: float = 0.0) -> float:
+    """exp of the entropy of the rows' normalised singular values, from 1 to their number (Roy and Vetterli, 2007).
+
+    With ε = 1e-7 added to each share it is RankMe (Garrido et al., 2023), which transfer/analysis/rankme.py reads from
+    features; here, along a run, it is read without.
+
+    Args: moments (C, C), Σ v v^T of the rows or any multiple of it: the singular values are the square roots of its
+        eigenvalues. most: how many of the largest ones count, None for all. epsilon: see above.
+    """
+    values = torch.linalg.eigvalsh(moments.double()).clamp_min(0).sqrt()
+    values = values if most is None else values[-most:]
+    shares = values / values.sum().clamp_min(torch.finfo(torch.float64).tiny) + epsilon
+    return torch.special.entr(shares).sum().exp().item()
+
+
 class Health(nn.Module):
     """Figure 2's slower readings, the same for every method: a moving F of the target rows' directions at logged steps.
 
@@ -91,5 +109,9 @@ class Health(nn.Module):
         return {"decorrelation": decorrelation(targets[0])}
 
     def effective_rank(self) -> float:
-        """RankMe of the directions, from 1 (collapsed) to C; waits for the device and costs an eigh of (C, C)."""
-        return self.correlation.effective_rank()
+        """Effective rank of the directions (no ε), 1 (collapsed) to C; NaN where F is empty or not finite.
+
+        Waits for the device and costs an eigh of (C, C).
+        """
+        corr = self.correlation.corr
+        return effective_rank(corr) if corr.numel() and corr.isfinite().all() else math.nan

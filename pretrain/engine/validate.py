@@ -16,6 +16,7 @@ from pretrain.methods.memory import NegativeQueue
 from pretrain.models.siamese import TRUNKS
 from pretrain.optim import OPTIMISERS
 from pretrain.runtime import distributed
+from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 
 CHOICES = {  # None: may be left unset
@@ -25,7 +26,6 @@ CHOICES = {  # None: may be left unset
     "method.negative_target": (None, *methods.TARGETS),
     "optim.optimiser": OPTIMISERS,
     "views.photometry": PHOTOMETRY,
-    "run.device": ("auto", "cpu", "cuda"),
 }
 AT_LEAST = {
     "optim.batch_size": 2,
@@ -64,22 +64,16 @@ def ready(cfg: config.Config) -> torch.device:
         raise UserError(f"optim.warmup_epochs={cfg.optim.warmup_epochs} must be at least 0 and below optim.epochs.")
     if cfg.optim.bias_base_lr is not None and cfg.optim.base_lr == 0:
         raise UserError("optim.bias_base_lr is a share of optim.base_lr, which is 0: give a base_lr above 0.")
-    if cfg.run.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("run.device=cuda, but torch sees no GPU: use run.device=cpu or install a CUDA build of torch.")
+    device = choose_device(cfg.run.device, "run.device")
     _warn_of_workers(cfg.data.workers)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
-    return _device(cfg)
+    return device
 
 
 def _value(cfg: config.Config, name: str) -> Any:
     """Of the option that is written `section.key`."""
     return operator.attrgetter(name)(cfg)
-
-
-def _device(cfg: config.Config) -> torch.device:
-    on_gpu = cfg.run.device == "cuda" or (cfg.run.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda", distributed.local_rank()) if on_gpu else torch.device("cpu")
 
 
 def _check_views(views: config.Views) -> None:

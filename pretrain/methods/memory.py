@@ -6,7 +6,6 @@ loaded with; until then they are empty.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -96,19 +95,6 @@ class FeatureCorrelation(nn.Module):
         assert begun.data_ptr() == rows.data_ptr(), "update got other rows than begin, or a copy of them"
         finish()
         _mirror_(self.corr, _block(rows.device))
-
-    @torch.no_grad()
-    def effective_rank(self) -> float:
-        """RankMe (Garrido et al., 2023): exp of the entropy of the rows' normalised singular values, from 1 to C.
-
-        The singular values of the remembered rows are the square roots of F's eigenvalues. Costs an eigh of (C, C).
-        NaN where F is empty or not finite.
-        """
-        if self.corr.numel() == 0 or not self.corr.isfinite().all():
-            return math.nan
-        singular = torch.linalg.eigvalsh(self.corr.double()).clamp_min(0).sqrt()
-        share = singular / singular.sum().clamp_min(torch.finfo(torch.float64).tiny)
-        return torch.special.entr(share).sum().exp().item()
 
 
 class CurrentBatch(nn.Module):

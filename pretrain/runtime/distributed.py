@@ -33,7 +33,8 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
         )
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(minutes=timeout_minutes)
-    dist.init_process_group(backend, timeout=timeout)
+    bound = device if device.type == "cuda" else None  # else NCCL would guess this rank's GPU at its first collective
+    dist.init_process_group(backend, timeout=timeout, device_id=bound)
     _beside[:] = [dist.new_group(backend="gloo", timeout=timeout)]
 
 

@@ -7,30 +7,69 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it over `path`.
+def write_atomically(path: Path, write: Callable[[Path], object], flush: bool = True) -> Path:
+    """Let `write` fill a temporary file beside `path`, then rename it over `path`.
 
-    A reader, or a process killed half way, sees the old file or the new one and never a part.
+    A reader, or a process killed half way, sees the old file or the new one and never a part. Where `write` raises,
+    the old file stays.
+
+    Args: flush, put it on the disk before the rename, so that a loss of power leaves no part either; what is made again
+        at no cost does without.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(temporary)
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _flush_names(path.parent)
+        _replace(temporary, path, flush)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A draft of a file or folder under its own name, in a temporary folder beside `path`.
+
+    It takes the place of `path` when the body ends, and is thrown away when the body raises. For what is read or
+    checked as a draft, by a reader that goes by the name's ending, and for folders.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder, path.name)
+        yield draft
+        _replace(draft, path, flush=draft.is_file())
+
+
+def make_folder_atomically(folder: Path, fill: Callable[[Path], object]) -> Path:
+    """Let `fill` make .NAME.part beside `folder`, which must be absent or empty, then rename it to `folder`.
+
+    What an interrupted call left there is removed first.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    if part.exists():
+        shutil.rmtree(part)
+    fill(part)
+    _replace(part, folder, flush=False)
+    return folder
+
+
+def _replace(new: Path, path: Path, flush: bool) -> None:
+    if flush:
+        with open(new, "rb+") as handle:
+            os.fsync(handle.fileno())
+    os.replace(new, path)
+    if flush:
+        _flush_names(path.parent)
 
 
 def _flush_names(folder: Path) -> None:

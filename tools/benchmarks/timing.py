@@ -46,19 +46,6 @@ def faster(reference: list[float], own: list[float]) -> Spread:
     return spread([one / other for one, other in zip(reference, own, strict=True)])
 
 
-def choose(name: str) -> torch.device:
-    """The device called auto, cpu or cuda.
-
-    Raises:
-        UserError: another name, or a GPU that is not there.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {name} is not known: choose auto, cpu or cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here; use --device cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def seconds(call: Callable[[], object], device: torch.device) -> float:
     """Time of one call: between two CUDA events, or CPU time, to which other processes' turns do not add."""
     if device.type != "cuda":

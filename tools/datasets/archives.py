@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import lzma
-import os
 import sys
 import tarfile
 import zipfile
@@ -21,7 +20,7 @@ from typing import IO
 from tqdm import tqdm
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json
+from pretrain.runtime.files import write_atomically, write_json
 
 STAMPS = ".prepared"  # below ROOT: which archives were verified and unpacked whole
 BLOCK = 1 << 20
@@ -158,15 +157,16 @@ def write_member(member: Member, target: Path) -> None:
     """Write one member, unless it is there already with its full size."""
     if target.is_file() and target.stat().st_size == member.size:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    with member.open() as source, open(part, "wb") as sink:
-        written = 0
-        while block := source.read(BLOCK):
-            written += sink.write(block)
-    if written != member.size:
-        raise EOFError(f"{member.name} ends after {written} of {member.size} bytes")
-    os.replace(part, target)
+
+    def copy(part: Path) -> None:
+        with member.open() as source, open(part, "wb") as sink:
+            written = 0
+            while block := source.read(BLOCK):
+                written += sink.write(block)
+        if written != member.size:
+            raise EOFError(f"{member.name} ends after {written} of {member.size} bytes")
+
+    write_atomically(target, copy, flush=False)  # one of perhaps a million, which the archive gives again
 
 
 def _bar(total: int | None, what: str) -> tqdm:

@@ -11,13 +11,12 @@ import itertools
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from pretrain.runtime import provenance
-from pretrain.runtime.files import write_json, write_text
+from pretrain.runtime.files import drafted, write_json, write_text
 from pretrain.runtime.repository import REPOSITORY
 from tools.launcher.request import Launch
 
@@ -57,9 +56,7 @@ def write_snapshot(launch: Launch) -> None:
     code = launch.code
     if code.is_dir():
         return
-    code.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=code.parent) as folder:
-        part = Path(folder, code.name)
+    with drafted(code) as part:
         for path in _files():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(REPOSITORY / path, part / path)
@@ -67,7 +64,6 @@ def write_snapshot(launch: Launch) -> None:
             write_text(part / name, text)
         write_json(part / provenance.SNAPSHOT, {"commit": provenance.commit(), "packages": _packages()})
         write_text(part / "uncommitted.diff", provenance.uncommitted())
-        os.replace(part, code)
 
 
 def _files() -> Iterator[Path]:

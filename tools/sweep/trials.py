@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pretrain.engine.learner import settled
 from pretrain.engine.validate import ready
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch
+from pretrain.runtime.sorting import natural_key
 
 OURS = {"run_dir": "--out", "data.root": "--data", "data.val": "--data", "run.seed": "--seeds"}
 
@@ -67,7 +67,7 @@ def find_rows(folder: Path, chosen: str | None) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"--config {folder} is not a folder: give one of rows, such as configs/pretrain/table2.")
-    found = {path.stem: path for path in sorted(folder.glob("*.yaml"), key=_natural)}
+    found = {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: natural_key(path.stem))}
     if not found:
         raise UserError(f"--config {folder} holds no YAML: give a folder of rows, such as configs/pretrain/table2.")
     if chosen is None:
@@ -77,10 +77,6 @@ def find_rows(folder: Path, chosen: str | None) -> list[Path]:
         if name not in found:
             raise UserError(f"--rows: {folder} has no row '{name}'; it has {', '.join(found)}.")
     return [path for name, path in found.items() if name in asked]
-
-
-def _natural(path: Path) -> list[str | int]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
 
 def read_setting(path: Path | None, folder: Path) -> Setting:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from pretrain.engine.diagnostics import effective_rank
 from transfer.analysis.base import Material
 from transfer.features.extract import RowFile
 
@@ -18,9 +19,7 @@ def rankme(rows: torch.Tensor | RowFile) -> float:
     The singular values are taken from the (D, D) Gram matrix in float64, so that rows need not be in memory.
     """
     gram = sum(part.double().T @ part.double() for part in rows.split(2**13))
-    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()[-min(rows.shape) :]
-    shares = values / values.sum() + EPSILON
-    return (-(shares * shares.log()).sum()).exp().item()
+    return effective_rank(gram, min(rows.shape), EPSILON)
 
 
 def read(material: Material) -> Iterator[tuple[str, float]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import drafted
 from transfer.convert.trunk import TrunkFile, build_trunk
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -84,9 +83,7 @@ def write_verified(
     """
     image = torch.randn(1, 3, 128, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = stages(build_trunk(trunk_file).double(), image)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        draft = Path(folder, out.name)
+    with drafted(out) as draft:
         write(draft)
         actual = stages_of_draft(draft, trunk_file, image)
         differences = {}
@@ -98,5 +95,4 @@ def write_verified(
                     f"the converted trunk differs from its source by {differences[stage]:.1e} in {stage} (allowed "
                     f"{allowed:.1e}), so {out} was not written: this is a fault of the conversion; report it."
                 )
-        os.replace(draft, out)
     return differences

@@ -140,6 +140,9 @@ def check_classes(labelled: ImageSource) -> None:
         )
 
 
+CPU = torch.device("cpu")
+
+
 def readable(source: ImageSource, workers: int) -> tuple[ImageSource, list[str]]:
     """The images of `source` that can be decoded, and why each of the others cannot; ranks share the looking.
 
@@ -147,7 +150,7 @@ def readable(source: ImageSource, workers: int) -> tuple[ImageSource, list[str]]
     """
     mine, found = list(range(distributed.rank(), len(source), distributed.world_size())), {}
     batches = batches_of(mine, LOOKED_AT)
-    for batch, (_, read, reasons) in zip(batches, loader(Pictures(source, _speck), batches, workers), strict=True):
+    for batch, (_, read, reasons) in zip(batches, loader(Pictures(source, _speck), batches, workers, CPU), strict=True):
         missing = sorted({index for _, index in batch} - set(read.tolist()))
         found |= dict(zip(missing, reasons, strict=True))
     unreadable = {at: reason for part in distributed.gathered(found) for at, reason in part.items()}

@@ -17,6 +17,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from pretrain.runtime import distributed, provenance
+from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json, write_text
 from transfer import results
@@ -128,10 +129,7 @@ def _peak_memory() -> int:
 
 def _join(cfg: CfgNode) -> torch.device:
     """Join the other ranks, fit `cfg` to the machine, and return this rank's device."""
-    cuda = torch.cuda.is_available() and cfg.MODEL.DEVICE.startswith("cuda")
-    device = torch.device("cuda", distributed.local_rank()) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
+    device = choose_device("auto" if cfg.MODEL.DEVICE.startswith("cuda") else "cpu", "MODEL.DEVICE")
     distributed.start(device)
     _say(scale.fit_to_machine(cfg, distributed.world_size()))
     return device

@@ -231,7 +231,7 @@ def _fit(network: nn.Sequential, train: ImageSource, options: FineTune, device: 
     augment = v2.Compose(
         [v2.RandomResizedCrop(options.image_size, (options.min_scale, 1.0)), v2.RandomHorizontalFlip()]
     )
-    reader = loader(Pictures(train, augment, options.seed), RankBatches(batches), options.workers)
+    reader = loader(Pictures(train, augment, options.seed), RankBatches(batches), options.workers, device)
     labels, losses = torch.tensor(train.labels), []
     network = distributed.data_parallel(network.train(), device)
     images_told = batches.used * options.epochs // ranks

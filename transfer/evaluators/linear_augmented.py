@@ -116,7 +116,7 @@ def _train(
     options, (image_size, _, _, workers) = trained.options, test
     crops = v2.Compose([v2.RandomResizedCrop(image_size, (options.min_scale, 1.0)), v2.RandomHorizontalFlip()])
     batches = EpochBatches(len(train), batch_size, options.epochs, seed)
-    reader = loader(Pictures(train, crops, seed), RankBatches(batches), workers)
+    reader = loader(Pictures(train, crops, seed), RankBatches(batches), workers, device)
     labels, factor, losses, unreadable = torch.tensor(train.labels), schedule(options), [], set()
     trunk = trunk.to(device, memory_format=torch.channels_last).eval()
     told = shown(reader, len(train) * options.epochs // distributed.world_size(), "linear head")

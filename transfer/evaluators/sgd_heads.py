@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from pretrain.optim import trust_ratios
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.evaluators import schedules
@@ -144,8 +145,7 @@ class Heads:
             gradient.add_(values * decays.view(across))
             if self.options.optimiser == "lars":
                 sizes, lengths = values.flatten(1).norm(dim=1), gradient.flatten(1).norm(dim=1)
-                both = (sizes > 0) & (lengths > 0)
-                gradient.mul_(torch.where(both, TRUST * sizes / lengths, 1.0).view(across))
+                gradient.mul_(trust_ratios(sizes, lengths, TRUST).view(across))
             memory.mul_(momentum).add_(gradient)
             step = gradient.add(memory, alpha=momentum) if self.options.nesterov else memory
             values.sub_(step * lrs.view(across))

@@ -9,10 +9,10 @@ KEY is a hash of all that the rows depend on, so another checkpoint or an added 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
 import time
 import zlib
@@ -28,6 +28,7 @@ from pretrain.data.loader import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
+from pretrain.runtime.lock import Holder, exclusive
 from transfer.features.extract import (
     Features,
     Pictures,
@@ -113,33 +114,20 @@ def features(
 def _alone(place: Path) -> Iterator[None]:
     """Let one evaluation at a time make these features: another that wants them waits, and then finds them there.
 
-    The kernel lets go of the lock when the process ends, however it ends. Where the file system has none, or cannot be
-    written, which is told later, nobody waits.
+    Where the file system has no locks, or cannot be written, which is told later, nobody waits.
     """
-    if distributed.rank() != 0:
-        yield
-        return
     path = place.with_name(f"{place.name}.lock")
+
+    def wait(_: Holder) -> float:
+        print(f"waiting for another evaluation that makes the same features in {path.parent}", flush=True)
+        return math.inf
+
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _lock(stack, path)
-            stack.callback(path.unlink, missing_ok=True)
+        if distributed.rank() == 0:
+            with contextlib.suppress(OSError):
+                stack.enter_context(exclusive(path, wait))
+                stack.callback(path.unlink, missing_ok=True)
         yield
-
-
-def _lock(stack: contextlib.ExitStack, path: Path) -> None:
-    """Hold the file of that name; a holder takes it away when it ends, so the one at hand may be nobody's any more."""
-    while True:
-        handle = stack.enter_context(path.open("a"))
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another evaluation that makes the same features in {path.parent}", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                return
 
 
 @contextlib.contextmanager

@@ -112,14 +112,19 @@ def collate(samples: Sequence[tuple[torch.Tensor | None, int, str | None]]) -> B
     return images, torch.tensor([index for _, index in read], dtype=torch.int64), reasons
 
 
-def loader(pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int) -> DataLoader:
-    """Batches of `pictures` in the order of `batches`, read by `workers` processes with one thread each."""
+def loader(
+    pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int, device: torch.device
+) -> DataLoader:
+    """Batches of `pictures` in the order of `batches`, read by `workers` processes with one thread each.
+
+    Args: device, where they go next: memory is pinned for a GPU.
+    """
     return DataLoader(
         pictures,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
         worker_init_fn=as_worker,
     )
 
@@ -211,7 +216,7 @@ def outputs(
     """
     training = network.training
     network = network.to(device, memory_format=torch.channels_last).eval()
-    samples: Iterable[Batch] = loader(pictures, batches, workers)
+    samples: Iterable[Batch] = loader(pictures, batches, workers, device)
     if what:
         samples = _named(shown(samples, sum(map(len, batches)), what))
     try:

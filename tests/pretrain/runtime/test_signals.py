@@ -25,7 +25,7 @@ from helpers.tiny_runs import (
 from pretrain.engine import checkpoint
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import STOPPED, UserError
-from pretrain.runtime.lock import locked
+from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.signals import Stopping, Wish
 from pretrain.train import train
 
@@ -105,21 +105,22 @@ def test_a_full_disk_keeps_the_earlier_checkpoints_and_is_told(tmp_path):
 
 def test_a_folder_holds_one_run(tmp_path):
     told: list[str] = []
-    with locked(tmp_path, told.append):
-        second = locked(tmp_path, told.append, here=0)
+    with lock_run_folder(tmp_path, told.append):
+        second = lock_run_folder(tmp_path, told.append, here=0)
         with pytest.raises(UserError, match=f"another process trains in {tmp_path} .*process {os.getpid()}"), second:
             pass
         assert told == []
         (tmp_path / ".lock").write_text("elsewhere 12\n")
-        with pytest.raises(UserError, match="on elsewhere, process 12"), locked(tmp_path, told.append, elsewhere=1):
+        third = lock_run_folder(tmp_path, told.append, elsewhere=1)
+        with pytest.raises(UserError, match="on elsewhere, process 12"), third:
             pass
         assert told == [f"waiting for {tmp_path}/.lock, which elsewhere holds (at most 1 s)"]
-    with locked(tmp_path, told.append, here=0):
+    with lock_run_folder(tmp_path, told.append, here=0):
         pass
 
 
 def test_a_second_run_in_the_same_folder_is_refused(images, tmp_path):
-    with locked(Path(tmp_path), print):
+    with lock_run_folder(Path(tmp_path), print):
         told = subprocess.run(command(images, tmp_path), capture_output=True, text=True, timeout=120)
     assert told.returncode == 2 and "another process trains in" in told.stderr and "Traceback" not in told.stderr
 
@@ -137,7 +138,7 @@ def _rank(rank: int, port: int, folder: str) -> None:
     stopping.finish()
     torch.save(answers, f"{folder}/{rank}.pth")
     try:
-        distributed.on_rank_0(lambda: locked(Path("/proc/nowhere"), print).__enter__())
+        distributed.on_rank_0(lambda: lock_run_folder(Path("/proc/nowhere"), print).__enter__())
     except UserError as error:
         Path(folder, f"{rank}.txt").write_text(str(error))
     distributed.stop()

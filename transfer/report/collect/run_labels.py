@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pretrain.runtime.sorting import natural_key
 from transfer.report.collect.find import PretrainingRun
 from transfer.report.sections.provenance import METHODS, recipe_name
 
@@ -32,7 +32,7 @@ def label(runs: Sequence[PretrainingRun]) -> list[Labelled]:
     for run in runs:
         recipes.setdefault(run.recipe(), []).append(run)
     named = _repetitions(runs) if len(recipes) == 1 and len(runs) > 1 else _recipes(recipes)
-    named.sort(key=lambda entry: (_place(entry[1]), _natural(entry[0])))
+    named.sort(key=lambda entry: (_place(entry[1]), natural_key(entry[0])))
     labels = list(dict.fromkeys(text for text, _ in named))
     return [Labelled(run, text, labels.index(text)) for text, run in named]
 
@@ -79,9 +79,3 @@ def _place(run: PretrainingRun) -> int:
     """Place of the run's method in the paper; what is not in it comes last."""
     name = run.setting("method.name")
     return list(METHODS).index(name) if name in METHODS else len(METHODS)
-
-
-def _natural(text: str) -> list[str | float]:
-    """A sort key by which 1024 comes before 16384: words and numbers in turn."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)
-    return [float(part) if place % 2 else part for place, part in enumerate(parts)]

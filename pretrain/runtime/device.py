@@ -1,0 +1,39 @@
+"""Which device a process computes on: chosen, checked and made current in one place."""
+
+from __future__ import annotations
+
+import torch
+
+from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_device(name: str, option: str = "device") -> torch.device:
+    """This process's device: its own GPU, by its rank on this machine, or the CPU.
+
+    A GPU is also made the current one, before anything else touches CUDA. Else each process would also hold memory on
+    the first GPU, and NCCL, pinned memory and every bare `cuda` would mean that one.
+
+    Args: name, one of DEVICES; auto takes a GPU where torch sees one. option, as its user types it, for the messages.
+
+    Raises:
+        UserError: another name, no GPU where one is asked for, or fewer GPUs than processes on this machine.
+    """
+    if name not in DEVICES:
+        raise UserError(f"{option}={name} is not known: choose one of {', '.join(DEVICES)}.")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError(f"{option}=cuda, but torch sees no GPU: use {option}=cpu or install a CUDA build of torch.")
+    if name == "cpu" or not there:
+        return torch.device("cpu")
+    index, count = distributed.local_rank(), torch.cuda.device_count()
+    if index >= count:
+        raise UserError(
+            f"process {index} of this machine has no GPU of its own, since torch sees {count}: start at most {count} "
+            f"processes here, or use {option}=cpu."
+        )
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device

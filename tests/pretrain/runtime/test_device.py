@@ -1,0 +1,58 @@
+"""Which device a process gets. There is no GPU here: what torch says of them is put in its place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pretrain.config import Config, load
+from pretrain.engine.validate import ready
+from pretrain.runtime.device import choose_device
+from pretrain.runtime.errors import UserError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Let torch see a number of GPUs from a process of a local rank; the devices that were made current."""
+    current = []
+
+    def see(count, local_rank=0):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "set_device", current.append)
+        monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+        return current
+
+    return see
+
+
+def test_auto_takes_the_gpu_of_its_local_rank_and_makes_it_current(gpus):
+    current = gpus(4, local_rank=2)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 2)
+    assert current == [torch.device("cuda", 2)] * 2
+
+
+def test_a_cpu_is_taken_where_it_is_asked_for_or_all_there_is(gpus):
+    assert gpus(4) == [] and choose_device("cpu") == torch.device("cpu")
+    assert gpus(0) == [] and choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "count, local_rank, name, said",
+    [
+        (0, 0, "cuda", "--device=cuda, but torch sees no GPU: use --device=cpu"),
+        (2, 2, "auto", "process 2 of this machine has no GPU of its own, since torch sees 2: start at most 2"),
+        (1, 0, "gpu", "--device=gpu is not known: choose one of auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_with_its_option(gpus, count, local_rank, name, said):
+    current = gpus(count, local_rank)
+    with pytest.raises(UserError, match=said):
+        choose_device(name, "--device")
+    assert current == []
+
+
+def test_pretraining_makes_its_gpu_current_before_anything_else_touches_cuda(gpus):
+    current = gpus(2, local_rank=1)
+    assert ready(load(Config, None, ["run_dir=r", "data.root=d"])) == torch.device("cuda", 1)
+    assert current == [torch.device("cuda", 1)] and not torch.cuda.is_initialized()
