@@ -22,9 +22,9 @@ def trunk(path: str | Path, branch: str | None = None, arch: str | None = None) 
     """
     import torchvision
 
-    from transfer import convert
+    from transfer.convert.read_trunk import read_trunk
 
-    found = convert.read_trunk(path, branch, arch)
+    found = read_trunk(path, branch, arch)
     network = torchvision.models.get_model(found.arch, weights=None)
     network.fc = nn.Identity()
     network.load_state_dict(found.state, strict=True)

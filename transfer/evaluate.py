@@ -20,7 +20,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_atomically
 from transfer.analysis import READINGS, tsne
 from transfer.analysis.base import Material
-from transfer.convert import TrunkFile, build_trunk, read_trunk
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.trunk import TrunkFile, build_trunk
 from transfer.datasets import subsets
 from transfer.datasets.labelled import Labelled, open_labelled
 from transfer.evaluators import finetune, knn, linear_augmented, linear_exact, linear_fast, sgd_heads

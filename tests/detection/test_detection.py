@@ -30,7 +30,8 @@ from helpers.detection_samples import (
 )
 from pretrain.augment.multicrop import normalise
 from pretrain.runtime.errors import UserError
-from transfer import convert, results
+from transfer import results
+from transfer.convert.read_trunk import read_trunk
 from transfer.detection import train
 from transfer.detection.config import load, scale
 from transfer.detection.data import catalog
@@ -244,7 +245,7 @@ def test_a_run_trains_evaluates_draws_and_says_where_it_began(run, export, confi
     assert "2 iterations of 2 images" in written.protocol
     final = torch.load(out / "model_final.pth", weights_only=True)["model"]
     home = "backbone.bottom_up." if config == FPN else "backbone."
-    start = convert.read_trunk(export).state["conv1.weight"]
+    start = read_trunk(export).state["conv1.weight"]
     assert not torch.equal(final[f"{home}stem.conv1.weight"], start)  # FREEZE_AT 0: the stem learns as well
     assert torch.isfinite(final[f"{home}stem.conv1.weight"]).all()
 

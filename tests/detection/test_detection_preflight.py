@@ -11,8 +11,9 @@ import torch
 from helpers.detection_samples import C4, CONFIGS, FPN, QUIET, random_trunk, save_trunk, tiny, write_sets
 from pretrain.models import siamese
 from pretrain.runtime.errors import UserError
-from transfer import convert
-from transfer.convert.layouts import UNSCALED
+from transfer.convert.layouts.base import UNSCALED
+from transfer.convert.trunk import TrunkFile
+from transfer.convert.write import provenance_of, save_detectron2, to_detectron2
 from transfer.detection import loop, train
 from transfer.detection.config import load, scale, validate
 from transfer.detection.modeling import weights
@@ -116,7 +117,7 @@ def test_a_pickle_that_would_run_code_is_refused_before_it_does(tmp_path, sets):
 def test_a_caffe2_style_pickle_without_its_wrapper_is_refused(tmp_path, sets):
     path = tmp_path / "bare.pkl"
     state = random_trunk("resnet18").state_dict()
-    path.write_bytes(pickle.dumps(convert.to_detectron2(state, "resnet18")))
+    path.write_bytes(pickle.dumps(to_detectron2(state, "resnet18")))
     assert "has no known layout" in refused(C4, sets, tmp_path / "out", path)
 
 
@@ -130,12 +131,10 @@ def test_the_keys_of_a_trunk_describe_it(arch):
 
 def test_a_file_that_was_trained_on_other_pixels_asks_for_them(tmp_path, sets):
     """lightly's benchmarks and others train without statistics; a converted file carries what its source was fed."""
-    trunk = convert.TrunkFile(
-        dict(random_trunk("resnet18").state_dict()), "resnet18", "torchvision", {}, pixels=UNSCALED
-    )
+    trunk = TrunkFile(dict(random_trunk("resnet18").state_dict()), "resnet18", "torchvision", {}, pixels=UNSCALED)
     save_trunk(tmp_path / "trunk.pth", random_trunk("resnet18"), "resnet18")
     path = tmp_path / "unscaled.pkl"
-    convert.save_detectron2(path, trunk, convert.provenance_of(tmp_path / "trunk.pth", trunk))
+    save_detectron2(path, trunk, provenance_of(tmp_path / "trunk.pth", trunk))
     assert "MODEL.PIXEL_MEAN" in refused(C4, sets, tmp_path / "out", path)
     fed = ("MODEL.PIXEL_MEAN=[0.0,0.0,0.0]", "MODEL.PIXEL_STD=[255.0,255.0,255.0]")
     weights.read_weights(load.load_config(C4, tiny(C4, sets, path, *fed)), tmp_path)

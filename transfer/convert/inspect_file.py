@@ -11,27 +11,34 @@ from torch import Tensor
 
 from pretrain.runtime.files import sha256_of
 from transfer.convert.read_file import read_content
-from transfer.convert.read_trunk import group_of, read_trunk, recognise, tensors_in
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.recognise import group_of, recognise, tensors_in
 from transfer.convert.trunk import COUNTER, STATISTICS
 
 
-def describe(
+def describe_file(
     path: Path, branch: str | None = None, prefix: str | None = None, allow_pickle: str | None = None
 ) -> Iterator[str]:
     """What the file holds, group by group, then its layout, branches and trunk; stops where that is unknown.
+
+    Args:
+        path: the file.
+        branch: online or target; None for the one that the project itself evaluates.
+        prefix: what the trunk's names begin with, for a file of no known layout.
+        allow_pickle: the file's SHA-256, to let Python build objects other than tensors.
 
     Raises:
         UserError: as `read_trunk`, after the lines that could be told.
     """
     content = read_content(path, allow_pickle)
     yield f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}"
-    told = [f"{key}={value}" for key, value in content.items() if isinstance(value, (bool, int, float, str))]
-    yield f"says of itself: {', '.join(told) or 'nothing'}"
+    notes = [f"{key}={value}" for key, value in content.items() if isinstance(value, (bool, int, float, str))]
+    yield f"says of itself: {', '.join(notes) or 'nothing'}"
     yield from _groups(content)
-    found = recognise(path, content, prefix)
-    yield f"layout: {found.layout.name} ({found.layout.source})"
-    for name, there in found.branches.items():
-        yield f"branch {name}: {there.called}" + ("" if found.layout.target else " (the only one)")
+    recognised = recognise(path, content, prefix)
+    yield f"layout: {recognised.layout.name} ({recognised.layout.source})"
+    for name, one in recognised.branches.items():
+        yield f"branch {name}: {one.called}" + ("" if recognised.layout.target else " (the only one)")
     del content  # read_trunk reads it again: one copy of a large file at a time
     trunk = read_trunk(path, branch, prefix=prefix, allow_pickle=allow_pickle)
     mean, std = trunk.pixels

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 # nn.Sequential(*resnet.children()): a child's index stands for its name; 2 and 3 are ReLU and pooling
-CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"}
+CHILD_NAMES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"}
 
 
 def detectron2_name(name: str) -> str:
@@ -30,15 +31,20 @@ def from_detectron2_name(name: str) -> str:
     return re.sub(r"\bshortcut\b", "downsample.0", name)
 
 
-def _from_child(name: str) -> str:
+def from_child_name(name: str) -> str:
+    """The name of a tensor of nn.Sequential(*resnet.children()) to torchvision's: 4.0.bn1.bias to layer1.0.bn1.bias."""
     child, dot, rest = name.partition(".")
-    return CHILDREN.get(child, child) + dot + rest
+    return CHILD_NAMES.get(child, child) + dot + rest
 
 
-# how a layout calls its tensors: the first convolution's weight, and the way to torchvision's names
-FIRST = {"torchvision": "conv1.weight", "children": "0.weight", "detectron2": "stem.conv1.weight"}
-TO_TORCHVISION: dict[str, Callable[[str], str]] = {
-    "torchvision": lambda name: name,
-    "children": _from_child,
-    "detectron2": from_detectron2_name,
-}
+@dataclass(frozen=True)
+class Naming:
+    """How a project calls a ResNet's tensors. first: the first convolution's weight. to_torchvision: renames any."""
+
+    first: str
+    to_torchvision: Callable[[str], str]
+
+
+TORCHVISION = Naming("conv1.weight", str)
+CHILDREN = Naming("0.weight", from_child_name)
+DETECTRON2 = Naming("stem.conv1.weight", from_detectron2_name)

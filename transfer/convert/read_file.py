@@ -168,7 +168,7 @@ def _danger(path: Path, names: list[str]) -> str:
 def _inert(name: str) -> type:
     """A class of that dotted name that takes any arguments and state and does nothing with them."""
     module, _, own = name.rpartition(".")
-    body = {"__module__": module, "__qualname__": own, "__slots__": ("__dict__",)}
+    body: dict[str, Any] = {"__module__": module, "__qualname__": own, "__slots__": ("__dict__",)}
     body["__new__"] = lambda cls, *_, **__: object.__new__(cls)
     body["__init__"] = lambda self, *_, **__: None
     body["__setstate__"] = lambda self, state: self.__dict__.update(state if isinstance(state, dict) else {})
@@ -192,4 +192,4 @@ def _named_in(handle: Any, pickles: int) -> Iterator[str]:
     for _ in range(pickles):
         for opcode, argument, _ in pickletools.genops(handle):
             if opcode.name == "GLOBAL":
-                yield argument.replace(" ", ".", 1)
+                yield str(argument).replace(" ", ".", 1)

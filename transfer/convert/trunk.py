@@ -13,22 +13,23 @@ from torch import Tensor, nn
 
 from pretrain.models import siamese
 from pretrain.runtime.errors import UserError
-from transfer.convert.layouts import IMAGENET, ImageStatistics
+from transfer.convert.layouts.base import IMAGENET, ImageStatistics
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var")
-Signature = tuple[bool, tuple[int, ...], tuple[int, int]]
+Signature = tuple[bool, tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class TrunkFile:
     """A trunk and where it comes from.
 
-    state: torchvision names without `fc` to tensors on the CPU, float32 but for BN's counters. layout: a name of
-    layouts.py. meta: what the file says of itself. mapping: torchvision's names to the file's. branch: online or
-    target, and what the file calls it; empty where there is one trunk. left_out: groups of the file's other tensors to
-    their numbers. pixels: mean and standard deviation of the images that it
-    was trained on. pixels_from: who says so, after the word "as".
+    state: torchvision's names without `fc` to tensors on the CPU, float32 but for BN's counters.
+    arch: torchvision's name of the network. layout: the name of a layout. meta: what the file says of its making.
+    mapping: torchvision's names to the file's.
+    branch: online or target, empty where there is one trunk. called, other: where this branch and the other one lie.
+    left_out: groups of the file's other tensors to the number of their tensors.
+    pixels: mean and standard deviation of the images that it was trained on. pixels_from: who says so, after "as".
     """
 
     state: dict[str, Tensor]
@@ -63,8 +64,8 @@ def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
     hits = [re.match(r"layer([1-4])\.(\d+)\.", str(name)) for name in shapes]
     depths = tuple(max((int(hit[2]) + 1 for hit in hits if hit and hit[1] == layer), default=0) for layer in "1234")
     bottleneck = any(str(name).endswith(".conv3.weight") for name in shapes)
-    first = shapes.get("layer1.0.conv2.weight", ())
-    return bottleneck, depths, tuple(first[:2])
+    first = tuple(shapes.get("layer1.0.conv2.weight", ()))
+    return bottleneck, depths, first[:2]
 
 
 @lru_cache
@@ -135,7 +136,7 @@ def check_trunk(tensors: Mapping[str, Any], arch: str, where: str) -> dict[str, 
         "has the wrong shape in": wrong,
         "has values that are not finite in": [name for name in shared if not torch.isfinite(tensors[name]).all()],
     }
-    told = [f"{fault} {some(names)}" for fault, names in faults.items() if names]
+    told = [f"{fault} {first_few(names)}" for fault, names in faults.items() if names]
     if told:
         raise UserError(f"{where} is not a whole {arch} trunk: it {'; it '.join(told)}.")
     return {
@@ -144,7 +145,7 @@ def check_trunk(tensors: Mapping[str, Any], arch: str, where: str) -> dict[str, 
     }
 
 
-def some(names: Iterable[Any], limit: int = 4) -> str:
+def first_few(names: Iterable[Any], limit: int = 4) -> str:
     """The first few of `names`, and how many more there are."""
     names = [str(name) for name in names]
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -1,10 +1,10 @@
-"""Whether a written file is the same network in the library that it is for; detectron2's is in transfer/detection."""
+"""Whether a written file is the same network in the library that it is for: the features of both are compared."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import drafted
+from transfer.convert.destinations.base import Stages
 from transfer.convert.trunk import TrunkFile, build_trunk
 
 STAGES = ("res2", "res3", "res4", "res5")
 TOLERANCE = 1e-4
 
 
-def stages(trunk: nn.Module, image: Tensor) -> list[Tensor]:
-    """Outputs of layer1..layer4 of torchvision's or timm's ResNet for a (N, 3, H, W) batch."""
+def stages(trunk: Any, images: Tensor) -> list[Tensor]:
+    """Outputs of layer1..layer4 of torchvision's or timm's ResNet (nn.Module) for images (N, 3, H, W)."""
     activation = trunk.act1 if hasattr(trunk, "act1") else trunk.relu
-    features = trunk.maxpool(activation(trunk.bn1(trunk.conv1(image))))
+    features = trunk.maxpool(activation(trunk.bn1(trunk.conv1(images))))
     outputs = []
     for layer in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
         features = layer(features)
@@ -29,37 +30,17 @@ def stages(trunk: nn.Module, image: Tensor) -> list[Tensor]:
     return outputs
 
 
-def stages_in_torchvision(path: Path, trunk_file: TrunkFile, image: Tensor) -> list[Tensor]:
-    """`stages` of torchvision's own network, filled strictly from the file with the loader of its format."""
-    network = torchvision.models.get_model(trunk_file.arch, weights=None)
+def stages_of_state(state: Mapping[str, Tensor], arch: str, images: Tensor) -> list[Tensor]:
+    """`stages` of torchvision's own network, filled strictly with a state dict under its names without `fc`."""
+    network = torchvision.models.get_model(arch, weights=None)
     network.fc = nn.Identity()
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(path)
-    else:
-        state = torch.load(path, weights_only=True)["state_dict"]
     network.load_state_dict(state, strict=True)
-    return stages(network.eval().to(image.dtype), image)
+    return stages(network.eval().to(images.dtype), images)
 
 
-def stages_in_timm(path: Path, trunk_file: TrunkFile, image: Tensor) -> list[Tensor]:
-    """`stages` of timm's own network, filled strictly from the file by timm."""
-    import timm
-    from timm.models import load_checkpoint
-
-    network = timm.create_model(trunk_file.arch, pretrained=False, num_classes=0)
-    load_checkpoint(network, str(path), strict=True)
-    return stages(network.eval().to(image.dtype), image)
-
-
-def loader_for(to: str) -> tuple[str, Callable[[Path, TrunkFile, Tensor], list[Tensor]]]:
-    """The library that checks a file for `to` (not detectron2), as words for the user, and its stages function."""
-    if to == "timm" and importlib.util.find_spec("timm"):
-        return "timm", stages_in_timm
-    if to == "torchvision":
-        return "torchvision", stages_in_torchvision
-    return f"torchvision, under whose names {to} reads it", stages_in_torchvision
+def stages_in_torchvision(path: Path, trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
+    """`stages` of torchvision's own network, filled strictly from the file of torch.save at `path`."""
+    return stages_of_state(torch.load(path, weights_only=True)["state_dict"], trunk_file.arch, images)
 
 
 @torch.no_grad()
@@ -67,15 +48,21 @@ def write_verified(
     out: Path,
     trunk_file: TrunkFile,
     write: Callable[[Path], object],
-    stages_of_draft: Callable[[Path, TrunkFile, Tensor], Sequence[Tensor]],
+    stages_of_draft: Stages,
 ) -> dict[str, float]:
     """Write a draft beside `out`, compare its features with torchvision's, and move it to `out` when they agree.
 
     The comparison is on a random (1, 3, 128, 128) image in float64, where two spellings of one network differ by
     rounding far below TOLERANCE.
 
+    Args:
+        out: where the file is wanted.
+        trunk_file: the source.
+        write: writes the draft at the path it is given.
+        stages_of_draft: the outputs of res2..res5 of the destination's network, filled from the draft.
+
     Returns:
-        the largest absolute difference of each of res2..res5.
+        the largest absolute difference in each of res2..res5.
 
     Raises:
         UserError: a difference is above TOLERANCE (relative to features whose largest value is below 1); whatever

@@ -6,7 +6,6 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,11 @@ def save_detectron2(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]
     }
     if path.suffix != ".pkl":
         return save_torch(path, {**content, "model": {name: torch.from_numpy(one) for name, one in arrays.items()}})
-    return write_atomically(path, lambda temporary: temporary.write_bytes(pickle.dumps(content, protocol=4)))
+
+    def write_pickle(temporary: Path) -> None:
+        temporary.write_bytes(pickle.dumps(content, protocol=4))
+
+    return write_atomically(path, write_pickle)
 
 
 def save_torchvision(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:
@@ -100,20 +103,3 @@ def save_safetensors(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any
     told = {**origin, "mapping": _mapped(trunk_file)}
     metadata = {"format": "pt", "arch": trunk_file.arch, "provenance": json.dumps(told)}
     return write_atomically(path, lambda temporary: save_file(trunk_file.state, temporary, metadata=metadata))
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Endings that a library's files may have, and the function (path, trunk_file, origin) that writes one."""
-
-    endings: tuple[str, ...]
-    save: Callable[[Path, TrunkFile, Mapping[str, Any]], Path]
-
-
-DESTINATIONS = {
-    "detectron2": Destination((".pkl", ".pth"), save_detectron2),
-    "torchvision": Destination((".pth", ".pt"), save_torchvision),
-    "timm": Destination((".pth", ".pt"), save_torchvision),
-    "mmdetection": Destination((".pth",), save_torchvision),
-    "safetensors": Destination((".safetensors",), save_safetensors),
-}

@@ -10,7 +10,8 @@ import torch
 from pretrain.models import siamese
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_text
-from transfer.convert import TrunkFile, read_trunk
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.trunk import TrunkFile
 from transfer.report.collect.find import Downstream, Found, PretrainingRun, find, finite
 from transfer.report.collect.recipe import maker
 from transfer.report.collect.trials import RANDOM, epochs_text, measured

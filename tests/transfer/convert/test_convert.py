@@ -22,7 +22,11 @@ from pretrain.models.siamese import TRUNKS
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools import convert as tool
-from transfer import convert
+from transfer.convert.names import detectron2_name, from_detectron2_name
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.trunk import build_trunk
+from transfer.convert.verify import stages, write_verified
+from transfer.convert.write import from_detectron2, save_detectron2, to_detectron2
 
 STAGES = ("res2", "res3", "res4", "res5")
 
@@ -34,38 +38,36 @@ EVERY_LAYOUT = [(layout, arch) for layout in LAYOUTS for arch in ("resnet18", "r
 def test_every_layout_gives_the_trunk_bit_for_bit(tmp_path, layout, arch):
     write, name = LAYOUTS[layout]
     expected = write(tmp_path / "in.pth", arch)
-    found = convert.read_trunk(tmp_path / "in.pth")
+    found = read_trunk(tmp_path / "in.pth")
     assert (found.arch, found.layout) == (arch, name)
     assert_same_tensors(found.state, expected)
-    assert_same_tensors(convert.build_trunk(found).state_dict(), expected)
+    assert_same_tensors(build_trunk(found).state_dict(), expected)
 
 
 def test_the_target_branch_is_read_on_request(tmp_path):
     content, siamese = training_checkpoint("resnet18")
     torch.save(content, tmp_path / "ours.pth")
-    assert_same_tensors(convert.read_trunk(tmp_path / "ours.pth", "target").state, siamese.target.trunk.state_dict())
+    assert_same_tensors(read_trunk(tmp_path / "ours.pth", "target").state, siamese.target.trunk.state_dict())
     write_official(tmp_path / "official.pth", "resnet18")
     expected = without_fc(torchvision_network("resnet18", 1).state_dict())
-    assert_same_tensors(convert.read_trunk(tmp_path / "official.pth", "target").state, expected)
+    assert_same_tensors(read_trunk(tmp_path / "official.pth", "target").state, expected)
     write_export(tmp_path / "export.pth", "resnet18")
     with pytest.raises(UserError, match="single trunk"):
-        convert.read_trunk(tmp_path / "export.pth", "target")
+        read_trunk(tmp_path / "export.pth", "target")
 
 
 def test_what_a_file_says_of_its_training_is_kept(tmp_path):
     write_export(tmp_path / "export.pth", "resnet18")
-    assert (
-        convert.read_trunk(tmp_path / "export.pth").meta.items() >= {"method": "unigrad", "step": 7, "seed": 1}.items()
-    )
+    assert read_trunk(tmp_path / "export.pth").meta.items() >= {"method": "unigrad", "step": 7, "seed": 1}.items()
     write_checkpoint(tmp_path / "checkpoint.pth", "resnet18")
-    meta = convert.read_trunk(tmp_path / "checkpoint.pth").meta
+    meta = read_trunk(tmp_path / "checkpoint.pth").meta
     assert meta == {"step": 7, "method": "unigrad", "seed": 5, "images_seen": 224, "branch": "online"}
 
 
 def test_files_without_counters_are_read_as_torch_reads_them(tmp_path):
     state = torchvision_network("resnet18").state_dict()
     torch.save({name: tensor for name, tensor in state.items() if "num_batches" not in name}, tmp_path / "old.pth")
-    found = convert.read_trunk(tmp_path / "old.pth").state
+    found = read_trunk(tmp_path / "old.pth").state
     assert all(torch.equal(found[name], state[name]) for name in found if "num_batches" not in name)
     assert all(found[name].item() == 0 for name in found if "num_batches" in name)
 
@@ -73,7 +75,7 @@ def test_files_without_counters_are_read_as_torch_reads_them(tmp_path):
 def test_half_precision_becomes_float32_exactly(tmp_path):
     state = torchvision_network("resnet18").half().state_dict()
     torch.save(state, tmp_path / "half.pth")
-    found = convert.read_trunk(tmp_path / "half.pth").state
+    found = read_trunk(tmp_path / "half.pth").state
     assert found["conv1.weight"].dtype == torch.float32
     assert torch.equal(found["conv1.weight"].half(), state["conv1.weight"])
 
@@ -81,7 +83,7 @@ def test_half_precision_becomes_float32_exactly(tmp_path):
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
 def test_renaming_for_detectron2_round_trips_bit_for_bit(arch):
     state = without_fc(torchvision_network(arch).state_dict())
-    assert_same_tensors(convert.from_detectron2(convert.to_detectron2(state, arch), arch), state)
+    assert_same_tensors(from_detectron2(to_detectron2(state, arch), arch), state)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_renaming_for_detectron2_round_trips_bit_for_bit(arch):
 )
 def test_names_are_those_of_detectron2s_own_converter(torchvision_name, name):
     """Expected names: tools/convert-torchvision-to-d2.py of detectron2."""
-    assert convert.detectron2_name(torchvision_name) == name
+    assert detectron2_name(torchvision_name) == name
 
 
 @pytest.mark.parametrize("arch", TRUNKS)
@@ -114,13 +116,9 @@ def test_every_architecture_is_told_by_its_shapes_and_has_detectron2s_and_timms_
         detector = build_resnet(arch).state_dict()
     assert infer_arch("a file", state) == arch
     assert {name: tensor.shape for name, tensor in peer.items()} == shapes_of(arch)
-    named = {convert.detectron2_name(name): shape for name, shape in shapes_of(arch).items()}
+    named = {detectron2_name(name): shape for name, shape in shapes_of(arch).items()}
     assert {name: tensor.shape for name, tensor in detector.items()} == named
-    assert all(convert.from_detectron2_name(convert.detectron2_name(name)) == name for name in shapes_of(arch))
-
-
-def test_the_command_line_offers_every_destination():
-    assert set(tool.DESTINATIONS) == set(convert.DESTINATIONS)
+    assert all(from_detectron2_name(detectron2_name(name)) == name for name in shapes_of(arch))
 
 
 def read_pickle(path):
@@ -177,24 +175,22 @@ def test_torchvision_itself_loads_what_is_written_for_it(tmp_path, layout):
     network.fc = nn.Identity()
     network.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"], strict=True)
     assert_same_tensors(network.state_dict(), expected)
-    assert_same_tensors(convert.read_trunk(tmp_path / "out.pth").state, expected)
+    assert_same_tensors(read_trunk(tmp_path / "out.pth").state, expected)
 
 
 def test_a_trunk_that_computes_something_else_is_not_written(tmp_path):
     """detectron2's default stride is in the 1x1 convolution: the same tensors then mean another network."""
     write_plain(tmp_path / "in.pth", "resnet50")
     (tmp_path / "out.pkl").write_text("what the user had")
-    found = convert.read_trunk(tmp_path / "in.pth")
+    found = read_trunk(tmp_path / "in.pth")
 
     def stride_elsewhere(path, trunk_file, image):
-        network = convert.build_trunk(trunk_file).to(image.dtype)
+        network = build_trunk(trunk_file).to(image.dtype)
         for block in (network.layer2[0], network.layer3[0], network.layer4[0]):
             block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
-        return convert.stages(network, image)
+        return stages(network, image)
 
     with pytest.raises(UserError, match="differs from its source .* in res3"):
-        convert.write_verified(
-            tmp_path / "out.pkl", found, lambda path: convert.save_detectron2(path, found, {}), stride_elsewhere
-        )
+        write_verified(tmp_path / "out.pkl", found, lambda path: save_detectron2(path, found, {}), stride_elsewhere)
     assert (tmp_path / "out.pkl").read_text() == "what the user had"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pth", "out.pkl"]

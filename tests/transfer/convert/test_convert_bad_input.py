@@ -14,7 +14,7 @@ from helpers.checkpoint_files import official_network, torchvision_network, writ
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import convert as tool
-from transfer import convert
+from transfer.convert.read_trunk import read_trunk
 
 
 def run_tool(*arguments):
@@ -147,7 +147,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, kind):
     write, message = BAD[kind]
     write(tmp_path / "in.pth")
     with pytest.raises(UserError, match=message) as caught:
-        convert.read_trunk(tmp_path / "in.pth")
+        read_trunk(tmp_path / "in.pth")
     assert "\n" not in str(caught.value)
 
 
@@ -158,14 +158,14 @@ def test_two_trunks_that_one_layout_could_mean_are_refused(tmp_path):
     torch.save({"state_dict": {**both, "classifier.weight": torch.zeros(3, 512)}}, tmp_path / "in.pth")
     message = r"more than one layout: solo-learn \(in state_dict backbone\), solo-learn \(in state_dict encoder\)"
     with pytest.raises(UserError, match=message):
-        convert.read_trunk(tmp_path / "in.pth")
+        read_trunk(tmp_path / "in.pth")
 
 
 def test_a_name_with_and_without_wrapper_hides_nothing(tmp_path):
     state = torchvision_network("resnet18").state_dict()
     torch.save({**state, "module.conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "in.pth")
     with pytest.raises(UserError, match=r"holds beyond the trunk module\.conv1\.weight"):
-        convert.read_trunk(tmp_path / "in.pth")
+        read_trunk(tmp_path / "in.pth")
 
 
 @pytest.mark.parametrize(("key", "prefix"), [("state_dict", "net.body."), ("weights", ""), ("ema", "0.")])
@@ -174,18 +174,18 @@ def test_an_unknown_layout_is_read_only_where_the_user_says_it_lies(tmp_path, ke
     torch.save({key: {f"{prefix}{name}": tensor for name, tensor in state.items()}}, tmp_path / "in.pth")
     told = re.escape(prefix or '""')
     with pytest.raises(UserError, match=rf"no known layout; .*its trunk is below {told}, add --prefix {told}"):
-        convert.read_trunk(tmp_path / "in.pth")
-    found = convert.read_trunk(tmp_path / "in.pth", prefix=prefix)
+        read_trunk(tmp_path / "in.pth")
+    found = read_trunk(tmp_path / "in.pth", prefix=prefix)
     assert found.layout == f"below {prefix or 'no prefix'}"
     assert torch.equal(found.state["conv1.weight"], state["conv1.weight"])
     with pytest.raises(UserError, match=rf"no known layout; .*add --prefix {told}"):
-        convert.read_trunk(tmp_path / "in.pth", prefix="body.")
+        read_trunk(tmp_path / "in.pth", prefix="body.")
 
 
 def test_another_architecture_than_the_expected_one_is_refused(tmp_path):
     write_plain(tmp_path / "in.pth", "resnet50")
     with pytest.raises(UserError, match=r"is a resnet50, not the resnet101 that was asked for"):
-        convert.read_trunk(tmp_path / "in.pth", arch="resnet101")
+        read_trunk(tmp_path / "in.pth", arch="resnet101")
 
 
 def test_a_command_line_without_destination_is_refused(tmp_path, capsys):

@@ -11,7 +11,10 @@ from helpers.checkpoint_files import LAYOUTS as OWN
 from helpers.checkpoint_files import assert_same_tensors, torchvision_network, without_fc
 from helpers.public_checkpoints import RECIPES
 from pretrain.runtime.errors import UserError
-from transfer import convert
+from transfer.convert.destinations import DESTINATIONS
+from transfer.convert.layouts import LAYOUTS
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.write import provenance_of, save_detectron2
 
 IMAGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
 
@@ -37,8 +40,8 @@ def file(request, tmp_path_factory):
     """One file of each kind for all tests of it: (kind, path, trunk as it is read without options, its provenance)."""
     path = tmp_path_factory.mktemp("project") / "in.pth"
     write(path, request.param)
-    trunk = convert.read_trunk(path)
-    yield request.param, path, trunk, convert.provenance_of(path, trunk)
+    trunk = read_trunk(path)
+    yield request.param, path, trunk, provenance_of(path, trunk)
     path.unlink()
 
 
@@ -92,7 +95,7 @@ def in_safetensors(path):
     return network
 
 
-DESTINATIONS = {
+LOADERS = {
     "detectron2.pkl": ("detectron2", in_detectron2),
     "torchvision.pth": ("torchvision", in_torchvision),
     "timm.pth": ("timm", in_timm),
@@ -101,13 +104,13 @@ DESTINATIONS = {
 }
 
 
-@pytest.mark.parametrize("out", DESTINATIONS)
+@pytest.mark.parametrize("out", LOADERS)
 def test_the_destination_computes_what_the_source_did(tmp_path, file, out):
     kind, _, trunk, origin = file
     _, layout, branch, _ = RECIPES[kind]
     assert (trunk.layout, trunk.arch) == (layout, "resnet18")
-    to, load = DESTINATIONS[out]
-    convert.DESTINATIONS[to].save(tmp_path / out, trunk, origin)
+    to, load = LOADERS[out]
+    DESTINATIONS[to].write(tmp_path / out, trunk, origin)
     with torch.no_grad():
         found = load(tmp_path / out)(IMAGE)
     assert (found - pooled(branch)).abs().max() <= 1e-4
@@ -117,10 +120,10 @@ def test_either_branch_is_taken_bit_for_bit_and_named(file):
     kind, path, trunk, _ = file
     if not RECIPES[kind][3]:
         with pytest.raises(UserError, match="single trunk|no tensor of the target branch: choose --branch online"):
-            convert.read_trunk(path, "target")
+            read_trunk(path, "target")
         return
     other = "online" if trunk.branch == "target" else "target"
-    for found in (trunk, convert.read_trunk(path, other)):
+    for found in (trunk, read_trunk(path, other)):
         assert_same_tensors(found.state, without_fc(networks()[found.branch].state_dict()))
         assert found.called != found.other and found.other
     assert (trunk.branch, found.branch) == (RECIPES[kind][2], other)
@@ -131,13 +134,13 @@ def test_bottlenecks_map_as_well(tmp_path):
     path = tmp_path / "in.pth"
     content = torch.load(path, weights_only=True)
     torch.save({**content, "arch": "resnet50"}, path)
-    found = convert.read_trunk(path)
+    found = read_trunk(path)
     assert_same_tensors(found.state, without_fc(networks("resnet50")["online"].state_dict()))
-    convert.save_detectron2(tmp_path / "out.pth", found, {})
-    assert_same_tensors(convert.read_trunk(tmp_path / "out.pth").state, found.state)
+    save_detectron2(tmp_path / "out.pth", found, {})
+    assert_same_tensors(read_trunk(tmp_path / "out.pth").state, found.state)
 
 
 def test_every_layout_of_the_table_is_written_by_some_test():
     """`detectron2` is by the conversion itself: the way back is in test_convert.py."""
     written = {recipe[1] for recipe in RECIPES.values()} | {name for _, name in OWN.values()} | {"detectron2"}
-    assert written == {layout.name for layout in convert.LAYOUTS}
+    assert written == {layout.name for layout in LAYOUTS}

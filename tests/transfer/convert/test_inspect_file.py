@@ -11,7 +11,8 @@ from helpers.public_checkpoints import RECIPES
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools import convert as tool
-from transfer import convert
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.write import tensors_sha256
 
 
 def inspected(path, capsys, *options):
@@ -104,17 +105,17 @@ WAYS = [
 def test_every_way_there_and_back_is_bit_for_bit_and_says_so(tmp_path):
     """One file through every destination in turn, each made of the one before."""
     write_export(tmp_path / "zero.pth", "resnet18")
-    original = convert.read_trunk(tmp_path / "zero.pth")
+    original = read_trunk(tmp_path / "zero.pth")
     before = tmp_path / "zero.pth"
     for to, name in WAYS:
         tool.main([str(before), str(tmp_path / name), "--to", to])
-        found = convert.read_trunk(tmp_path / name)
+        found = read_trunk(tmp_path / name)
         assert list(found.state) == list(original.state)
         assert all(torch.equal(found.state[key], tensor) for key, tensor in original.state.items())
         assert found.meta.items() >= {"method": "unigrad", "step": 7, "seed": 1}.items()
         told = provenance(tmp_path / name)
         assert told["sha256"] == sha256_of(before)
-        assert told["tensors_sha256"] == convert.tensors_sha256(original.state)
+        assert told["tensors_sha256"] == tensors_sha256(original.state)
         assert told["input"]["format"] == "RGB" and told["input"]["stride_in_1x1"] is False
         assert len(told["mapping"]) == len(original.state) and told["commit"]
         before = tmp_path / name

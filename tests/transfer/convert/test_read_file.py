@@ -15,7 +15,7 @@ from helpers.checkpoint_files import assert_same_tensors, torchvision_network, w
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools import convert as tool
-from transfer import convert
+from transfer.convert.read_trunk import read_trunk
 
 RAN = []
 
@@ -41,7 +41,7 @@ def state():
 
 
 def read(path, **options):
-    return convert.read_trunk(path, **options).state
+    return read_trunk(path, **options).state
 
 
 def test_the_format_before_torch_1_6_is_read(tmp_path, state):

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
-from transfer.convert import STAGES, TrunkFile, to_detectron2
+from transfer.convert.destinations.base import Verifier
+from transfer.convert.trunk import TrunkFile
+from transfer.convert.verify import STAGES
+from transfer.convert.write import to_detectron2
+from transfer.detection import require_detectron2
 
 
 def build_resnet(arch: str) -> nn.Module:
@@ -51,3 +55,13 @@ def stages_of_file(path: Path, trunk_file: TrunkFile, image: Tensor) -> list[Ten
             )
     outputs = network.to(image.dtype)(image)
     return [outputs[stage] for stage in STAGES]
+
+
+def detectron2_verifier() -> Verifier:
+    """detectron2's own network, in which files that were written for it are checked.
+
+    Raises:
+        UserError: detectron2 is not installed.
+    """
+    require_detectron2()
+    return Verifier("detectron2", stages_of_file)

@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer import convert
+from transfer.convert.names import detectron2_name
 from transfer.convert.read_file import read_content
+from transfer.convert.read_trunk import read_trunk
+from transfer.convert.trunk import COUNTER, TrunkFile
+from transfer.convert.verify import STAGES
+from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
 
 HOMES = ("backbone.bottom_up.", "backbone.", "roi_heads.")  # where detectors keep the trunk: FPN, C4, and C4's res5
@@ -55,7 +59,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
         check_input(cfg)
         return Trunk(arch, "random")
     path = Path(cfg.MODEL.WEIGHTS)
-    found = convert.read_trunk(path)
+    found = read_trunk(path)
     if found.arch != arch:
         raise UserError(
             f"{path} holds a {found.arch}, but the configuration builds a {arch}: set "
@@ -63,17 +67,17 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
         )
     check_input(cfg, _input(path, found))
     converted = out / "trunk.pkl"
-    origin = convert.provenance_of(path, found)  # before all ranks wait: OUT/trunk.pkl may be the given file
+    origin = provenance_of(path, found)  # before all ranks wait: OUT/trunk.pkl may be the given file
     distributed.barrier()
     if distributed.rank() == 0:
-        convert.save_detectron2(converted, found, origin)
+        save_detectron2(converted, found, origin)
     distributed.barrier()  # the other ranks load what rank 0 wrote
-    state = {convert.detectron2_name(name): tensor for name, tensor in found.state.items()}
+    state = {detectron2_name(name): tensor for name, tensor in found.state.items()}
     init = "random" if found.meta.get("step") == 0 else "pretrained"
     return Trunk(arch, init, path, converted, state, found.meta, origin["sha256"])
 
 
-def _input(path: Path, found: convert.TrunkFile) -> dict[str, Any]:
+def _input(path: Path, found: TrunkFile) -> dict[str, Any]:
     """What the trunk was trained on, with the keys of checks.ORIGIN: by the file itself, else by its layout."""
     about = read_content(path).get("provenance")
     stated = about.get("input") if isinstance(about, Mapping) else None
@@ -115,9 +119,9 @@ def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     for name, tensor in model.state_dict().items():
         home = next((home for home in HOMES if name.startswith(home)), "")
         inner = name[len(home) :]
-        if home and inner.startswith(("stem.", *(f"{stage}." for stage in convert.STAGES))):
+        if home and inner.startswith(("stem.", *(f"{stage}." for stage in STAGES))):
             held[inner] = tensor.cpu()
-    counters = {name for name in state if name.endswith(convert.COUNTER)}  # frozen norms have none
+    counters = {name for name in state if name.endswith(COUNTER)}  # frozen norms have none
     faults = {
         "are not in the file": [name for name in held if name not in state and not name.startswith(EXTRA_NORM)],
         "are nowhere in the detector": [name for name in state if name not in held and name not in counters],

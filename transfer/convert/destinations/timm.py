@@ -1,0 +1,45 @@
+"""timm: its ResNets have torchvision's names and are read below "state_dict"."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transfer.convert.destinations import torchvision
+from transfer.convert.destinations.base import Destination, Verifier
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transfer.convert.trunk import TrunkFile
+
+
+def stages_in_timm(path: Path, trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
+    """Outputs of res2..res5 of timm's own network, which timm itself fills strictly from the file."""
+    import timm
+    from timm.models import load_checkpoint
+
+    from transfer.convert.verify import stages
+
+    network = timm.create_model(trunk_file.arch, pretrained=False, num_classes=0)
+    load_checkpoint(network, str(path), strict=True)
+    return stages(network.eval().to(images.dtype), images)
+
+
+def verifier() -> Verifier:
+    """timm's own network, or torchvision's where timm is not installed."""
+    from transfer.convert.verify import stages_in_torchvision
+
+    if importlib.util.find_spec("timm"):
+        return Verifier("timm", stages_in_timm)
+    return Verifier("torchvision, under whose names timm reads it", stages_in_torchvision)
+
+
+DESTINATION = Destination(
+    name="timm",
+    help="torchvision's names; checked in timm where it is installed, else in torchvision",
+    endings=(".pth", ".pt"),
+    write=torchvision.write,
+    verifier=verifier,
+)

@@ -1,0 +1,36 @@
+"""Every checkpoint layout that conversion knows: one module a family of projects, each with a tuple LAYOUTS.
+
+A module that is dropped into this folder is found. A layout is recognised by names alone, and only when no other fits.
+Names are read without the `module.` of DistributedDataParallel and the `_orig_mod.` of torch.compile.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pretrain.runtime.registry import collect
+from transfer.convert.layouts.base import Layout, Place
+from transfer.convert.names import CHILDREN, TORCHVISION
+
+LAYOUTS: tuple[Layout, ...] = tuple(
+    sorted((layout for family in collect(__name__, "LAYOUTS") for layout in family), key=lambda layout: layout.name)
+)
+
+# networks that are no torchvision ResNet, by names that only they have, so that a refusal can say what a file is
+FOREIGN = {
+    "a vision transformer (MoCo v3 and DINO train those too)": r"(.*\.)?(cls_token|pos_embed|blocks\.\d+\.attn\..*)$",
+    "Caffe2 blobs (BGR, stride in the 1x1 convolution, no running statistics)": r"conv1_w$|res2_0_branch2a_w$",
+    "a ResNet with a deep stem, as timm's resnet50d": r"(.*\.)?(conv1|stem)\.0\.weight$",
+    "a ClassyVision network (VISSL converts those)": r"(.*\.)?initial_block\._module\.0\.weight$",
+}
+
+
+def layouts_below(prefix: str, within: str) -> tuple[Layout, ...]:
+    """Layouts of a trunk whose names the user says begin with `prefix`: torchvision's names or those of nn.Sequential.
+
+    Args:
+        within: every place of the file that may hold it, as in `Place`.
+    """
+    name, where = f"below {prefix or 'no prefix'}", Place(within, re.escape(prefix))
+    namings = (TORCHVISION, CHILDREN)
+    return tuple(Layout(name, "the command line", where, naming=naming, shared=True) for naming in namings)

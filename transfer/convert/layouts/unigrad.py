@@ -1,0 +1,31 @@
+"""Checkpoints of this repository and of the official code of UniGrad."""
+
+from __future__ import annotations
+
+from pretrain.engine.checkpoint import EXPORT_FORMAT
+from transfer.convert.layouts.base import Layout, Place
+from transfer.convert.names import CHILDREN
+
+LAYOUTS = (
+    Layout(
+        "unigrad-checkpoint",
+        "this repository: pretrain/engine/checkpoint.py, save",
+        Place("model", r"online\.trunk\."),
+        Place("model", r"target\.trunk\."),
+        head=r"(?!)",  # nothing: our trunks have no head
+    ),
+    Layout(
+        "unigrad-export",
+        "this repository: pretrain/engine/checkpoint.py, export_trunk",
+        Place("state_dict"),
+        keys=(f"format={EXPORT_FORMAT}",),
+        head=r"(?!)",
+    ),
+    Layout(
+        "official-unigrad",
+        "fundamentalvision/UniGrad: project/pretrainer.py",
+        Place("model", r"encoder\."),
+        Place("model", r"momentum_encoder\."),
+        naming=CHILDREN,
+    ),
+)
