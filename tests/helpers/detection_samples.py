@@ -8,8 +8,8 @@ import torch
 import torchvision
 
 from helpers.repository import ROOT
-from tools.datasets.synthetic import class_names
-from tools.datasets.synthetic_layouts import write_scenes
+from tools.datasets.drawing.layouts import write_scenes
+from tools.datasets.drawing.objects import class_names
 
 CONFIGS = ROOT / "configs" / "detection"
 C4, FPN = CONFIGS / "c4" / "demo_r18_c4.yaml", CONFIGS / "fpn" / "demo_mask_r18_fpn.yaml"

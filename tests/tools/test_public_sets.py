@@ -1,5 +1,6 @@
 """Archives are verified, unpacked once, resumed, and never leave the folder; what is missing is named."""
 
+import argparse
 import hashlib
 import io
 import json
@@ -16,8 +17,10 @@ from PIL import Image
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
-from tools.datasets import archives, cityscapes, completeness, imagenet, public, semantic_labels
-from tools.datasets.archives import Archive
+from tools.datasets import all_datasets, cityscapes, coco, imagenet, labels, lvis
+from tools.datasets.unpacking import archives, completeness
+from tools.datasets.unpacking.archives import Archive
+from tools.datasets.unpacking.benchmark import prepare_benchmark
 
 
 def a_picture(side=8, kind="JPEG"):
@@ -118,7 +121,7 @@ def test_what_is_missing_or_cut_short_is_named(tmp_path):
     (tmp_path / "whole.png").write_bytes(a_picture(64, "PNG"))
     (tmp_path / "empty.xml").touch()
     names = ["whole.jpg", "cut.jpg", "whole.png", "empty.xml", "gone.jpg"]
-    missing, short = completeness.absent(tmp_path, names, "files")
+    missing, short = completeness.missing_or_short(tmp_path, names, "files")
     assert missing.endswith("1 of 5 files are missing: gone.jpg")
     assert short.endswith("2 of 5 files are cut short: cut.jpg, empty.xml")
 
@@ -153,12 +156,12 @@ def test_coco_and_lvis_name_the_images_that_are_missing(tmp_path):
     a_zip(tmp_path / "annotations_trainval2017.zip", {"annotations/instances_val2017.json": content.encode()})
     a_zip(tmp_path / "val2017.zip", {"val2017/1.jpg": a_picture()})
     a_zip(tmp_path / "lvis_v1_train.json.zip", {"lvis_v1_train.json": content.encode()})
-    for name, told in (
-        ("coco", ["val2017: 1 of 2 images are missing: 2.jpg", "instances_train2017.json is missing"]),
-        ("lvis", ["lists images: 2 instead of 100,170", "train2017/1.jpg"]),
+    for benchmark, told in (
+        (coco.BENCHMARK, ["val2017: 1 of 2 images are missing: 2.jpg", "instances_train2017.json is missing"]),
+        (lvis.BENCHMARK, ["lists images: 2 instead of 100,170", "train2017/1.jpg"]),
     ):
         with pytest.raises(UserError) as caught:
-            public.prepare(name, tmp_path, tmp_path, verify=False, only_check=False)
+            prepare_benchmark(benchmark, tmp_path, tmp_path, verify=False, only_check=False)
         assert all(sentence in str(caught.value) for sentence in told), str(caught.value)
     assert (tmp_path / "coco" / "val2017" / "1.jpg").is_file()
 
@@ -184,7 +187,7 @@ def test_imagenet_becomes_class_folders(tmp_path):
     kit = {f"ILSVRC2012_devkit_t12/{imagenet.META}": meta.getvalue()}
     a_tar(tmp_path / "ILSVRC2012_devkit_t12.tar.gz", {**kit, f"ILSVRC2012_devkit_t12/{imagenet.TRUTH}": b"2\n1\n"})
     with pytest.raises(UserError, match="holds classes: 1 instead of 1,000"):
-        public.prepare("imagenet", tmp_path, tmp_path, verify=False, only_check=False)
+        prepare_benchmark(imagenet.BENCHMARK, tmp_path, tmp_path, verify=False, only_check=False)
     folder = tmp_path / "imagenet"
     assert (folder / "train" / "n01440764" / "n01440764_10026.JPEG").is_file()
     assert (folder / "val" / "n01440764" / "ILSVRC2012_val_00000001.JPEG").is_file()
@@ -247,4 +250,19 @@ def test_masks_become_labels_small_objects_on_top(tmp_path, capsys):
     assert painted[5, 5] == 1 and painted[3, 3] == 2 and painted[5, 15] == 0 and (painted[:, 18:] == 255).all()
     (tmp_path / "instances.json").write_text("{}")
     with pytest.raises(UserError, match="is not a COCO JSON"):
-        semantic_labels.paint(tmp_path / "instances.json", tmp_path / "out", True)
+        labels.paint_labels(tmp_path / "instances.json", tmp_path / "out", True)
+
+
+def test_help_lists_every_set_without_torch_and_every_option_has_its_words():
+    listing = "import sys; from tools import prepare_data as tool\ntry: tool.main(['--help'])\n"
+    listing += "finally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    files = {path.stem for path in (ROOT / "tools" / "datasets").glob("*.py")} - {"__init__", "base"}
+    assert files == set(all_datasets()) and all(f"    {name}" in done.stdout for name in files)
+    for dataset in all_datasets().values():
+        alone = argparse.ArgumentParser()
+        dataset.add_options(alone)
+        for action in alone._actions:
+            assert action.help, (dataset.name, action.dest)
+            assert action.type is not int or f"(default {action.default})" in action.help

@@ -15,7 +15,7 @@ from helpers.repository import ROOT
 from pretrain.data.loader import open_source, read_image
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
-from tools.datasets import synthetic
+from tools.datasets.drawing import objects
 
 SMALL = ["--classes", "8", "--train", "24", "--val", "16", "--scenes", "12", "--val-scenes", "6"]
 
@@ -75,12 +75,10 @@ def test_coco_masks_agree_with_areas_boxes_and_voc(small_set: Path) -> None:
 
 def test_polygon_is_where_the_object_was_drawn() -> None:
     """Drawn on black with white paint, the pixels that changed are the polygon's, in extent and area."""
-    names = synthetic.class_names(8)
+    names = objects.class_names(8)
     for label in range(8):
         canvas = np.zeros((64, 64, 3)) - 5  # below every colour, so that painted means changed
-        thing = synthetic._paint(
-            np.random.default_rng(label), canvas, label, names[label], np.array([30.3, 34.6]), 20.0
-        )
+        thing = objects._paint(np.random.default_rng(label), canvas, label, names[label], np.array([30.3, 34.6]), 20.0)
         inside = np.clip(canvas.mean(axis=2) + 5, 0, 5) / 5.5 > 0.45
         rows, columns = np.nonzero(inside)
         left, top, width, height = thing.box()
@@ -100,12 +98,12 @@ def test_same_seed_same_bytes_other_seed_other_pictures(small_set: Path, tmp_pat
 
 def test_colour_does_not_tell_the_class() -> None:
     """A nearest-class-mean rule on mean colour and its spread stays near chance (1 in 8)."""
-    names = synthetic.class_names(8)
+    names = objects.class_names(8)
 
     def colours(split: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = np.arange(count) % 8
         pictures = [
-            np.asarray(synthetic.draw_object(np.random.default_rng([split, i]), int(label), names, 64), np.float64)
+            np.asarray(objects.draw_object(np.random.default_rng([split, i]), int(label), names, 64), np.float64)
             for i, label in enumerate(labels)
         ]
         return np.array([[*p.mean((0, 1)), *p.std((0, 1))] for p in pictures]), labels

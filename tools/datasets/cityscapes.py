@@ -15,7 +15,9 @@ from PIL import Image
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
-from tools.datasets import completeness
+from tools.datasets.unpacking.archives import Archive
+from tools.datasets.unpacking.benchmark import Benchmark, as_dataset, below
+from tools.datasets.unpacking.completeness import missing_or_short, wrong_count
 
 COUNTS = {"train": 2_975, "val": 500}
 THINGS = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}
@@ -32,16 +34,16 @@ def _names(folder: Path, split: str) -> list[str]:
 
 def faults(root: Path) -> list[str]:
     """What is missing or cut short, by name; the derived files included."""
-    folder, told = root / "cityscapes", []
+    folder, sentences = root / "cityscapes", []
     for split, count in COUNTS.items():
         names = _names(folder, split)
-        told += completeness.number(len(names), count, f"{folder / 'leftImg8bit' / split} holds images")
-        told += completeness.absent(folder / "leftImg8bit" / split, [f"{name}{PICTURE}" for name in names], "images")
+        sentences += wrong_count(len(names), count, f"{folder / 'leftImg8bit' / split} holds images")
+        sentences += missing_or_short(folder / "leftImg8bit" / split, [f"{name}{PICTURE}" for name in names], "images")
         for ending in (INSTANCES, LABELS):
-            told += completeness.absent(
+            sentences += missing_or_short(
                 folder / "gtFine" / split, [f"{name}{ending}" for name in names], "label images"
             )
-    return told
+    return sentences
 
 
 def derive(root: Path) -> None:
@@ -112,3 +114,15 @@ def write_train_labels(source: Path, target: Path) -> None:
     table[list(TRAIN_LABELS)] = np.arange(len(TRAIN_LABELS))
     picture = Image.fromarray(table[np.array(Image.open(source))])
     write_atomically(target, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def archives() -> tuple[Archive, ...]:
+    """The official archives, for which no digest is published."""
+    return (
+        Archive("gtFine_trainvaltest.zip", "", below("gtFine/", "cityscapes/gtFine/")),
+        Archive("leftImg8bit_trainvaltest.zip", "", below("leftImg8bit/", "cityscapes/leftImg8bit/")),
+    )
+
+
+BENCHMARK = Benchmark("cityscapes", archives, faults, finish=derive)
+DATASET = as_dataset(BENCHMARK)

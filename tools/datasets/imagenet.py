@@ -10,8 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
-from tools.datasets import archives, completeness
-from tools.datasets.archives import Archive, Member, inside, members, write_member
+from tools.datasets.unpacking import archives as unpacking
+from tools.datasets.unpacking.archives import Archive, Member, members, path_inside, write_member
+from tools.datasets.unpacking.benchmark import Benchmark, as_dataset
+from tools.datasets.unpacking.completeness import first_names, missing_or_short, wrong_count
 
 CLASSES, TRAIN, VAL = 1000, 1_281_167, 50_000
 FEWEST = 732  # training images of a class
@@ -33,7 +35,7 @@ def unpack(archive: Archive, folder: Path, root: Path, verify: bool = True) -> N
     path = folder / archive.name
     if "devkit" in archive.name:
         if verify:
-            archives.check_digest(path, archive.digest)
+            unpacking.check_digest(path, archive.digest)
         write_json(root / "imagenet" / VAL_CLASSES, val_classes(path))
     elif "val" in archive.name:
         listing = root / "imagenet" / VAL_CLASSES
@@ -43,9 +45,9 @@ def unpack(archive: Archive, folder: Path, root: Path, verify: bool = True) -> N
             )
         classes = json.loads(listing.read_text(encoding="utf-8"))
         sorted_in = Archive(archive.name, archive.digest, partial(_place_val, classes=classes))
-        archives.unpack(sorted_in, folder, root, verify)
+        unpacking.unpack(sorted_in, folder, root, verify)
     else:
-        archives.unpack(Archive(archive.name, archive.digest, place), folder, root, verify, write=_write_classes)
+        unpacking.unpack(Archive(archive.name, archive.digest, place), folder, root, verify, write=_write_classes)
 
 
 def _place_val(name: str, classes: list[str]) -> str | None:
@@ -63,7 +65,7 @@ def _write_classes(path: Path, found: list[Member], root: Path, _: object) -> No
         wnid = PurePosixPath(member.name).stem
         with member.open() as holder:
             for image in members(path, holder):
-                write_member(image, inside(root, f"imagenet/train/{wnid}/{image.name}", path))
+                write_member(image, path_inside(root, f"imagenet/train/{wnid}/{image.name}", path))
 
 
 def val_classes(devkit: Path) -> list[str]:
@@ -92,17 +94,29 @@ def val_classes(devkit: Path) -> list[str]:
 
 def faults(root: Path) -> list[str]:
     """What is missing of imagenet/{train,val}/WNID/*.JPEG."""
-    told = []
+    sentences = []
     for split, expected in (("train", TRAIN), ("val", VAL)):
         folder = root / "imagenet" / split
         classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
         images = {path.name: [image.name for image in path.iterdir() if image.suffix == ".JPEG"] for path in classes}
-        told += completeness.number(len(classes), CLASSES, f"{folder} holds classes")
-        told += completeness.number(sum(map(len, images.values())), expected, f"{folder} holds images")
+        sentences += wrong_count(len(classes), CLASSES, f"{folder} holds classes")
+        sentences += wrong_count(sum(map(len, images.values())), expected, f"{folder} holds images")
         least = FEWEST if split == "train" else VAL // CLASSES
         short = [f"{name} ({len(found)})" for name, found in images.items() if len(found) < least]
         if short:
-            told.append(f"{folder}: {len(short)} classes hold fewer than {least} images: {completeness.some(short)}")
+            sentences.append(f"{folder}: {len(short)} classes hold fewer than {least} images: {first_names(short)}")
         names = [f"{name}/{image}" for name, found in images.items() for image in found]
-        told += completeness.absent(folder, names, "images")
-    return told
+        sentences += missing_or_short(folder, names, "images")
+    return sentences
+
+
+def archives() -> tuple[Archive, ...]:
+    """The official archives with torchvision's MD5 sums; the development kit first, which val needs."""
+    from torchvision.datasets.imagenet import ARCHIVE_META
+
+    entries = (ARCHIVE_META[key] for key in ("devkit", "val", "train"))
+    return tuple(Archive(name, f"md5:{digest}", place) for name, digest in entries)
+
+
+BENCHMARK = Benchmark("imagenet", archives, faults, unpack=unpack)
+DATASET = as_dataset(BENCHMARK)

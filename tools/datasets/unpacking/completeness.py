@@ -12,7 +12,7 @@ ENDS = (b"\xff\xd9", b"IEND")  # of JPEG and PNG
 SHOWN = 5
 
 
-def absent(folder: Path, names: Iterable[str], what: str) -> list[str]:
+def missing_or_short(folder: Path, names: Iterable[str], what: str) -> list[str]:
     """A sentence on the files of `names` that are not in `folder`, or that are there but end early; [] if all is well.
 
     Args: names, paths below `folder`. what: the kind of file, in the plural.
@@ -20,16 +20,16 @@ def absent(folder: Path, names: Iterable[str], what: str) -> list[str]:
     names = list(names)
     paths = [folder / name for name in names]
     with ThreadPoolExecutor() as pool:
-        states = list(pool.map(state_of, paths))
+        states = list(pool.map(file_state, paths))
     sentences = []
     for state, words in (("missing", "are missing"), ("short", "are cut short")):
-        found = [name for name, seen in zip(names, states, strict=True) if seen == state]
-        if found:
-            sentences.append(f"{folder}: {len(found)} of {len(names)} {what} {words}: {some(found)}")
+        affected = [name for name, seen in zip(names, states, strict=True) if seen == state]
+        if affected:
+            sentences.append(f"{folder}: {len(affected)} of {len(names)} {what} {words}: {first_names(affected)}")
     return sentences
 
 
-def state_of(path: Path) -> str:
+def file_state(path: Path) -> str:
     """ "", "missing" or "short": a picture without its end marker, or an empty file."""
     if not path.is_file():
         return "missing"
@@ -42,27 +42,27 @@ def state_of(path: Path) -> str:
     return "" if any(end in tail for end in ENDS) else "short"
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + rest
 
 
-def number(found: int, expected: int, what: str) -> list[str]:
+def wrong_count(found: int, expected: int, what: str) -> list[str]:
     """A sentence where a count is not the published one."""
     return [] if found == expected else [f"{what}: {found:,} instead of {expected:,}"]
 
 
-def listed(path: Path, expected: int) -> tuple[list[str], list[str]]:
+def listed_names(path: Path, expected: int) -> tuple[list[str], list[str]]:
     """(names in a list file, sentences): one on a file that is missing or has another number of lines."""
     if not path.is_file():
         return [], [f"{path} is missing"]
     names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return names, number(len(names), expected, f"{path} lists")
+    return names, wrong_count(len(names), expected, f"{path} lists")
 
 
-def of_json(path: Path, expected: int, key: str = "file_name") -> tuple[list[str], list[str]]:
-    """(values of `key` of the images of a COCO JSON, sentences), as `listed`."""
+def names_in_json(path: Path, expected: int, key: str = "file_name") -> tuple[list[str], list[str]]:
+    """(values of `key` of the images of a COCO JSON, sentences), as `listed_names`."""
     if not path.is_file():
         return [], [f"{path} is missing"]
     try:
@@ -70,4 +70,4 @@ def of_json(path: Path, expected: int, key: str = "file_name") -> tuple[list[str
         names = [image[key] for image in images]
     except (ValueError, KeyError, TypeError) as error:
         return [], [f"{path} is damaged or cut short ({' '.join(str(error).split())})"]
-    return names, number(len(names), expected, f"{path} lists images")
+    return names, wrong_count(len(names), expected, f"{path} lists images")

@@ -72,7 +72,7 @@ def unpack(
     if verify and archive.digest and earlier != {**mark, "unpacked": False}:
         check_digest(path, archive.digest)
         write_json(stamp, {**mark, "unpacked": False})
-    with _told(path):
+    with _in_one_sentence(path):
         (write or write_members)(path, members(path), root, archive.place)
     write_json(stamp, {**mark, "unpacked": True})
 
@@ -93,7 +93,7 @@ def check_digest(path: Path, digest: str) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _in_one_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
@@ -129,23 +129,23 @@ def members(path: Path, holder: IO[bytes] | None = None) -> Iterator[Member]:
                 yield Member(entry.name, entry.size, lambda entry=entry: packed.extractfile(entry) or io.BytesIO())
 
 
-def write_members(path: Path, found: Iterable[Member], root: Path, place: Callable[[str], str | None]) -> None:
+def write_members(path: Path, entries: Iterable[Member], root: Path, place: Callable[[str], str | None]) -> None:
     """Write every member that has a place; `path` is the archive, for messages."""
     count = 0
     with _bar(None, f"unpacking {path.name}") as bar:
-        for member in found:
-            inside(root, member.name, path)
+        for member in entries:
+            path_inside(root, member.name, path)
             target = place(member.name)
             if target is None:
                 continue
-            write_member(member, inside(root, target, path))
+            write_member(member, path_inside(root, target, path))
             bar.update(member.size)
             count += 1
     if not count:
         raise UserError(f"{path} holds nothing of what is expected in it: is it the archive of that name?")
 
 
-def inside(root: Path, name: str, path: Path) -> Path:
+def path_inside(root: Path, name: str, path: Path) -> Path:
     """ROOT/name, refused where the name is absolute or climbs out of `root`."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:

@@ -1,0 +1,38 @@
+"""A folder of images in one packed file, which pretraining reads faster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from tools.datasets.base import DataSet, Number, add_numbers, check_numbers
+
+NUMBERS = (
+    Number(
+        "short-side", 288, "resize images to this short side in pixels where it is longer; 0 resizes none", 0, 100_000
+    ),
+    Number("quality", 90, "quality of the JPEGs of resized images; 0 packs all uncompressed", 0, 95),
+    Number("workers", os.cpu_count() or 1, "processes", 0, 1024),
+)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SRC", help="class folders, or a flat folder of images")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; run again to go on after a stop")
+    add_numbers(parser, NUMBERS)
+
+
+def _prepare_packed(args: argparse.Namespace) -> None:
+    from pretrain.data.pack import pack
+
+    check_numbers(args, NUMBERS)
+    pack(args.source, args.out, args.short_side, args.quality, args.workers)
+
+
+DATASET = DataSet(
+    "pack",
+    "pack class folders or a flat folder into one blob and an index; OUT then serves as a data root",
+    _add_options,
+    _prepare_packed,
+)
