@@ -13,12 +13,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pretrain import config
-from pretrain.augment import device as photometry
+from pretrain.augment import photometry
 from pretrain.augment.cutmix import cutmix
-from pretrain.augment.multicrop import MultiCrop, place
-from pretrain.data.loader import Batch, ImageSource, StepSampler, ViewDataset, as_worker, collate, open_source
+from pretrain.augment.multicrop import Batch, MultiCrop, place
+from pretrain.data.loader import StepSampler, ViewDataset, collate
+from pretrain.data.sources import ImageSource, open_source
 from pretrain.engine import accumulation, checkpoint, diagnostics, replay
-from pretrain.engine.learner import Learner, build, settled
+from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
@@ -30,6 +31,7 @@ from pretrain.runtime.files import write_text
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.seeds import seed_of
 from pretrain.runtime.signals import Stopping, Wish
+from pretrain.runtime.workers import init_worker
 
 
 class Stepped(NamedTuple):
@@ -58,7 +60,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         Stopped: a signal asked for it.
     """
     device = ready(cfg)
-    cfg = settled(cfg)
+    cfg = fill_balance(cfg)
     source = open_source(cfg.data.root)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
         distributed.start(device, cfg.run.timeout_minutes)
@@ -229,7 +231,7 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
         num_workers=cfg.data.workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
-        worker_init_fn=as_worker,
+        worker_init_fn=init_worker,
         prefetch_factor=4 if cfg.data.workers else None,
     )
 

@@ -28,7 +28,7 @@ def run_equivalence(args: argparse.Namespace) -> None:
     """All checks; ends with exit code 1 where one fails."""
     import torch
 
-    from pretrain.data.loader import open_source
+    from pretrain.data.sources import open_source
     from tools.benchmarks import data
     from tools.benchmarks.reference import checks
 
@@ -42,7 +42,7 @@ def run_data(args: argparse.Namespace) -> None:
     """Costs of making views; one thread, as in a worker."""
     import torch
 
-    from pretrain.data.loader import open_source
+    from pretrain.data.sources import open_source
     from tools.benchmarks import data, peers
     from tools.benchmarks.reference import checks
 
@@ -60,7 +60,7 @@ def run_loader(args: argparse.Namespace) -> None:
     """Images a second of whole loaders, on the wall."""
     import torch
 
-    from pretrain.data.loader import open_source
+    from pretrain.data.sources import open_source
     from tools.benchmarks import data, loader, timing
     from tools.benchmarks.reference import checks
 
@@ -113,7 +113,7 @@ def run_loss(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Training end to end, on the wall."""
-    from pretrain.data.loader import open_source
+    from pretrain.data.sources import open_source
     from pretrain.runtime.device import choose_device
     from tools.benchmarks import data, loader, timing, train
     from tools.benchmarks.reference import checks

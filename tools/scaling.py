@@ -22,7 +22,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.config import Config, load
-from pretrain.engine.learner import build_form, settled
+from pretrain.engine.learner import build_form, fill_balance
 from pretrain.engine.validate import ready
 from pretrain.methods import find
 from pretrain.methods.forms import (
@@ -77,7 +77,7 @@ class Plan:
     """A configuration's networks and method, without storage (device "meta"); the method's memory is still empty."""
 
     def __init__(self, cfg: Config) -> None:
-        self.cfg = settled(cfg)
+        self.cfg = fill_balance(cfg)
         with torch.device("meta"):
             self.form = build_form(self.cfg)
             self.model = Siamese(**vars(cfg.model), normalisation=self.form.normalisation)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from pretrain.config import load
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.models import siamese
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
@@ -231,7 +231,7 @@ def _labelled(data: Labelled, options: finetune.FineTune) -> subsets.Subset:
 def _semi(subject: Subject, subset: subsets.Subset, options: finetune.FineTune, device: torch.device) -> Result:
     begun = time.perf_counter()
     labelled, train = set(subset.source.paths), subject.data.train
-    rest = train.chosen([at for at, path in enumerate(train.paths) if path not in labelled])
+    rest = train.select([at for at, path in enumerate(train.paths) if path not in labelled])
     outcome = finetune.evaluate(subject.trunk(), subject.width, subset.source, subject.data.val, options, device, rest)
     which = subsets.list_name(options.image_list) if options.image_list else ""
     protocol = finetune.protocol(options, which or f"a balanced fraction of {options.fraction:g}")

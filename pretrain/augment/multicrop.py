@@ -36,6 +36,18 @@ class Views(NamedTuple):
     draws: tuple[torch.Tensor, ...] | None
 
 
+class Batch(NamedTuple):
+    """The views of n images.
+
+    crops: for each size uint8 (V_s, n, 3, S, S), the global views first. draws: (V_s, n, P) float32, the numbers of
+    the photometry where it is left to the device, else None. unreadable: files that were passed over.
+    """
+
+    crops: tuple[torch.Tensor, ...]
+    draws: tuple[torch.Tensor, ...] | None
+    unreadable: list[str]
+
+
 class Stream:
     """Uniform numbers of [0, 1) in steps of 2^-32 from a key of whole numbers, at a tenth of the cost of `random`."""
 
@@ -85,7 +97,7 @@ class MultiCrop:
         local_min_scale: float = 0.05,
         local_max_scale: float = 0.4,
     ) -> None:
-        assert photometry in ("worker", "device"), f"photometry={photometry} is not settled"
+        assert photometry in ("worker", "device"), f"photometry={photometry}: `place` turns auto into one of the two"
         self.sizes = [(GLOBAL_VIEWS, size, (min_scale, max_scale))]
         self.sizes += [(local_count, local_size, (local_min_scale, local_max_scale))] if local_count else []
         self.factors, self.hue = (brightness, contrast, saturation), hue

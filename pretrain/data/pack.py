@@ -26,8 +26,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from pretrain.data.decode import UnreadableImage, decode, plain
-from pretrain.data.loader import ImageSource, open_source
 from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
+from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
 

@@ -27,7 +27,7 @@ BLOB, INDEX, FORMAT = "images.blob", "index.npz", "unigrad-packed-1"
 
 
 @dataclass
-class Packed:
+class PackedSet:
     """An index, and the blob mapped into memory by each process that reads from it.
 
     header: see write_index. names: paths below the packed root, POSIX. labels (N,) int32, offsets (N + 1,) int64,
@@ -45,7 +45,7 @@ class Packed:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_map": None}  # a worker that is not forked maps the blob itself
 
-    def read(self, place: int) -> bytes:
+    def read_bytes(self, place: int) -> bytes:
         """The bytes of one file.
 
         Raises:
@@ -85,7 +85,7 @@ def write_index(
     write_atomically(root / INDEX, write)
 
 
-def open_packed(root: Path) -> Packed:
+def open_packed(root: Path) -> PackedSet:
     """Read the index; the blob is mapped when the first image is read.
 
     Raises:
@@ -96,7 +96,7 @@ def open_packed(root: Path) -> Packed:
             columns = {name: file[name] for name in file.files}
         header = json.loads(columns["header"].tobytes())
         names = columns["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
-        found = Packed(root, header, names, columns["labels"], columns["offsets"], columns["checksums"])
+        found = PackedSet(root, header, names, columns["labels"], columns["offsets"], columns["checksums"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{root / INDEX} cannot be read ({type(error).__name__}): pack the images again.") from error
     if header.get("format") != FORMAT:

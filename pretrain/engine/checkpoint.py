@@ -30,7 +30,7 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step_"))
 
 
-def found(run_dir: Path) -> list[Path]:
+def list_checkpoints(run_dir: Path) -> list[Path]:
     """All checkpoints of a run, the oldest first; not all of them need be readable."""
     return sorted((run_dir / "checkpoints").glob("step_*.pth"))
 
@@ -50,13 +50,13 @@ def save(
         path = write(path_of(run_dir, step), step, parts, config, **notes)
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        kept = found(run_dir)
+        kept = list_checkpoints(run_dir)
         newest = f"the newest is {kept[-1]}" if kept else "there is none yet"
         raise UserError(
             f"the checkpoint of step {step} could not be written to {folder} ({reason}); {newest}: free some space or "
             "mend the folder, then start again."
         ) from error
-    for old in found(run_dir)[:-keep]:
+    for old in list_checkpoints(run_dir)[:-keep]:
         old.unlink()
     return path
 
@@ -75,7 +75,7 @@ def newest(run_dir: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, 
     Raises:
         UserError: none of the checkpoints can be read.
     """
-    paths = found(run_dir)
+    paths = list_checkpoints(run_dir)
     for path in reversed(paths):
         try:
             return path, _read(path)

@@ -42,7 +42,7 @@ class Learner:
         return {name: getattr(self, name) for name in names}
 
 
-def settled(cfg: config.Config) -> config.Config:
+def fill_balance(cfg: config.Config) -> config.Config:
     """`cfg` with λ, where it is left unset, as the paper's value carried over to the projector's width.
 
     Raises:
@@ -55,12 +55,12 @@ def settled(cfg: config.Config) -> config.Config:
 
 
 def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
-    """The row of Table 2 that `cfg` names, settled, with as many channels as the projector.
+    """The row of Table 2 that `cfg` names, its balance filled in, with as many channels as the projector.
 
     Raises:
         UserError: no such row, or an option that the row does not have or cannot take.
     """
-    options = {key: value for key, value in vars(settled(cfg).method).items() if key not in _NOT_THE_FORM}
+    options = {key: value for key, value in vars(fill_balance(cfg).method).items() if key not in _NOT_THE_FORM}
     if "width" in methods.keywords(cfg.method.name):
         options["width"] = cfg.model.projector_width
     return methods.build(cfg.method.name, **options)

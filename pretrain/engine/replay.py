@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pretrain.data.loader import Batch
+from pretrain.augment.multicrop import Batch
 from pretrain.engine import checkpoint
 from pretrain.runtime import distributed
 from pretrain.runtime.files import save_torch
@@ -26,7 +26,7 @@ def keep(run_dir: Path, step: int, batch: Batch, parts: Mapping[str, Any], confi
     kept = {"step": step, "crops": batch.crops, "draws": batch.draws}
     save_torch(folder / f"batch_rank_{distributed.rank()}.pth", kept)
     if distributed.rank() == 0:
-        earlier = [path for path in checkpoint.found(run_dir) if checkpoint.step_of(path) < step]
+        earlier = [path for path in checkpoint.list_checkpoints(run_dir) if checkpoint.step_of(path) < step]
         if earlier:
             shutil.copyfile(earlier[-1], folder / "before.pth")
         checkpoint.write(folder / "after.pth", step, parts, config)

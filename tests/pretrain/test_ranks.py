@@ -11,8 +11,8 @@ import torch.multiprocessing as multiprocessing
 from torch._dynamo.backends.debugging import aot_eager
 
 from helpers.tiny_runs import TINY, fixed_batch, free_port, tiny_branch
+from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
-from pretrain.data.loader import Batch
 from pretrain.engine.learner import build
 from pretrain.methods import ROWS
 from pretrain.models.siamese import project

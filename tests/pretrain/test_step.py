@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from helpers.tiny_runs import TINY, fixed_batch
-from pretrain.augment.multicrop import normalise
+from pretrain.augment.multicrop import Batch, normalise
 from pretrain.config import Config, load
-from pretrain.data.loader import Batch
 from pretrain.engine.learner import build
 from pretrain.objective import objective
 from pretrain.train import mixed, step

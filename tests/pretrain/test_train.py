@@ -22,8 +22,8 @@ from helpers.tiny_runs import (
     last_checkpoint,
     write_images,
 )
+from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
-from pretrain.data.loader import Batch
 from pretrain.engine.learner import build
 from pretrain.train import step, train
 

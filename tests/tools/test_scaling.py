@@ -15,8 +15,8 @@ import torch.multiprocessing as multiprocessing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.tiny_runs import TINY, free_port
+from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
-from pretrain.data.loader import Batch
 from pretrain.engine.learner import build
 from pretrain.methods import ROWS
 from pretrain.methods.memory import CurrentBatch

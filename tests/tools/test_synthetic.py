@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from helpers.repository import ROOT
-from pretrain.data.loader import open_source, read_image
+from pretrain.data.sources import open_source, read_image
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
 from tools.datasets.drawing import objects

@@ -11,7 +11,7 @@ import torch
 from pretrain.augment.multicrop import MultiCrop
 from pretrain.config import Views
 from pretrain.data.decode import UnreadableImage, decode
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from tools.benchmarks import peers, timing
 from tools.benchmarks.reference import views as official_views
@@ -33,7 +33,7 @@ class Cost:
 
 def encoded(source: ImageSource, place: int) -> bytes:
     """The bytes of one image's file, or of its part of a packed set."""
-    return source.packed.read(source.places[place]) if source.packed else source.paths[place].read_bytes()
+    return source.read_bytes(place)
 
 
 def readable(source: ImageSource, most: int) -> ImageSource:
@@ -47,11 +47,11 @@ def readable(source: ImageSource, most: int) -> ImageSource:
         if len(found) == most:
             break
         with contextlib.suppress(UnreadableImage):
-            source.read(place)
+            source.read_pixels(place)
             found.append(place)
     if not found:
         raise UserError(f"no file under {source.root} can be decoded: give a folder of images.")
-    return source.chosen(found)
+    return source.select(found)
 
 
 def bytes_of(source: ImageSource, most: int) -> list[bytes]:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from pretrain import train
 from pretrain.config import Views
-from pretrain.data.loader import ImageSource, StepSampler
+from pretrain.data.loader import StepSampler
+from pretrain.data.sources import ImageSource
 from tools.benchmarks import timing
 from tools.benchmarks.data import encoded
 from tools.benchmarks.reference import views

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from pretrain import train
-from pretrain.augment.multicrop import GLOBAL_VIEWS, normalise
+from pretrain.augment.multicrop import GLOBAL_VIEWS, Batch, normalise
 from pretrain.config import Config, load
-from pretrain.data.loader import Batch
-from pretrain.engine.learner import Learner, build, settled
+from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready
 from tools.benchmarks import timing
 from tools.benchmarks.reference import step
@@ -61,7 +60,7 @@ class Size:
             f"views.local_size={self.local_size}",
             f"optim.batch_size={self.batch}",
         ]
-        return settled(load(Config, None, [*own, *overrides]))
+        return fill_balance(load(Config, None, [*own, *overrides]))
 
     def check(self, *overrides: str) -> None:
         """Refuse what no run could have.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain import train
-from pretrain.data.loader import StepSampler, open_source
+from pretrain.data.loader import StepSampler
+from pretrain.data.sources import open_source
 from pretrain.engine import learner, validate
 from pretrain.runtime import signals
 from tools.benchmarks import timing

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pretrain import config
-from pretrain.engine.learner import settled
+from pretrain.engine.learner import fill_balance
 from pretrain.engine.validate import ready
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch
@@ -177,7 +177,7 @@ def _trial(path: Path, setting: Setting, given: Sequence[str], data: Path, out: 
         ready(dataclasses.replace(cfg, run=dataclasses.replace(cfg.run, device="cpu", threads=0)))
     except UserError as error:
         raise UserError(f"row {path.stem}: {error}") from error
-    return Trial(path.stem, seed, path, tuple(overrides), settled(cfg))
+    return Trial(path.stem, seed, path, tuple(overrides), fill_balance(cfg))
 
 
 def _recipe(tree: dict[str, Any]) -> dict[str, Any]:

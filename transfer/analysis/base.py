@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from PIL import Image
 
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from transfer.datasets.labelled import Labelled
 from transfer.evaluators import knn
 from transfer.features.extract import Features, Transform

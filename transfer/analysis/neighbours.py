@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageOps
 
-from pretrain.data.loader import ImageSource, read_image
+from pretrain.data.sources import ImageSource, read_image
 from transfer.analysis.base import Material
 
 QUERIES, SHOWN, SIDE, EDGE = 8, 8, 96, 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pretrain.data.loader import ImageSource, open_source
+from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
 
 
@@ -62,4 +62,4 @@ def thinned(source: ImageSource, most: int) -> ImageSource:
     """At most `most` images, evenly spaced in the sorted list, so that every class keeps its share of them."""
     assert source.labels is not None
     kept = range(len(source)) if len(source) <= most else [place * len(source) // most for place in range(most)]
-    return source.chosen(kept)
+    return source.select(kept)

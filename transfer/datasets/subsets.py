@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from PIL import Image
 
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
@@ -33,7 +33,7 @@ class Subset:
 
 def _restrict(source: ImageSource, indices: list[int]) -> ImageSource:
     assert source.labels is not None
-    return source.chosen(indices)
+    return source.select(indices)
 
 
 def list_name(path: str | Path) -> str:
@@ -155,7 +155,7 @@ def readable(source: ImageSource, workers: int) -> tuple[ImageSource, list[str]]
         found |= dict(zip(missing, reasons, strict=True))
     unreadable = {at: reason for part in distributed.gathered(found) for at, reason in part.items()}
     kept = [at for at in range(len(source)) if at not in unreadable]
-    return (source.chosen(kept) if unreadable else source), [unreadable[at] for at in sorted(unreadable)]
+    return (source.select(kept) if unreadable else source), [unreadable[at] for at in sorted(unreadable)]
 
 
 def _speck(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from pretrain.augment.multicrop import normalise
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.datasets.labelled import thinned
@@ -179,7 +179,7 @@ def _scored(
 ) -> tuple[dict[str, float], int]:
     """Accuracy on all of `source`, of which each rank scores its share, and how many of its images are unreadable."""
     resize = resize_for(options.image_size, options.resize)
-    mine = source.chosen(distributed.share(len(source)))
+    mine = source.select(distributed.share(len(source)))
     scores = extract(network, mine, options.image_size, resize, options.batch_size, options.workers, device, what)
     cuts = reported(len(source.classes))
     own = torch.stack([hits(scores.rows, scores.labels, k) for k in cuts], dim=1).tolist()

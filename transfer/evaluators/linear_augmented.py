@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from pretrain.augment.multicrop import normalise
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.datasets.labelled import Labelled
@@ -72,9 +72,9 @@ def evaluate(
     print(f"linear, augmented images, {len(chosen)} settings: {sgd_heads.said(options, batch_size)}", flush=True)
     slice_ = held_out(torch.tensor(train.labels), share, seed) & (len(chosen) > 1)
     trained = Heads(options, chosen, len(train.classes), width, seed).to(device)
-    kept = train.chosen((~slice_).nonzero()[:, 0].tolist())
+    kept = train.select((~slice_).nonzero()[:, 0].tolist())
     losses = _train(trunk, trained, kept, test, batch_size, seed, device)
-    rivals = _choose(trunk, trained, train.chosen(slice_.nonzero()[:, 0].tolist()), test, device)
+    rivals = _choose(trunk, trained, train.select(slice_.nonzero()[:, 0].tolist()), test, device)
     if not trained.weight.isfinite().all():
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
     features = extract(trunk, data.val, *test, device, "features of val")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pretrain.config import Config
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from transfer.datasets.labelled import open_pair, thinned
 from transfer.evaluators.accuracy import top

@@ -24,7 +24,7 @@ from typing import IO, Any
 import torch
 from torch import nn
 
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json

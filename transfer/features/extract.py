@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from pretrain.augment.multicrop import normalise
 from pretrain.data.decode import UnreadableImage
-from pretrain.data.loader import ImageSource, as_worker, read_image
+from pretrain.data.sources import ImageSource, read_image
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.workers import init_worker
 
 Transform = Callable[[Image.Image], Image.Image]
 Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
@@ -125,7 +126,7 @@ def loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
-        worker_init_fn=as_worker,
+        worker_init_fn=init_worker,
     )
 
 

@@ -13,19 +13,15 @@ from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import functional as official
 
+from helpers.official_views import OFFICIAL
 from helpers.repository import ROOT
 from helpers.textured import texture
-from pretrain.augment import device as photometry
-from pretrain.augment import multicrop
-from pretrain.augment.multicrop import MultiCrop, Stream
-from pretrain.config import Views
-from pretrain.data.loader import Batch, collate
+from pretrain.augment import multicrop, photometry
+from pretrain.augment.multicrop import Batch, MultiCrop, Stream
+from pretrain.data.loader import collate
 from tools.benchmarks.reference.views import kolmogorov_smirnov, pixel_agreement, window_agreement
 from tools.benchmarks.reference.views import photometry as official_photometry
 
-OFFICIAL = {
-    name: value for name, value in vars(Views(size=64)).items() if name != "photometry" and not name.startswith("local")
-}
 PICTURE = texture(200, 150, 0)
 PIXELS = np.array(PICTURE)
 

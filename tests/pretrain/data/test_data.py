@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from pretrain.augment.multicrop import MultiCrop
 from pretrain.config import Views
-from pretrain.data.loader import StepSampler, ViewDataset, collate, open_source
+from pretrain.data.loader import StepSampler, ViewDataset, collate
+from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
 
 VIEWS = {

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_views import OFFICIAL
 
+from helpers.official_views import OFFICIAL
 from helpers.repository import ROOT
 from helpers.textured import texture
 from pretrain.augment.multicrop import MultiCrop
 from pretrain.data.decode import UnreadableImage
-from pretrain.data.loader import ViewDataset, open_source
+from pretrain.data.loader import ViewDataset
 from pretrain.data.pack import JOURNAL
 from pretrain.data.packed import BLOB, INDEX
+from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
 from tools.prepare_data import main
 from transfer.datasets.labelled import open_pair
@@ -54,11 +55,13 @@ def test_names_classes_and_labels_are_kept_and_small_files_byte_for_byte(folder,
     assert [path.relative_to(packed.root) for path in packed.paths] == names
     for index, path in enumerate(files.paths):
         if path.name.endswith("_0.jpg"):
-            assert packed.read(index).shape == (40, 53, 3)
-            near = np.asarray(Image.fromarray(files.read(index)).resize((53, 40), Image.Resampling.BICUBIC), dtype=int)
-            assert np.abs(packed.read(index) - near).mean() < 8
+            assert packed.read_pixels(index).shape == (40, 53, 3)
+            near = np.asarray(
+                Image.fromarray(files.read_pixels(index)).resize((53, 40), Image.Resampling.BICUBIC), dtype=int
+            )
+            assert np.abs(packed.read_pixels(index) - near).mean() < 8
         else:
-            assert packed.packed.read(index) == path.read_bytes()
+            assert packed.packed.read_bytes(index) == path.read_bytes()
 
 
 def test_views_of_a_packed_set_are_those_of_its_folder(folder, tmp_path):
@@ -71,11 +74,11 @@ def test_views_of_a_packed_set_are_those_of_its_folder(folder, tmp_path):
 def test_uncompressed_every_image_is_kept_pixel_for_pixel(folder, tmp_path):
     files, packed = open_source(folder), pack(folder, tmp_path / "packed", "--quality", "0", "--short-side", "0")
     for index in range(len(files)):
-        assert packed.packed.read(index).startswith(b"P6")
-        assert np.array_equal(packed.read(index), files.read(index))
+        assert packed.packed.read_bytes(index).startswith(b"P6")
+        assert np.array_equal(packed.read_pixels(index), files.read_pixels(index))
     resized = pack(folder, tmp_path / "resized", "--quality", "0")
-    near = Image.fromarray(files.read(0)).resize((53, 40), Image.Resampling.BICUBIC)
-    assert np.array_equal(resized.read(0), np.asarray(near))
+    near = Image.fromarray(files.read_pixels(0)).resize((53, 40), Image.Resampling.BICUBIC)
+    assert np.array_equal(resized.read_pixels(0), np.asarray(near))
 
 
 def test_a_flat_folder_packs_into_a_set_without_labels(folder, tmp_path):
@@ -90,14 +93,14 @@ def test_evaluation_takes_packed_sets_and_lists_of_their_images(folder, tmp_path
     (tmp_path / "list.txt").write_text("bee_2.JPEG\nant_1.JPEG\n")
     subset = from_list(train, tmp_path / "list.txt").source
     assert [path.name for path in subset.paths] == ["ant_1.JPEG", "bee_2.png"]
-    assert np.array_equal(subset.read(1), val.read(5))
+    assert np.array_equal(subset.read_pixels(1), val.read(5))
 
 
 def test_workers_that_are_not_forked_read_the_set_too(folder, tmp_path):
     packed = pack(folder, tmp_path / "packed")
-    expected = packed.read(2)
+    expected = packed.read_pixels(2)
     sent = pickle.dumps(packed)
-    assert len(sent) < 5000 and np.array_equal(pickle.loads(sent).read(2), expected)
+    assert len(sent) < 5000 and np.array_equal(pickle.loads(sent).read_pixels(2), expected)
 
 
 def test_several_processes_pack_the_same_bytes(folder, tmp_path):
@@ -113,7 +116,7 @@ def test_a_flipped_byte_is_skipped_counted_and_named(folder, tmp_path):
     (tmp_path / "packed" / BLOB).write_bytes(data)
     packed = open_source(tmp_path / "packed")
     with pytest.raises(UnreadableImage, match=r"bee_0\.jpg .its bytes in images.blob have changed"):
-        packed.read(3)
+        packed.read_pixels(3)
     _, unreadable = ViewDataset(packed, MultiCrop(**OFFICIAL), 0)[0, 3]
     assert len(unreadable) == 1 and "bee_0.jpg" in unreadable[0]
 

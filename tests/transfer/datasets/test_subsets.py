@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.data.loader import ImageSource
+from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from transfer.datasets.subsets import SIMCLR, check_classes, from_fraction, from_list, list_name
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from helpers.painted import paint
 from helpers.repository import ROOT
 from pretrain.config import load
-from pretrain.data.loader import ImageSource, open_source
+from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
 from transfer.datasets.samplers import EpochBatches
 from transfer.evaluators import finetune
@@ -144,7 +144,7 @@ def test_a_corrupt_training_image_changes_nothing_but_the_count(tmp_path, capsys
     outcome = finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
     assert (outcome.skipped_train, outcome.skipped_val) == (1, 1)
     assert capsys.readouterr().err.count("n01_red_0.png") == 2  # once as a training image, once as a val image
-    without = finetune.evaluate(small_trunk(), 6, source.chosen(range(1, 12)), source, SMALL, CPU)
+    without = finetune.evaluate(small_trunk(), 6, source.select(range(1, 12)), source, SMALL, CPU)
     assert (outcome.metrics, outcome.found) == (without.metrics, without.found)
 
 

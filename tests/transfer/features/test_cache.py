@@ -16,7 +16,7 @@ from torch import nn
 
 from helpers.painted import paint
 from helpers.repository import ROOT
-from pretrain.data.loader import open_source
+from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
 from transfer.features import cache
 from transfer.features.extract import extract

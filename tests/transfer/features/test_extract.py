@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from helpers.painted import paint
-from pretrain.data.loader import open_source
+from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
 from transfer.features.extract import extract, resize_for
 

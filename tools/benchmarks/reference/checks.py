@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pretrain.augment import device
-from pretrain.augment.multicrop import MultiCrop
+from pretrain.augment import photometry
+from pretrain.augment.multicrop import Batch, MultiCrop
 from pretrain.config import Views
 from pretrain.data.decode import decode
-from pretrain.data.loader import Batch
 from tools.benchmarks import step as benchmark_step
 from tools.benchmarks.reference import equivalence
 from tools.benchmarks.reference import views as official_views
@@ -77,7 +76,7 @@ def pixels(files: list[bytes]) -> Iterator[Check]:
 
 def _batched_apart(image: np.ndarray, options: dict, index: int) -> int:
     drawn, finished = (MultiCrop(**options, photometry=where)(image, 0, 0, index) for where in ("device", "worker"))
-    pairs = zip(device.pictures(Batch(*drawn, [])), finished.crops, strict=True)
+    pairs = zip(photometry.pictures(Batch(*drawn, [])), finished.crops, strict=True)
     return max((one.int() - other.int()).abs().max().item() for one, other in pairs)
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from pretrain.augment import color
-from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, normalise
+from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, Batch, normalise
 from pretrain.runtime.compile import compiled
-
-if TYPE_CHECKING:
-    from pretrain.data.loader import Batch
 
 
 def finish(batch: Batch, device: torch.device) -> list[torch.Tensor]:

@@ -1,0 +1,9 @@
+"""The paper's views at 64 pixels, as arguments of MultiCrop."""
+
+from __future__ import annotations
+
+from pretrain.config import Views
+
+OFFICIAL = {
+    name: value for name, value in vars(Views(size=64)).items() if name != "photometry" and not name.startswith("local")
+}
