@@ -93,7 +93,7 @@ def test_evaluation_takes_packed_sets_and_lists_of_their_images(folder, tmp_path
     (tmp_path / "list.txt").write_text("bee_2.JPEG\nant_1.JPEG\n")
     subset = from_list(train, tmp_path / "list.txt").source
     assert [path.name for path in subset.paths] == ["ant_1.JPEG", "bee_2.png"]
-    assert np.array_equal(subset.read_pixels(1), val.read(5))
+    assert np.array_equal(subset.read_pixels(1), val.read_pixels(5))
 
 
 def test_workers_that_are_not_forked_read_the_set_too(folder, tmp_path):
