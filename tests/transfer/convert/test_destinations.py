@@ -22,8 +22,8 @@ DESTINATION = Destination("made_up", "a library of nobody", (".made",), torchvis
 
 
 def test_the_page_lists_every_destination():
-    page = (ROOT / "docs" / "loading.md").read_text(encoding="utf-8")
-    assert destinations_table() in page, f"put this table into docs/loading.md:\n{destinations_table()}"
+    page = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
+    assert destinations_table() in page, f"put this table into docs/conversion.md:\n{destinations_table()}"
 
 
 def test_help_lists_every_destination_without_loading_torch():

@@ -9,7 +9,7 @@ DESTINATIONS: dict[str, Destination] = {one.name: one for one in collect(__name_
 
 
 def destinations_table() -> str:
-    """The destinations as a table in Markdown, for docs/loading.md."""
+    """The destinations as a table in Markdown, for docs/conversion.md."""
     rows = [
         f"| `{one.name}` | {', '.join(f'`{ending}`' for ending in one.endings)} | {one.help} |"
         for one in DESTINATIONS.values()
