@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     drawn = "test images on which predictions are drawn, at least 0 (default %(default)s)"
     root.add_argument("--visualise", type=int, default=6, metavar="N", help=drawn)
     root.add_argument("overrides", nargs="*", metavar="A.B=v", help="configuration keys; default: as in the YAML")
-    add_help(root, lambda: {"Keys beside detectron2's own": DetectionKeys})
+    add_help(root, lambda: {"Keys that detectron2 does not have": DetectionKeys})
     return root
 
 
@@ -54,26 +54,25 @@ def main(argv: list[str] | None = None) -> None:
     require_detectron2()
     from pretrain.runtime import distributed
     from transfer.detection.config import load
-    from transfer.detection.train import train
-    from transfer.detection.trials import spreads, train_trials
+    from transfer.detection.train import train_detector
+    from transfer.detection.trials import means_and_deviations, train_trials
 
     try:
         cfg = load.load_config(args.config, args.overrides)
         if args.trials > 1:
-            found = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
+            finished = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
         else:
-            result = train(cfg, args.out, args.resume, args.visualise)
-            found = None if result is None else [result]
+            result = train_detector(cfg, args.out, args.resume, args.visualise)
+            finished = None if result is None else [result]
     finally:
         distributed.stop()
-    if found is None:
-        return
-    first, seeds = found[0], ", ".join(str(result.seed) for result in found)
-    print(f"{first.protocol}\n{first.dataset}, {first.init} {first.arch}, seed{'s' * (len(found) > 1)} {seeds}")
-    for name, spread in spreads([result.metrics for result in found]).items():
-        deviation = "" if spread["std"] is None else f" ± {spread['std']:.2f} (n={len(found)})"
-        print(f"  {name} {spread['mean']:.2f}{deviation}")
-    print(f"result: {args.out / ('result.json' if args.trials == 1 else 'trials.json')}")
+    if finished is not None:
+        first, seeds = finished[0], ", ".join(str(result.seed) for result in finished)
+        print(f"{first.protocol}\n{first.dataset}, {first.init} {first.arch}, seed{'s' * (len(finished) > 1)} {seeds}")
+        for name, number in means_and_deviations([result.metrics for result in finished]).items():
+            deviation = "" if number["std"] is None else f" ± {number['std']:.2f} (n={len(finished)})"
+            print(f"  {name} {number['mean']:.2f}{deviation}")
+        print(f"result: {args.out / ('result.json' if args.trials == 1 else 'trials.json')}")
 
 
 if __name__ == "__main__":

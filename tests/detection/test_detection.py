@@ -225,7 +225,7 @@ def run(sets, export, tmp_path_factory):
     def of(config):
         if config not in ran:
             out = tmp_path_factory.mktemp("run") / "out"
-            ran[config] = out, train.train(load.load_config(config, tiny(config, sets, export)), out, drawn=1)
+            ran[config] = out, train.train_detector(load.load_config(config, tiny(config, sets, export)), out, drawn=1)
         return ran[config]
 
     return of
@@ -257,8 +257,8 @@ def losses(out):
 
 def test_a_run_is_repeated_by_its_seed(run, sets, export, tmp_path):
     out, result = run(FPN)
-    again = train.train(load.load_config(FPN, tiny(FPN, sets, export)), tmp_path / "again", drawn=0)
-    other = train.train(load.load_config(FPN, tiny(FPN, sets, export, "SEED=1")), tmp_path / "other", drawn=0)
+    again = train.train_detector(load.load_config(FPN, tiny(FPN, sets, export)), tmp_path / "again", drawn=0)
+    other = train.train_detector(load.load_config(FPN, tiny(FPN, sets, export, "SEED=1")), tmp_path / "other", drawn=0)
     assert losses(out) == losses(tmp_path / "again") != losses(tmp_path / "other")
     assert result.metrics == again.metrics and other.seed == 1
 
@@ -277,23 +277,23 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(sets, export, t
     kept = torch.load(out / f"model_{iteration:07d}.pth", weights_only=True)
     assert kept["iteration"] == iteration and kept["trainer"]["optimizer"]["state"]
     on = load.load_config(C4, tiny(C4, sets, export, f"SOLVER.MAX_ITER={iteration + 2}"))
-    train.train(on, out, resume=True, drawn=0)
+    train.train_detector(on, out, resume=True, drawn=0)
     assert torch.load(out / "model_final.pth", weights_only=True)["iteration"] == iteration + 1
 
 
 def test_a_run_goes_on_only_when_asked_and_only_with_what_it_began_with(sets, export, trunk, tmp_path):
     out, longer = tmp_path / "run", "SOLVER.MAX_ITER=3"
-    train.train(load.load_config(C4, tiny(C4, sets, export)), out, drawn=0)
+    train.train_detector(load.load_config(C4, tiny(C4, sets, export)), out, drawn=0)
     with pytest.raises(UserError, match="already holds a training: go on with --resume"):
-        train.train(load.load_config(C4, tiny(C4, sets, export, longer)), out, drawn=0)
+        train.train_detector(load.load_config(C4, tiny(C4, sets, export, longer)), out, drawn=0)
     with pytest.raises(UserError, match="was begun with another init, sha256"):
-        train.train(load.load_config(C4, tiny(C4, sets, "random", longer)), out, resume=True, drawn=0)
+        train.train_detector(load.load_config(C4, tiny(C4, sets, "random", longer)), out, resume=True, drawn=0)
     with pytest.raises(UserError, match="was begun with another images_per_step"):
         more = tiny(C4, sets, export, longer, "SOLVER.IMS_PER_BATCH=4")
-        train.train(load.load_config(C4, more), out, resume=True, drawn=0)
+        train.train_detector(load.load_config(C4, more), out, resume=True, drawn=0)
     first = torch.load(out / "model_final.pth", weights_only=True)
     assert first["iteration"] == 1
-    train.train(load.load_config(C4, tiny(C4, sets, export, longer)), out, resume=True, drawn=0)
+    train.train_detector(load.load_config(C4, tiny(C4, sets, export, longer)), out, resume=True, drawn=0)
     second = torch.load(out / "model_final.pth", weights_only=True)
     assert second["iteration"] == 2
     counter = "roi_heads.res5.norm.num_batches_tracked"
@@ -305,7 +305,7 @@ def test_a_run_goes_on_only_when_asked_and_only_with_what_it_began_with(sets, ex
 def test_bad_input_stops_before_the_first_iteration_and_leaves_no_result(sets, export, tmp_path):
     for override in ("DATASETS.CLASSES=('a','b')", "MODEL.RESNETS.DEPTH=34", "DATASETS.ROOT=/nowhere"):
         with pytest.raises(UserError):
-            train.train(load.load_config(C4, tiny(C4, sets, export, override)), tmp_path, drawn=0)
+            train.train_detector(load.load_config(C4, tiny(C4, sets, export, override)), tmp_path, drawn=0)
     assert not (tmp_path / "result.json").exists() and not (tmp_path / "metrics.json").exists()
 
 

@@ -36,7 +36,7 @@ def export(tmp_path_factory):
 def ran(config, sets, export, out, *more):
     here = ("DATASETS.TRAIN=('train2017',)", "DATASETS.TEST=('val2017',)", "SOLVER.REFERENCE_WORLD_SIZE=0")
     overrides = tiny(FPN, sets, export, *here, "DATALOADER.NUM_WORKERS=0", *more)
-    return train.train(load.load_config(config, overrides), out, drawn=1)
+    return train.train_detector(load.load_config(config, overrides), out, drawn=1)
 
 
 def test_mask_rcnn_c4_runs_and_is_measured_by_boxes_and_masks(tmp_path, export):

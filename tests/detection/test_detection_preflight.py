@@ -35,7 +35,7 @@ def export(tmp_path_factory):
 def refused(config, sets, out, weights_file, *overrides):
     """What a whole run says, having written no line of training."""
     with pytest.raises(UserError) as caught:
-        train.train(load.load_config(config, tiny(config, sets, weights_file, *overrides)), out, drawn=0)
+        train.train_detector(load.load_config(config, tiny(config, sets, weights_file, *overrides)), out, drawn=0)
     assert not (out / "metrics.json").exists() and not (out / "result.json").exists()
     return str(caught.value)
 
@@ -188,7 +188,7 @@ def test_the_schedule_stays_on_the_reference_number_or_when_asked_to():
 def test_a_diverged_training_keeps_the_state_before_the_bad_step(sets, tmp_path):
     wild = ("SOLVER.BASE_LR=1e30", "SOLVER.WARMUP_ITERS=0", "SOLVER.MAX_ITER=9")
     with pytest.raises(UserError, match="no longer finite at iteration") as caught:
-        train.train(load.load_config(C4, tiny(C4, sets, "random", *wild)), tmp_path, drawn=0)
+        train.train_detector(load.load_config(C4, tiny(C4, sets, "random", *wild)), tmp_path, drawn=0)
     assert loop.DIVERGED in str(caught.value)
     kept = torch.load(tmp_path / loop.DIVERGED, weights_only=True)
     assert kept["iteration"] >= 1 and kept["trainer"]["optimizer"]["state"]

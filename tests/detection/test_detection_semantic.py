@@ -180,7 +180,7 @@ def test_the_voc_layout_takes_the_augmented_labels_where_a_list_needs_them(folde
 def test_a_run_trains_measures_draws_and_starts_from_the_whole_trunk(folders, tmp_path):
     export = save_trunk(tmp_path / "trunk.pth", random_trunk("resnet18"), "resnet18", step=7)
     out = tmp_path / "run"
-    result = train.train(load.load_config(MINI, tiny(folders, f"MODEL.WEIGHTS={export}")), out, drawn=2)
+    result = train.train_detector(load.load_config(MINI, tiny(folders, f"MODEL.WEIGHTS={export}")), out, drawn=2)
     assert results.load(out / "result.json") == result
     assert result.task == "semantic" and set(result.metrics) == {"mIoU", "fwIoU", "mACC", "pACC"}
     assert result.counts == {"train": 4, "val": 4, "classes": 3, "skipped": 0}

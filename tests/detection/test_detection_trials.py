@@ -35,20 +35,20 @@ def a_result(seed, ap, **changes):
 
 def test_the_summary_has_mean_and_sample_deviation_of_every_metric():
     values = [20.0, 21.0, 23.5]
-    summary = trials.summary([a_result(seed, value) for seed, value in enumerate(values)])
+    summary = trials.summarise_trials([a_result(seed, value) for seed, value in enumerate(values)])
     assert summary["seeds"] == [0, 1, 2] and summary["trials"]["protocol"] == "Faster R-CNN: 2 iterations"
     measured = summary["measured"]["bbox_AP"]
     assert measured["mean"] == pytest.approx(statistics.fmean(values))
     assert measured["std"] == pytest.approx(statistics.stdev(values)) and measured["values"] == values
-    assert trials.summary([a_result(0, 5.0)])["measured"]["bbox_AP"]["std"] is None
+    assert trials.summarise_trials([a_result(0, 5.0)])["measured"]["bbox_AP"]["std"] is None
 
 
 @pytest.mark.parametrize("change", [{"protocol": "RetinaNet"}, {"checkpoint_sha256": "ab"}, {"dataset": "other"}])
 def test_trials_of_different_things_are_never_averaged(change):
     with pytest.raises(UserError, match="these trials differ in their"):
-        trials.summary([a_result(0, 1.0), a_result(1, 2.0, **change)])
+        trials.summarise_trials([a_result(0, 1.0), a_result(1, 2.0, **change)])
     with pytest.raises(UserError, match="the same seed"):
-        trials.summary([a_result(0, 1.0), a_result(0, 2.0)])
+        trials.summarise_trials([a_result(0, 1.0), a_result(0, 2.0)])
 
 
 def test_the_tool_trains_every_seed_and_puts_together_what_is_there(tmp_path, capsys):

@@ -29,6 +29,12 @@ def place(name: str) -> str:
 def unpack(archive: Archive, folder: Path, root: Path, verify: bool = True) -> None:
     """As `archives.unpack`: training archives class by class, validation images into the folders of their class.
 
+    Args:
+        archive: one of those below.
+        folder: where it lies.
+        root: the folder to fill.
+        verify: hold it against its digest.
+
     Raises:
         UserError: also where the development kit, which knows the classes of val, is not there before val.
     """

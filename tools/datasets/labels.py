@@ -16,7 +16,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
 from tools.datasets.base import DataSet
 
-MOST_CLASSES = 254  # an 8-bit label image can hold beside the background, one value being the ignored one
+MOST_CLASSES = 254  # an 8-bit label image can hold besides the background, one value being the ignored one
 IGNORED = 255
 
 

@@ -30,11 +30,16 @@ KEPT_CHECKPOINTS = 2
 def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Path, resume: bool) -> None:
     """Train `model` to SOLVER.MAX_ITER; it is left with its final weights and, if so configured, precise BN.
 
-    Args: resume, go on from the newest checkpoint in `out`, if there is one.
+    Args:
+        cfg: with the names of the splits in detectron2's catalogues.
+        model: on the device.
+        device: of this rank.
+        out: folder of logs and checkpoints.
+        resume: go on from the newest checkpoint in `out`, if there is one.
 
     Raises:
         UserError: the loss is no longer finite; OUT/diverged.pth then holds the state before that step.
-        Stopped: a signal asked for it, and a checkpoint is left.
+        Stopped: a signal asked for it; a checkpoint was written.
     """
     optimizer = build_optimizer(cfg, model)
     parallel = distributed.data_parallel(model, device)
@@ -48,7 +53,7 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
         first = trainer.iter + 1
         if distributed.rank() == 0:
             print(f"note: going on from iteration {first} of {cfg.SOLVER.MAX_ITER}.", flush=True)
-    if first >= cfg.SOLVER.MAX_ITER:  # trained to its end before; what is left is the evaluation
+    if first >= cfg.SOLVER.MAX_ITER:  # an earlier run trained to the end; only the evaluation is left
         return
     try:
         with wish.listening():
@@ -67,7 +72,7 @@ def _train_loader(cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
 
 
 def _keep_diverged(model: nn.Module, trainer: TrainerBase, out: Path) -> Path:
-    """Weights, optimiser and iteration as they are; apart from the checkpoints, so that nothing goes on from it."""
+    """Save weights, optimiser and iteration; not as a checkpoint, so that no run goes on from it."""
     state = {"model": model.state_dict(), "trainer": trainer.state_dict(), "iteration": trainer.iter}
     return save_torch(out / DIVERGED, state)
 
@@ -79,7 +84,7 @@ def _hooks(
     checkpointer: DetectionCheckpointer,
     out: Path,
 ) -> list[hooks.HookBase | None]:
-    """detectron2's usual hooks in its usual order; precise BN comes before the checkpoint that must hold it."""
+    """detectron2's usual hooks in its usual order; precise BN comes before the checkpoint, which must hold it."""
     precise = None
     if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(model):
         here = cfg.clone()

@@ -10,7 +10,7 @@ from pretrain.runtime.errors import Stopped
 from pretrain.runtime.signals import Stopping, Wish
 
 
-class StopOnSignal(hooks.HookBase):
+class StopOnSignal(hooks.HookBase):  # type: ignore[misc]  # detectron2 and pycocotools have no types
     """detectron2's hook that ends the training with `Stopped` once a signal asked any rank to.
 
     The checkpoint is detectron2's own, so `--resume` goes on from its iteration with its optimiser.
@@ -26,7 +26,7 @@ class StopOnSignal(hooks.HookBase):
             return
         if distributed.rank() == 0:
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-        distributed.barrier()  # nobody leaves before it is whole
+        distributed.barrier()  # no rank leaves before the file is complete
         raise Stopped(
             f"stopped after iteration {iteration + 1} of {self.trainer.max_iter}: --resume goes on from there"
         )

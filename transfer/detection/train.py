@@ -32,28 +32,33 @@ from transfer.detection.modeling import (
 )
 from transfer.detection.tasks import task_of
 
-PROGRESS = "detectron2.utils.events"  # the logger of the line with iteration, losses and time left
+PROGRESS_LOGGER = "detectron2.utils.events"  # writes the line with iteration, losses and time left
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a folder was begun with; going on from its checkpoints with anything else would mix two runs."""
+    """What a run began with; going on from its checkpoints with anything else would mix two runs.
+
+    images_per_step: after the schedule was rescaled; the iterations of runs that differ in it do not add up.
+    """
 
     arch: str
     init: str
     sha256: str
     seed: int
-    images_per_step: int  # which the schedule was rescaled to: iterations of other steps do not add up
+    images_per_step: int
 
 
-def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> results.Result | None:
+def train_detector(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> results.Result | None:
     """Fine-tune and evaluate what `cfg` describes; writes OUT/result.json, OUT/detections/*.png and detectron2's logs.
 
     Under WORLD_SIZE > 1 every rank calls this. `cfg` is changed in place to what the machine can run.
 
     Args:
-        cfg: from `load.load_config`. out: the run's folder. drawn: how many images to draw.
+        cfg: from `load.load_config`.
+        out: the run's folder.
         resume: go on from the newest checkpoint in `out`, if there is one.
+        drawn: how many test images to draw.
 
     Returns:
         the result; None on ranks other than 0.
@@ -62,18 +67,18 @@ def train(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6) -> resu
         UserError: bad weights, data or folder, before the first iteration; or a loss that is no longer finite.
     """
     started, out = time.monotonic(), Path(out)
-    device = _join(cfg)
+    device = _start_ranks(cfg)
     trunk = weights.read_weights(cfg, out)
     _check_folder(out, _beginning(cfg, trunk), resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
     data = open_datasets(cfg, scratch)
-    _say(data.notes())
-    named = cfg.clone()  # the catalogue's names instead of the user's; the written config keeps the user's
+    _print_notes(data.notes())
+    named = cfg.clone()  # with the names in the catalogue; the written configuration keeps the user's
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
     seed_all_rng(cfg.SEED + distributed.rank())
     model = build_model(named)
-    _say([weights.fill_detector(model, trunk)])
+    _print_notes([weights.fill_detector(model, trunk)])
     loop.run_iterations(named, model, device, out, resume)
     measured = measure_split(named, model, data.test, scratch)
     if distributed.rank() > 0:
@@ -121,30 +126,30 @@ def _result(cfg: CfgNode, trunk: weights.Trunk, data: DataSets, measured: Measur
 
 
 def _peak_memory() -> int:
-    """Of this process, in MiB: the device's on CUDA, else the resident set's (which Linux tells in KiB)."""
+    """Of this process, in MiB: the device's on CUDA, else the resident set's, which Linux counts in KiB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def _join(cfg: CfgNode) -> torch.device:
+def _start_ranks(cfg: CfgNode) -> torch.device:
     """Join the other ranks, fit `cfg` to the machine, and return this rank's device."""
     device = choose_device("auto" if cfg.MODEL.DEVICE.startswith("cuda") else "cpu", "MODEL.DEVICE")
     distributed.start(device)
-    _say(scale.fit_to_machine(cfg, distributed.world_size()))
+    _print_notes(scale.fit_to_machine(cfg, distributed.world_size()))
     return device
 
 
-def _say(notes: list[str]) -> None:
+def _print_notes(notes: list[str]) -> None:
     if distributed.rank() == 0:
         for note in notes:
             print(f"note: {note}", flush=True)
 
 
 def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
-    """Refuse to write over a training, or to go on with another one's checkpoints; record how this one begins."""
+    """Refuse to overwrite a run, or to go on with another one's checkpoints; record what this one begins with."""
     record = out / "beginning.json"
-    distributed.barrier()  # nobody writes the record before everybody has looked
+    distributed.barrier()  # no rank writes the record before every rank has read it
     if (out / "last_checkpoint").is_file():
         if not resume:
             raise UserError(f"{out} already holds a training: go on with --resume, or give another folder.")
@@ -158,12 +163,12 @@ def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
 
 
 def _begin_logs(cfg: CfgNode, out: Path) -> None:
-    """Everything detectron2 says goes to OUT/log.txt; the console sees its progress line."""
-    setup_logger.cache_clear()  # it does nothing when called again alike, and the handlers below were of another run
+    """All messages of detectron2 go to OUT/log.txt; the console gets its progress line."""
+    setup_logger.cache_clear()  # a second run in this process: called again alike it would return the first's handlers
     for name in ("detectron2", "fvcore"):
         logging.getLogger(name).handlers.clear()
         setup_logger(str(out), distributed_rank=distributed.rank(), name=name, configure_stdout=False)
-    progress = logging.getLogger(PROGRESS)
+    progress = logging.getLogger(PROGRESS_LOGGER)
     progress.handlers.clear()
     if distributed.rank() == 0:
         console = logging.StreamHandler(sys.stdout)

@@ -27,7 +27,15 @@ def _encode(picture: Image.Image) -> bytes:
 
 
 def write_classes(root: Path, names: list[str], counts: dict[str, int], size: int, seed: int) -> None:
-    """ROOT/{train,val}/CLASS/INDEX.jpg, one object a picture; `counts` per split, classes in turn."""
+    """Write ROOT/{train,val}/CLASS/INDEX.jpg, one object a picture, the classes in turn.
+
+    Args:
+        root: folder to write.
+        names: of the classes.
+        counts: pictures by split.
+        size: side in pixels.
+        seed: of everything random.
+    """
     for split, count in counts.items():
         for name in names:
             (root / split / name).mkdir(parents=True)
@@ -38,7 +46,16 @@ def write_classes(root: Path, names: list[str], counts: dict[str, int], size: in
 
 
 def write_scenes(voc: Path, coco: Path, names: list[str], counts: dict[str, int], size: int, seed: int) -> None:
-    """The same scenes twice: VOC (boxes) under `voc`, COCO (boxes and polygon masks) under `coco`."""
+    """Write the same scenes twice: with boxes as VOC has them, with boxes and polygon masks as COCO has them.
+
+    Args:
+        voc: folder of the VOC layout.
+        coco: folder of the COCO layout.
+        names: of the classes.
+        counts: scenes by split.
+        size: side in pixels.
+        seed: of everything random.
+    """
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (voc / folder).mkdir(parents=True)
     (coco / "annotations").mkdir(parents=True)

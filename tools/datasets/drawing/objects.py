@@ -147,7 +147,14 @@ def _light(random: np.random.Generator, canvas: np.ndarray) -> Image.Image:
 
 
 def draw_object(random: np.random.Generator, label: int, names: list[str], size: int) -> Image.Image:
-    """One (size, size) picture of one object of class `names[label]`."""
+    """One picture of one object.
+
+    Args:
+        random: draws everything but the class.
+        label: index of the class.
+        names: of the classes.
+        size: side in pixels.
+    """
     canvas = _background(random, size)
     radius = random.uniform(0.42, 0.48) * size
     centre = random.uniform(radius, size - radius, 2)
@@ -158,7 +165,14 @@ def draw_object(random: np.random.Generator, label: int, names: list[str], size:
 def draw_scene(
     random: np.random.Generator, names: list[str], size: int, most: int = 5
 ) -> tuple[Image.Image, list[Thing]]:
-    """One (size, size) picture of one to `most` objects of random classes, whole and not overlapping."""
+    """One picture of several objects that lie inside it and do not overlap, and the objects.
+
+    Args:
+        random: draws everything, the classes too.
+        names: of the classes.
+        size: side in pixels.
+        most: objects are one to so many.
+    """
     canvas = _background(random, size)
     things: list[Thing] = []
     placed: list[tuple[np.ndarray, float]] = []

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
 
-STAMPS = ".prepared"  # below ROOT: which archives were verified and unpacked whole
+STAMPS = ".prepared"  # below ROOT: which archives were verified and unpacked completely
 BLOCK = 1 << 20
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive as its publisher names it. digest: "md5:..." or "sha256:...", "" where none is published.
+    """An archive as its publisher names it. digest: "md5:..." or "sha256:..."; empty where none is published.
 
     place: member's name to its path below ROOT, None to leave it packed.
     """
@@ -54,8 +54,8 @@ def unpack(
 ) -> None:
     """Write the members of FOLDER/NAME below `root`; go on where an earlier call stopped.
 
-    A file that is there with its full size is left alone; all others are written beside their place and renamed. An
-    archive that was unpacked whole is not read again while its size and time stay the same.
+    A file that is there with its full size is left alone; all others are written under another name first. An
+    archive that was unpacked completely is not read again while its size and time stay the same.
 
     Args:
         write: in the place of `write_members`, for an archive of archives.
@@ -130,7 +130,14 @@ def members(path: Path, holder: IO[bytes] | None = None) -> Iterator[Member]:
 
 
 def write_members(path: Path, entries: Iterable[Member], root: Path, place: Callable[[str], str | None]) -> None:
-    """Write every member that has a place; `path` is the archive, for messages."""
+    """Write every member that has a place.
+
+    Args:
+        path: the archive, for messages.
+        entries: its members.
+        root: the folder to write below.
+        place: a member's name to its path below `root`, None to leave it out.
+    """
     count = 0
     with _bar(None, f"unpacking {path.name}") as bar:
         for member in entries:

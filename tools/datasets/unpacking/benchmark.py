@@ -73,8 +73,8 @@ def prepare_benchmark(benchmark: Benchmark, root: Path, archives: Path, verify: 
     if faults:
         wanted = [archive.name for archive in offered if not (archives / archive.name).is_file()]
         remedy = f"put {', '.join(wanted)} into {archives} and run this again" if wanted else "unpack it again"
-        raise UserError(f"{benchmark.name} below {root} is not whole: {'; '.join(faults)}. To mend it, {remedy}.")
-    print(f"{benchmark.name} below {root} is whole")
+        raise UserError(f"{benchmark.name} below {root} is not complete: {'; '.join(faults)}. To mend it, {remedy}.")
+    print(f"{benchmark.name} below {root} is complete")
 
 
 def below(prefix: str, into: str) -> Callable[[str], str | None]:

@@ -53,11 +53,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"configuration {path} is not a file: give the path of a YAML below configs/detection/.")
     try:
-        return CfgNode.load_yaml_with_base(str(path))
+        tree: dict[str, Any] = CfgNode.load_yaml_with_base(str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: the file {error.filename} that _BASE_ names does not exist.") from error
     except (yaml.YAMLError, AssertionError, TypeError) as error:
         raise UserError(f"{path} is not a valid YAML configuration: {' '.join(str(error).split())}") from error
+    return tree
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

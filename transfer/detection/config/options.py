@@ -14,20 +14,25 @@ def format_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.name for one in all_formats()))
 
 
+def evaluator_names() -> tuple[str, ...]:
+    """The values of DATASETS.EVALUATOR."""
+    return tuple(all_evaluators())
+
+
 @dataclass
 class DataKeys:
-    """DATASETS.*, beside detectron2's own TRAIN and TEST."""
+    """DATASETS.*, besides detectron2's own TRAIN and TEST."""
 
     NAME: str = option("", "name of the data set in results and reports; not empty")
     LAYOUT: str = option("coco", "format of the data, one of the formats listed above", choices=format_names)
     ROOT: str = option("", "folder below which the entries of TRAIN and TEST lie; unset takes $DETECTRON2_DATASETS")
     CLASSES: tuple[str, ...] = option((), "names in the order of their indices; a JSON that names them needs none")
-    EVALUATOR: str = option("coco", "what judges, one of the evaluators listed above", choices=all_evaluators)
+    EVALUATOR: str = option("coco", "what judges, one of the evaluators listed above", choices=evaluator_names)
 
 
 @dataclass
 class DetectionKeys:
-    """The keys beside detectron2's own."""
+    """The keys of a detection configuration that are not detectron2's."""
 
     PROTOCOL: str = option("", "the recipe's name, which opens the protocol of every result; not empty")
     DATASETS: DataKeys = field(default_factory=DataKeys)

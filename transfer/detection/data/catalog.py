@@ -1,4 +1,4 @@
-"""The data sets that a configuration names: found on disk, read whole, and entered in detectron2's catalogues."""
+"""The data sets that a configuration names: read, checked, and entered in detectron2's catalogues."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def read_coco_json(path: Path) -> dict[str, Any]:
             category, or a box that is not four finite numbers.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = [name for name in LISTS if not isinstance(content[name], list)]
         if missing:
             raise TypeError(f"'{missing[0]}' is no list")

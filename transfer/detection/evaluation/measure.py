@@ -50,7 +50,7 @@ def measure_split(cfg: CfgNode, model: nn.Module, split: str, out: Path) -> Meas
     return measured
 
 
-class _OnePass(DatasetEvaluator):  # type: ignore[misc] # detectron2 has no types
+class _OnePass(DatasetEvaluator):  # type: ignore[misc]  # detectron2 and pycocotools have no types
     """Several evaluators over one pass; detectron2's own refuses two that name the same kind."""
 
     def __init__(self, judges: Sequence[DatasetEvaluator]) -> None:

@@ -13,7 +13,7 @@ RES5_BLOCKS = {18: 2, 34: 3}  # blocks of torchvision's layer4 where blocks are 
 
 
 @ROI_HEADS_REGISTRY.register()
-class Res5ROIHeadsExtraNorm(Res5ROIHeads):
+class Res5ROIHeadsExtraNorm(Res5ROIHeads):  # type: ignore[misc]  # detectron2 and pycocotools have no types
     """Res5ROIHeads whose res5 ends in one more norm, `res5.norm` (MoCo, detection/train_net.py).
 
     A trunk that was not trained under a frozen norm has features of unknown scale; the extra norm rescales them before

@@ -23,7 +23,7 @@ def build_resnet(arch: str) -> nn.Module:
     from detectron2.modeling.backbone.resnet import build_resnet_backbone
 
     cfg = get_cfg()
-    cfg.MODEL.RESNETS.DEPTH = int(re.search(r"\d+", arch)[0])
+    cfg.MODEL.RESNETS.DEPTH = int(re.findall(r"\d+", arch)[0])
     if grouped := re.search(r"(\d+)x(\d+)d$", arch):
         cfg.MODEL.RESNETS.NUM_GROUPS, cfg.MODEL.RESNETS.WIDTH_PER_GROUP = map(int, grouped.groups())
     elif arch.startswith("wide_"):
@@ -33,7 +33,8 @@ def build_resnet(arch: str) -> nn.Module:
     cfg.MODEL.RESNETS.NORM = "BN"
     cfg.MODEL.RESNETS.OUT_FEATURES = list(STAGES)
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    return build_resnet_backbone(cfg, ShapeSpec(channels=3)).eval()
+    network: nn.Module = build_resnet_backbone(cfg, ShapeSpec(channels=3))
+    return network.eval()
 
 
 def stages_of_file(path: Path, trunk_file: TrunkFile, image: Tensor) -> list[Tensor]:

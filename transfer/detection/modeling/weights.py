@@ -23,17 +23,21 @@ from transfer.convert.verify import STAGES
 from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
 
-HOMES = ("backbone.bottom_up.", "backbone.", "roi_heads.")  # where detectors keep the trunk: FPN, C4, and C4's res5
+TRUNK_PREFIXES = (
+    "backbone.bottom_up.",
+    "backbone.",
+    "roi_heads.",
+)  # of the trunk in FPN, in C4, and C4's res5
 EXTRA_NORM = "res5.norm."  # ours, not the trunk's
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """What MODEL.WEIGHTS names.
+    """The trunk that MODEL.WEIGHTS names.
 
+    arch: torchvision's name. init: "pretrained" or "random": random weights, or an export of pretraining at step 0.
     file: None for random weights. converted: the .pkl that detectron2 loads. state: detectron2's names to tensors.
-    init: "pretrained" or "random" (random weights, or a pre-training export at step 0). meta: the file's own.
-    sha256: of the file as it was given, empty for random weights.
+    meta: what the file says of itself. sha256: of the file as it was given, empty for random weights.
     """
 
     arch: str
@@ -59,36 +63,36 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
         check_input(cfg)
         return Trunk(arch, "random")
     path = Path(cfg.MODEL.WEIGHTS)
-    found = read_trunk(path)
-    if found.arch != arch:
+    trunk = read_trunk(path)
+    if trunk.arch != arch:
         raise UserError(
-            f"{path} holds a {found.arch}, but the configuration builds a {arch}: set "
-            f"{', '.join(f'{key}={value}' for key, value in keys_of(found.arch).items())}, or give another file."
+            f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set "
+            f"{', '.join(f'{key}={value}' for key, value in keys_of(trunk.arch).items())}, or give another file."
         )
-    check_input(cfg, _input(path, found))
+    check_input(cfg, _input(path, trunk))
     converted = out / "trunk.pkl"
-    origin = provenance_of(path, found)  # before all ranks wait: OUT/trunk.pkl may be the given file
+    origin = provenance_of(path, trunk)  # before all ranks wait: OUT/trunk.pkl may be the given file
     distributed.barrier()
     if distributed.rank() == 0:
-        save_detectron2(converted, found, origin)
+        save_detectron2(converted, trunk, origin)
     distributed.barrier()  # the other ranks load what rank 0 wrote
-    state = {detectron2_name(name): tensor for name, tensor in found.state.items()}
-    init = "random" if found.meta.get("step") == 0 else "pretrained"
-    return Trunk(arch, init, path, converted, state, found.meta, origin["sha256"])
+    state = {detectron2_name(name): tensor for name, tensor in trunk.state.items()}
+    init = "random" if trunk.meta.get("step") == 0 else "pretrained"
+    return Trunk(arch, init, path, converted, state, trunk.meta, origin["sha256"])
 
 
-def _input(path: Path, found: TrunkFile) -> dict[str, Any]:
-    """What the trunk was trained on, with the keys of checks.ORIGIN: by the file itself, else by its layout."""
+def _input(path: Path, trunk: TrunkFile) -> dict[str, Any]:
+    """What the trunk was trained on, with the keys of validate.ORIGIN, as the file says, else as its layout."""
     about = read_content(path).get("provenance")
     stated = about.get("input") if isinstance(about, Mapping) else None
     if not isinstance(stated, Mapping):
-        stated = {"mean": found.pixels[0], "std": found.pixels[1]}
+        stated = {"mean": trunk.pixels[0], "std": trunk.pixels[1]}
     scaled = {name: [255 * value for value in stated[name]] for name in ("mean", "std") if name in stated}
     return {**{name: stated[name] for name in ("format", "stride_in_1x1") if name in stated}, **scaled}
 
 
 def fill_detector(model: nn.Module, trunk: Trunk) -> str:
-    """Load `trunk` into a detector with detectron2's own checkpointer, then hold `check_filled`.
+    """Load `trunk` into a detector with detectron2's own checkpointer, then compare with `check_filled`.
 
     Returns:
         what was filled, in a sentence.
@@ -105,32 +109,36 @@ def fill_detector(model: nn.Module, trunk: Trunk) -> str:
 
 
 def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Compare every trunk tensor of a detector with the file's, both ways; detectron2 itself only logs what is missing.
+    """Compare the trunk's tensors in a detector with the file's, both ways; detectron2 only logs what is missing.
 
     Args:
-        model: a detector whose trunk lies under one of HOMES.
+        model: a detector whose trunk lies under one of TRUNK_PREFIXES.
         state: detectron2's trunk names (stem.*, res2.* .. res5.*) to tensors.
         source: the file, for the message.
 
     Raises:
         UserError: a tensor of the detector's trunk has no counterpart, one of the file is nowhere, or two differ.
     """
-    held = {}
+    inside = {}
     for name, tensor in model.state_dict().items():
-        home = next((home for home in HOMES if name.startswith(home)), "")
-        inner = name[len(home) :]
-        if home and inner.startswith(("stem.", *(f"{stage}." for stage in STAGES))):
-            held[inner] = tensor.cpu()
+        prefix = next((prefix for prefix in TRUNK_PREFIXES if name.startswith(prefix)), "")
+        inner = name[len(prefix) :]
+        if prefix and inner.startswith(("stem.", *(f"{stage}." for stage in STAGES))):
+            inside[inner] = tensor.cpu()
     counters = {name for name in state if name.endswith(COUNTER)}  # frozen norms have none
     faults = {
-        "are not in the file": [name for name in held if name not in state and not name.startswith(EXTRA_NORM)],
-        "are nowhere in the detector": [name for name in state if name not in held and name not in counters],
-        "differ after loading": [name for name in held if name in state and not _same(held[name], state[name])],
+        "are not in the file": [name for name in inside if name not in state and not name.startswith(EXTRA_NORM)],
+        "are nowhere in the detector": [name for name in state if name not in inside and name not in counters],
+        "differ after loading": [
+            name for name in inside if name in state and not _identical(inside[name], state[name])
+        ],
     }
-    told = [f"{len(names)} tensors {fault} ({', '.join(names[:3])}, ...)" for fault, names in faults.items() if names]
-    if told:
-        raise UserError(f"{source} did not fill the whole trunk: {'; '.join(told)}.")
+    sentences = [
+        f"{len(names)} tensors {fault} ({', '.join(names[:3])}, ...)" for fault, names in faults.items() if names
+    ]
+    if sentences:
+        raise UserError(f"{source} did not fill the whole trunk: {'; '.join(sentences)}.")
 
 
-def _same(ours: Tensor, theirs: Tensor) -> bool:
+def _identical(ours: Tensor, theirs: Tensor) -> bool:
     return ours.shape == theirs.shape and ours.dtype == theirs.dtype and torch.equal(ours, theirs)

@@ -30,10 +30,10 @@ class Task:
     class_metadata: where detectron2's catalogue keeps the names of the classes.
     kinds: what is predicted and measured, such as ["bbox", "segm"], from the configuration.
     result_task: the `task` of the result file, from the configuration.
-    settings: what the name of the protocol says beside schedule and sizes, from the configuration.
+    settings: what the name of the protocol says besides schedule and sizes, from the configuration.
     mapper: (configuration, training?) to the mapper of the loader; None for detectron2's own.
     check: (configuration, split, reading, training?) raises UserError where the model could learn or measure nothing.
-    draw: draws predictions beside the ground truth.
+    draw: draws predictions next to the ground truth.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Predictions beside the ground truth: instances and label maps."""
+"""Predictions next to the ground truth: instances and label maps."""

@@ -1,4 +1,4 @@
-"""Predictions beside the ground truth on images of the test split, as PNG files."""
+"""Predictions next to the ground truth on images of the test split, as PNG files."""
 
 from __future__ import annotations
 

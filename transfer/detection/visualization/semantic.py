@@ -1,4 +1,4 @@
-"""Predicted labels beside the annotated ones on images of the test split, as PNG files."""
+"""Predicted labels next to the annotated ones on images of the test split, as PNG files."""
 
 from __future__ import annotations
 

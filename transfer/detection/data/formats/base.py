@@ -54,7 +54,7 @@ class Format:
     read: a split to its checked records; raises UserError in one sentence where the data cannot be used.
     evaluators: names of those that may judge it (see transfer/detection/evaluation/evaluators).
     task: INSTANCES or SEMANTIC.
-    holds: of "masks" and "keypoints" what it may hold beside boxes.
+    holds: of "masks" and "keypoints" what it may hold besides boxes.
     names_classes: whether the files name their classes; if not, DATASETS.CLASSES must.
     benchmarks: regular expressions of entries to where these lie below DATASETS.ROOT, such as voc_2007_(\\w+).
     protocol: an evaluator's name to how its metric is called on this format, where not as the evaluator says.

@@ -55,7 +55,7 @@ class Evaluator:
     open: a question to detectron2's evaluators, which all see the same predictions in one pass.
     summarise: (their outputs in the same order, kinds, metrics) to what was measured, without curves.
     task: a name of transfer/detection/tasks.
-    formats: names of formats that it may judge beside those which name it themselves.
+    formats: names of formats that it may judge besides those which name it themselves.
     """
 
     name: str
