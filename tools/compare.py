@@ -10,7 +10,6 @@ table.json. The same command again does what is missing. A row that fails stands
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -83,14 +82,11 @@ def _seeds(text: str) -> list[int]:
 
 def _tasks(text: str, given: list[str]) -> list[str]:
     """The chosen tasks; the options that all of them get are checked, but for what only the machine can tell."""
-    from pretrain.config import load
-    from transfer import evaluate
+    from transfer.evaluate import choose
 
     tasks = list(dict.fromkeys(text.split(",")))
     for task in tasks:
-        if task not in evaluate.OPTIONS:
-            raise UserError(f"--tasks: '{task}' is not known: choose among {', '.join(evaluate.OPTIONS)}.")
-        evaluate.ready(dataclasses.replace(load(evaluate.OPTIONS[task], None, given), device="cpu", threads=0))
+        choose(task, None, given, what="--tasks:")
     return tasks
 
 

@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     from pretrain.train import train
-    from transfer.evaluators import online_knn
+    from transfer.classifiers import online_knn
 
-    measured = online_knn.build(cfg) if cfg.data.root else None  # train tells of a root that is not set
+    measured = online_knn.build_probe(cfg) if cfg.data.root else None  # train tells of a root that is not set
     print(f"trunk: {train(cfg, measured)}")
 
 

@@ -1,98 +1,57 @@
-"""Options of the evaluations, and the checks that they share."""
+"""Options that all evaluators share, and one schema of several. Nothing here imports torch."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+import dataclasses
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import torch
-
-from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
-from transfer.analysis import READINGS
-from transfer.evaluators import finetune, sgd_heads
-from transfer.evaluators.sgd_heads import Head
+from pretrain.runtime.options import option
 
-PROBES = ("exact", "fast", "augmented")
+Schema = TypeVar("Schema")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass
-class Frozen:
-    """Options of `knn`, `linear` and `readings`.
+class Common:
+    """How images are read, where the network runs, and the seed."""
 
-    resize: short side before the centre crop, 0 for 256/224 of image_size. cache: folder that keeps features, so that
-    they are made once and an interrupted evaluation goes on; several processes need one that all of them see. k: a
-    further number of neighbours, at DINO's temperature. probe: exact (logistic regression on cached features, weight
-    decay chosen), fast (several settings at once on cached features) or augmented (the papers' protocols), the latter
-    two with the options of `head`. held_out: share of train on which the linear probe chooses. readings: which, none
-    means all. images: of val for the readings that take long. workers: loader processes. threads: of the network on a
-    CPU, 0 leaves torch's choice. device:
-    auto|cpu|cuda.
-    """
-
-    image_size: int = 224
-    resize: int = 0
-    batch_size: int = 256
-    cache: str = ""
-    k: int = 0
-    probe: str = "exact"
-    head: Head = field(default_factory=Head)
-    held_out: float = 0.2
-    readings: list[str] = field(default_factory=list)
-    images: int = 1000
-    seed: int = 0
-    workers: int = 4
-    threads: int = 0
-    device: str = "auto"
+    image_size: int = option(224, "side of the centre crop that the network sees", at_least=8, unit="pixels")
+    resize: int = option(0, "short side before the centre crop, 0 for 256/224 of image_size", at_least=0, unit="pixels")
+    batch_size: int = option(256, "images at once; of fine-tuning, the batch that it trains with", at_least=1)
+    cache: str = option("", "folder that keeps frozen features; several processes need one that all of them see")
+    seed: int = option(0, "of everything that is drawn")
+    workers: int = option(4, "loader processes", at_least=0)
+    threads: int = option(0, "of the network on a CPU, 0 leaves torch's choice", at_least=0)
+    device: str = option("auto", "where the network runs; auto is a GPU where there is one", choices=DEVICES)
 
 
-OPTIONS = {"knn": Frozen, "linear": Frozen, "readings": Frozen, "semi": finetune.FineTune}
-
-
-def ready(options: Frozen | finetune.FineTune) -> torch.device:
-    """Check the options that all tasks share and set the threads; the device to run on.
+def check_common(options: Common) -> None:
+    """Refuse a crop that is larger than the image it is cut from.
 
     Raises:
-        UserError: an impossible value, or a GPU that is not there.
+        UserError: naming both.
     """
-    at_least = {"image_size": 8, "batch_size": 1, "workers": 0, "threads": 0, "resize": 0}
-    for name, least in at_least.items():
-        if getattr(options, name) < least:
-            raise UserError(f"{name}={getattr(options, name)} is too small: it must be at least {least}.")
     if 0 < options.resize < options.image_size:
         raise UserError(f"resize={options.resize} is below image_size={options.image_size}: the crop would leave it.")
-    device = choose_device(options.device)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _several_processes(options)
-    if isinstance(options, Frozen):
-        _check_frozen(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    return device
 
 
-def _several_processes(options: Frozen | finetune.FineTune) -> None:
-    processes = int(os.environ["WORLD_SIZE"])
-    if not isinstance(options, Frozen):
-        if options.batch_size % processes:
-            raise UserError(
-                f"batch_size={options.batch_size} cannot be shared equally by {processes} processes: choose a multiple "
-                "of their number; the lrs follow."
-            )
-    elif not options.cache:
-        raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
+def combined(schemas: Sequence[type]) -> type:
+    """One schema with the options of several; of two options with one name the first."""
+    fields: dict[str, tuple[str, Any, Any]] = {}
+    for schema in schemas:
+        types = typing.get_type_hints(schema)
+        for one in dataclasses.fields(schema):
+            given: Any = {"default": one.default, "default_factory": one.default_factory}  # one of them is MISSING
+            same = dataclasses.field(**given, metadata=one.metadata)
+            fields.setdefault(one.name, (one.name, types[one.name], same))
+    return dataclasses.make_dataclass("Options", fields.values())
 
 
-def _check_frozen(options: Frozen) -> None:
-    if not 0 < options.held_out < 1:
-        raise UserError(f"held_out={options.held_out} must be between 0 and 1.")
-    if options.probe not in PROBES:
-        raise UserError(f"probe={options.probe} is not known: choose one of {', '.join(PROBES)}.")
-    if options.k < 0:
-        raise UserError(f"k={options.k} must be a number of neighbours, or 0 for none beyond the usual ones.")
-    unknown = [name for name in options.readings if name not in READINGS]
-    if unknown:
-        raise UserError(f"readings: '{unknown[0]}' is not known: choose among {', '.join(READINGS)}.")
-    if options.images < 1:
-        raise UserError(f"images={options.images} must be at least 1.")
-    sgd_heads.check(options.head)
+def part_of(config: Any, schema: type[Schema]) -> Schema:
+    """The options of `schema` among those of a combined one."""
+    names = [one.name for one in dataclasses.fields(schema)]  # type: ignore[arg-type]  # every schema is a dataclass
+    return schema(**{name: getattr(config, name) for name in names})

@@ -11,8 +11,9 @@ from typing import Any
 from pretrain.runtime import provenance
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
+from transfer.tasks import tasks
 
-TASKS = ("knn", "linear", "semi", "readings", "detection", "segmentation", "semantic")
+TASKS = tuple(tasks())
 INITS = ("pretrained", "random")
 
 
@@ -26,7 +27,8 @@ class Result:
     """What one evaluation of one trunk measured, and everything needed to judge or repeat it.
 
     task: one of TASKS. protocol: human name with its key settings; numbers of two protocols never share a column.
-    metrics: name to percent (accuracies and AP alike, 0..100). counts: train, val, classes, skipped, ...
+    metrics: name to percent (accuracies and AP alike, 0..100), or to the unit that the evaluator says. counts: train,
+    val, classes, skipped, ...
     init: "random" for a trunk at step 0, else "pretrained". pretraining: the trunk's own meta data.
     commit, date, hardware: of this code, now and here unless given. seconds: of the whole evaluation.
     artefacts: {"images": [paths of PNGs relative to the JSON file]}.

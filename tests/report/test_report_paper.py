@@ -15,8 +15,7 @@ from helpers.report_samples import a_line, a_result, a_run
 from helpers.repository import ROOT
 from pretrain import config
 from tools import report as tool
-from transfer.evaluators.finetune import FineTune
-from transfer.options import Frozen
+from transfer.evaluate import choose
 from transfer.report.collect.find import find
 from transfer.report.render.document import Block, Heading, Table
 from transfer.report.sections.paper_tables import beside
@@ -28,7 +27,7 @@ IMAGES = 1_281_167
 
 def official(**changes: Any) -> dict[str, Any]:
     """Settings of a result of configs/linear/official.yaml, as evaluate.py writes them."""
-    return asdict(config.load(Frozen, CONFIGS / "linear" / "official.yaml")) | {"found": {}} | changes
+    return choose("linear", CONFIGS / "linear" / "official.yaml", []).settings() | {"found": {}} | changes
 
 
 def pretrained(folder: Path, name: str, seed: int = 0, *overrides: str) -> dict[str, Any]:
@@ -190,7 +189,7 @@ def test_pretraining_on_other_images_or_for_fewer_epochs_never_enters(tmp_path) 
 
 @pytest.mark.parametrize(("share", "images"), [(1, 12_811), (10, 128_116)])
 def test_few_labels_stand_in_the_half_of_their_list(tmp_path, share, images) -> None:
-    settings = asdict(config.load(FineTune, CONFIGS / "finetune" / f"twist_{share}percent.yaml"))
+    settings = choose("semi", CONFIGS / "finetune" / f"twist_{share}percent.yaml", []).settings()
     changes = {
         "task": "semi",
         "protocol": f"fine-tuning on SimCLR's {share} % list ({share}percent.txt): 20 epochs",
@@ -201,7 +200,7 @@ def test_few_labels_stand_in_the_half_of_their_list(tmp_path, share, images) -> 
     linear(tmp_path / "semi.json", pretraining, **changes)
     shown = tables(tmp_path)
     assert [anchor for anchor, table in shown.items() if ours(table)] == [f"table-11-{share}"]
-    other = asdict(config.load(FineTune, CONFIGS / "finetune" / f"simclr_{share}percent.yaml"))
+    other = choose("semi", CONFIGS / "finetune" / f"simclr_{share}percent.yaml", []).settings()
     linear(tmp_path / "semi.json", pretraining, **changes | {"settings": other})
     assert "another protocol" in reasons(tmp_path)
 

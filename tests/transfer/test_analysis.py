@@ -16,9 +16,8 @@ from pretrain.models.siamese import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results
-from transfer.analysis import few_shot, per_class, rankme, retrieval
-from transfer.analysis.base import Material
-from transfer.analysis.corruptions import CORRUPTIONS, corrupted
+from transfer.analysis import FrozenRows, few_shot, per_class, rankme, retrieval
+from transfer.datasets.corruptions import CORRUPTIONS, corrupted
 from transfer.features.extract import Features
 
 CLASSES = 3
@@ -40,20 +39,22 @@ def features_of(count, seed, spread=1.0):
     return Features(rows, labels, tuple(map(str, range(count))), (), 0.0)
 
 
-def material(spread=1.0, images=1000):
+def frozen_rows(spread=1.0, images=1000):
     train, val = features_of(90, 1, spread), features_of(33, 2, spread)
-    return Material(train, val, Classes(), None, images, 0, torch.device("cpu"))
+    return FrozenRows(train, val, Classes(), None, images, 0, torch.device("cpu"))
 
 
 def test_retrieval_is_scikit_learns_average_precision():
-    given = material()
+    given = frozen_rows()
     rows, queries = (torch.nn.functional.normalize(part.rows) for part in (given.train, given.val))
     expected = [
         average_precision_score(given.train.labels == label, rows @ query)
         for query, label in zip(queries, given.val.labels, strict=True)
     ]
-    assert dict(retrieval.read(given)) == {"retrieval mAP, 33 queries": pytest.approx(100 * np.mean(expected))}
-    assert "retrieval mAP, 7 queries" in dict(retrieval.read(material(images=7)))
+    assert dict(retrieval.mean_average_precision(given)) == {
+        "retrieval mAP, 33 queries": pytest.approx(100 * np.mean(expected))
+    }
+    assert "retrieval mAP, 7 queries" in dict(retrieval.mean_average_precision(frozen_rows(images=7)))
 
 
 def test_nothing_relevant_has_no_precision():
@@ -71,14 +72,14 @@ def test_rankme_is_the_entropy_of_the_singular_values(shape):
 
 
 def test_few_shot_is_perfect_on_points_and_better_with_more_images():
-    sharp, soft = (dict(few_shot.read(material(spread))) for spread in (1e-3, 1.5))
+    sharp, soft = (dict(few_shot.few_shot_accuracy(frozen_rows(spread))) for spread in (1e-3, 1.5))
     assert sharp["few-shot, 1 a class, top1"] == 100 and sharp["few-shot, 10 a class, std over 20 draws"] == 0
     assert soft["few-shot, 1 a class, top1"] < soft["few-shot, 10 a class, top1"]
-    assert dict(few_shot.read(material(1.5))) == soft
+    assert dict(few_shot.few_shot_accuracy(frozen_rows(1.5))) == soft
 
 
 def test_accuracies_of_the_classes_average_to_the_mean():
-    found = dict(per_class.read(material(1.5)))
+    found = dict(per_class.class_accuracies(frozen_rows(1.5)))
     mean = found.pop("mean over classes, top1")
     assert list(found) == [f"class {name}, top1" for name in "abc"]
     assert mean == pytest.approx(sum(found.values()) / 3)
@@ -134,5 +135,5 @@ def test_the_task_writes_every_reading_and_its_pictures(place, tmp_path):
 def test_single_readings_are_chosen_and_unknown_ones_told(place, tmp_path):
     evaluate.main(command(place, tmp_path / "one.json", "readings=[rankme]"))
     assert list(results.load(tmp_path / "one.json").metrics) == ["RankMe, % of 512"]
-    with pytest.raises(UserError, match="'umap' is not known: choose among few_shot, per_class"):
+    with pytest.raises(UserError, match=r"readings=\['umap'\] is not known: choose one of few_shot, per_class"):
         evaluate.main(command(place, tmp_path / "none.json", "readings=[umap]"))

@@ -17,8 +17,8 @@ from pretrain.models.siamese import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results
+from transfer.classifiers import knn
 from transfer.datasets.labelled import open_labelled
-from transfer.evaluators import knn
 from transfer.features.extract import extract
 
 TOOL = Path(evaluate.__file__)
@@ -88,7 +88,7 @@ def test_knn_of_the_tool_equals_its_parts(place, tmp_path):
     data = open_labelled(place / "colours")
     cpu = torch.device("cpu")
     pair = [extract(trunk, source, 32, 37, 5, 0, cpu) for source in (data.train, data.val)]
-    assert result.metrics == pytest.approx(knn.evaluate(*pair, 3, cpu))
+    assert result.metrics == pytest.approx(knn.knn_accuracy(*pair, 3, cpu))
     assert (result.init, result.pretraining["step"]) == ("pretrained", 30)
 
 
@@ -147,7 +147,7 @@ def test_a_list_that_does_not_fit_is_told_before_training(place, tmp_path, capsy
     [
         ("linear", "head.epochs=100", r"head\.\* are options of probe=fast"),
         ("linear", "probe=fast head.schedule=step", r"head\.milestones=\[60, 80\] must rise"),
-        ("readings", "images=5", "t-SNE of 5 images says nothing"),
+        ("readings", "images=5", "tsne needs at least 8 images of val, not 5"),
         ("semi", "sweep=[0.1]", "a sweep chooses on images of train that are not labelled"),
     ],
 )

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from pretrain.augment.multicrop import MEAN, STD
+from transfer.classifiers import knn, logistic_regression
 from transfer.datasets.labelled import open_labelled, thinned
-from transfer.evaluators import knn, linear_exact
 from transfer.features.extract import extract
 
 ROOT = os.environ.get("IMAGENETTE", "")
@@ -43,5 +43,5 @@ def network():
 def test_features_of_a_supervised_network_classify_imagenette():
     data, trunk = open_labelled(ROOT), network()
     pair = [extract(trunk, thinned(source, 300), 224, 224, 50, 0, CPU) for source in (data.train, data.val)]
-    assert knn.evaluate(*pair, 10, CPU)["top1 k=20 T=0.07"] > 90
-    assert linear_exact.evaluate(*pair, 10, CPU, 0.2, 0)[0]["top1"] > 90
+    assert knn.knn_accuracy(*pair, 10, CPU)["top1 k=20 T=0.07"] > 90
+    assert logistic_regression.fit_and_score(*pair, 10, CPU, 0.2, 0)[0]["top1"] > 90

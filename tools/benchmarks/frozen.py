@@ -15,8 +15,8 @@ from pretrain.runtime.errors import UserError
 from tools.benchmarks import timing
 from tools.benchmarks.reference.checks import Check
 from tools.benchmarks.timing import Spread
-from transfer.evaluators import knn, linear_fast, sgd_heads
-from transfer.evaluators.sgd_heads import Head
+from transfer.classifiers import knn, racing_heads, sgd_heads
+from transfer.classifiers.head_options import Head
 from transfer.features.extract import Features, RowFile
 
 K = 200  # the official setting, the dearer of the two
@@ -76,7 +76,7 @@ def search(queries: int, bank: int, width: int, repeats: int) -> Search:
     Raises:
         UserError: the bank does not fit on the disk, or has fewer than K rows.
     """
-    knn.at_most(K, bank)
+    knn.check_neighbours(K, bank)
     asked = torch.cat(list(draw(queries, width, 1)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "bank.f32")
@@ -117,7 +117,7 @@ def compete(rows: int, width: int, classes: int, epochs: int, repeats: int) -> R
     several = Head(epochs=epochs)
     single = Head(epochs=epochs, lrs=several.lrs[1:2], weight_decays=several.weight_decays[:1])
     contenders = {
-        name: lambda given=options: linear_fast.run(
+        name: lambda given=options: racing_heads.race(
             train, classes, given, sgd_heads.settings(given, given.batch_size), SHARE, 0, torch.device("cpu")
         )
         for name, options in (("single", single), ("several", several))

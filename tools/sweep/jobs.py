@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain.config import load
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools.launcher import schedulers
 from tools.launcher.pipeline import processes, spec
 from tools.launcher.worker.logs import last_lines
 from tools.sweep.trials import Trial
-from transfer import evaluate, results
+from transfer import results
+from transfer.evaluate import choose
 
 MACHINE = ("workers", "threads", "device", "cache")  # options that no number depends on
 
@@ -89,7 +89,7 @@ class Evaluation:
             result = results.load(path)
         except UserError:  # absent or damaged: measured again
             return False
-        asked = asdict(load(evaluate.OPTIONS[task], None, self.overrides))
+        asked = choose(task, None, self.overrides).settings()
         same = all(result.settings.get(key) == value for key, value in asked.items() if key not in MACHINE)
         return same and result.checkpoint_sha256 == sha256
 

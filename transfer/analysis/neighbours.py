@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from transfer.analysis import FrozenRows, Reading
 
-from pretrain.data.sources import ImageSource, read_image
-from transfer.analysis.base import Material
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pretrain.data.sources import ImageSource
 
 QUERIES, SHOWN, SIDE, EDGE = 8, 8, 96, 4
 SAME, OTHER, QUERY = (40, 160, 70), (200, 50, 50), (255, 255, 255)
 
 
-def read(material: Material) -> Iterator[tuple[str, Image.Image]]:
-    """One picture, a row for each of QUERIES val images that are evenly spaced."""
-    _, places = material.nearest
-    train, val = _by_name(material.data.train), _by_name(material.data.val)
-    shown = min(SHOWN, places.shape[1])
-    rows = material.evenly(QUERIES).tolist()
+def neighbours_picture(frozen: FrozenRows) -> Iterator[tuple[str, Image.Image]]:
+    """One picture, a line for each of QUERIES val images that are evenly spaced."""
+    from PIL import Image
+
+    _, indices = frozen.nearest
+    train, val = _by_name(frozen.data.train), _by_name(frozen.data.val)
+    shown = min(SHOWN, indices.shape[1])
+    rows = frozen.evenly(QUERIES).tolist()
     step = SIDE + 2 * EDGE
     sheet = Image.new("RGB", (step * (shown + 1), step * len(rows)), QUERY)
     for down, row in enumerate(rows):
-        query = _tile(material.data.val, val[material.val.names[row]], QUERY)
+        query = _tile(frozen.data.val, val[frozen.val.names[row]], QUERY)
         sheet.paste(query, (0, step * down))
-        for across, place in enumerate(places[row, :shown].tolist(), 1):
-            same = material.train.labels[place] == material.val.labels[row]
-            tile = _tile(material.data.train, train[material.train.names[place]], SAME if same else OTHER)
+        for across, index in enumerate(indices[row, :shown].tolist(), 1):
+            same = frozen.train.labels[index] == frozen.val.labels[row]
+            tile = _tile(frozen.data.train, train[frozen.train.names[index]], SAME if same else OTHER)
             sheet.paste(tile, (step * across, step * down))
     yield "nearest neighbours", sheet
 
@@ -36,4 +41,11 @@ def _by_name(source: ImageSource) -> dict[str, int]:
 
 
 def _tile(source: ImageSource, index: int, colour: tuple[int, int, int]) -> Image.Image:
+    from PIL import ImageOps
+
+    from pretrain.data.sources import read_image
+
     return ImageOps.expand(ImageOps.fit(read_image(source, index), (SIDE, SIDE)), EDGE, colour)
+
+
+READING = Reading("neighbours", "a picture of val beside its nearest training images", neighbours_picture, order=60)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from transfer.analysis.base import TEMPERATURE, Material
-from transfer.evaluators import knn
-from transfer.evaluators.accuracy import top
+from transfer.analysis import TEMPERATURE, FrozenRows, Reading
 
 SHOWN = 20  # classes; of more, the lowest
 
 
-def read(material: Material) -> Iterator[tuple[str, float]]:
+def class_accuracies(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     """The mean over classes, then every class that val has, or the SHOWN lowest."""
-    cosines, places = material.nearest
-    scores = knn.weighted(cosines, material.train.labels[places], material.classes, TEMPERATURE)
-    labels = material.val.labels
-    found = {
+    from transfer.classifiers import knn
+    from transfer.classifiers.accuracy import top
+
+    cosines, indices = frozen.nearest
+    scores = knn.weighted(cosines, frozen.train.labels[indices], frozen.classes, TEMPERATURE)
+    labels = frozen.val.labels
+    accuracies = {
         name: top(scores[labels == label], labels[labels == label], 1)
-        for label, name in enumerate(material.data.train.classes)
+        for label, name in enumerate(frozen.data.train.classes)
         if (labels == label).any()
     }
-    yield "mean over classes, top1", sum(found.values()) / len(found)
-    shown = found if len(found) <= SHOWN else sorted(found, key=found.__getitem__)[:SHOWN]
+    yield "mean over classes, top1", sum(accuracies.values()) / len(accuracies)
+    shown = sorted(accuracies, key=accuracies.__getitem__)[:SHOWN] if len(accuracies) > SHOWN else list(accuracies)
     for name in shown:
-        yield f"class {name}, top1", found[name]
+        yield f"class {name}, top1", accuracies[name]
+
+
+READING = Reading("per_class", "k-NN accuracy of each class, the lowest 20 of many", class_accuracies, order=20)

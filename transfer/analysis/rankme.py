@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
+from transfer.analysis import FrozenRows, Reading
 
-from pretrain.engine.diagnostics import effective_rank
-from transfer.analysis.base import Material
-from transfer.features.extract import RowFile
+if TYPE_CHECKING:
+    import torch
+
+    from transfer.features.extract import RowFile
 
 EPSILON = 1e-7  # the paper's, added to each share
 
@@ -18,10 +20,21 @@ def rankme(rows: torch.Tensor | RowFile) -> float:
 
     The singular values are taken from the (D, D) Gram matrix in float64, so that rows need not be in memory.
     """
-    gram = sum(part.double().T @ part.double() for part in rows.split(2**13))
+    import torch
+
+    from pretrain.engine.diagnostics import effective_rank
+    from transfer.features.extract import blocks
+
+    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
+    for block in blocks(rows, 2**13):
+        gram += block.double().T @ block.double()
     return effective_rank(gram, min(rows.shape), EPSILON)
 
 
-def read(material: Material) -> Iterator[tuple[str, float]]:
+def effective_rank_share(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     """RankMe of val's features as a share of their width in percent, as every metric here is."""
-    yield f"RankMe, % of {material.val.rows.shape[1]}", 100 * rankme(material.val.rows) / material.val.rows.shape[1]
+    width = frozen.val.rows.shape[1]
+    yield f"RankMe, % of {width}", 100 * rankme(frozen.val.rows) / width
+
+
+READING = Reading("rankme", "effective rank of val's rows, as a share of their width", effective_rank_share, order=40)

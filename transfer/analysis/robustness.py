@@ -4,29 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
-from transfer.analysis.base import NEIGHBOURS, TEMPERATURE, Material
-from transfer.analysis.corruptions import CORRUPTIONS, corrupted
-from transfer.datasets.labelled import thinned
-from transfer.evaluators import knn
-from transfer.evaluators.accuracy import top
-from transfer.features.extract import Features
+from transfer.analysis import NEIGHBOURS, TEMPERATURE, FrozenRows, Reading
+
+if TYPE_CHECKING:
+    from transfer.features.extract import Features
 
 SEVERITY = 3  # the middle of ImageNet-C's five
 
 
-def read(material: Material) -> Iterator[tuple[str, float]]:
+def robust_accuracy(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     """Top-1 of the clean images, of each corruption, and the mean over them, on the same images of val."""
-    source, found = thinned(material.data.val, material.images), []
+    from transfer.classifiers import knn
+    from transfer.classifiers.accuracy import top
+    from transfer.datasets.corruptions import CORRUPTIONS, corrupted
+    from transfer.datasets.labelled import thinned
+
+    source, accuracies = thinned(frozen.data.val, frozen.images), []
 
     def accuracy(features: Features) -> float:
         """Top-1 of some val images among all training images."""
-        cosines, places = knn.neighbours_of(material.train, features, [NEIGHBOURS], material.device)
-        scores = knn.weighted(cosines, material.train.labels[places], material.classes, TEMPERATURE)
+        cosines, indices = knn.neighbours_of(frozen.train, features, [NEIGHBOURS], frozen.device)
+        scores = knn.weighted(cosines, frozen.train.labels[indices], frozen.classes, TEMPERATURE)
         return top(scores, features.labels, 1)
 
-    yield f"clean, {len(source)} images, top1", accuracy(material.further(source, lambda image: image))
+    yield f"clean, {len(source)} images, top1", accuracy(frozen.changed(source, lambda image: image))
     for name in CORRUPTIONS:
-        found.append(accuracy(material.further(source, partial(corrupted, name=name, severity=SEVERITY))))
-        yield f"{name.replace('_', ' ')}, severity {SEVERITY}, top1", found[-1]
-    yield f"mean over {len(found)} corruptions, top1", sum(found) / len(found)
+        changed = frozen.changed(source, partial(corrupted, name=name, severity=SEVERITY))
+        accuracies.append(accuracy(changed))
+        yield f"{name.replace('_', ' ')}, severity {SEVERITY}, top1", accuracies[-1]
+    yield f"mean over {len(accuracies)} corruptions, top1", sum(accuracies) / len(accuracies)
+
+
+READING = Reading("robustness", "k-NN accuracy on noisy, blurred or corrupted val", robust_accuracy, order=50)

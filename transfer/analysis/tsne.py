@@ -2,60 +2,57 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import matplotlib
-from matplotlib.figure import Figure
-from PIL import Image
-from torch.nn import functional
+from transfer.analysis import FrozenRows, Reading
 
-from pretrain.runtime.errors import UserError
-from transfer.analysis.base import Material
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
-PERPLEXITY, LEAST = 30, 8  # images that a plot is made of at least
+PERPLEXITY = 30
 NAMED = 20  # classes in the legend at most
 
 
-def check(images: int) -> None:
-    """Refuse what `read` could not do, before anything is computed.
-
-    Raises:
-        UserError: scikit-learn is not installed, or there are fewer than 8 images.
-    """
-    if importlib.util.find_spec("sklearn") is None:
-        raise UserError("t-SNE needs scikit-learn: pip install scikit-learn, or name other readings=[...] than tsne.")
-    if images < LEAST:
-        raise UserError(f"t-SNE of {images} images says nothing: give more, or name other readings=[...] than tsne.")
-
-
-def read(material: Material) -> Iterator[tuple[str, Image.Image]]:
-    """One picture of at most `images` rows, l2-normalised.
-
-    Raises:
-        UserError: scikit-learn is not installed, or there are fewer than LEAST rows.
-    """
-    chosen = material.evenly(material.images)
-    check(len(chosen))
+def tsne_picture(frozen: FrozenRows) -> Iterator[tuple[str, Image.Image]]:
+    """One picture of at most `images` rows, l2-normalised."""
     from sklearn.manifold import TSNE
+    from torch.nn import functional
 
-    rows = functional.normalize(material.val.rows[chosen], dim=1).numpy()
+    chosen = frozen.evenly(frozen.images)
+    rows = functional.normalize(frozen.val.rows[chosen], dim=1).numpy()
     perplexity = min(PERPLEXITY, (len(chosen) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=material.seed).fit_transform(rows)
-    yield "t-SNE", _plot(points, material.val.labels[chosen].tolist(), material.data.val.classes)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=frozen.seed).fit_transform(rows)
+    yield "t-SNE", _plot(points, frozen.val.labels[chosen].tolist(), frozen.data.val.classes)
 
 
-def _plot(points: object, labels: list[int], classes: tuple[str, ...]) -> Image.Image:
+def _plot(points: np.ndarray, labels: list[int], classes: tuple[str, ...]) -> Image.Image:
+    """A scatter plot of points (n, 2), of which each class has a colour."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from PIL import Image
+
     figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab20"]
     for label in sorted(set(labels)):
-        own = [place for place, other in enumerate(labels) if other == label]
-        axes.scatter(*points[own].T, s=8, color=colours(label % 20), label=classes[label])
+        own = points[[index for index, other in enumerate(labels) if other == label]]
+        axes.scatter(own[:, 0], own[:, 1], s=8, color=colours(label % 20), label=classes[label])
     axes.set(xticks=[], yticks=[])
     if len(classes) <= NAMED:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return Image.open(file).convert("RGB")
+
+
+READING = Reading(
+    "tsne",
+    "a t-SNE picture of val, coloured by class",
+    tsne_picture,
+    needs={"sklearn": "scikit-learn"},
+    least_images=8,
+    order=70,
+)

@@ -33,7 +33,7 @@ class EpochBatches:
         generator = torch.Generator().manual_seed(self.seed)
         for epoch in range(self.epochs):
             order = torch.randperm(self.images, generator=generator)[: self.used]
-            for batch in order.split(self.batch_size):
+            for batch in torch.split(order, self.batch_size):
                 yield [(epoch, index) for index in batch.tolist()]
 
 

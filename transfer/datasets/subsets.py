@@ -148,7 +148,8 @@ def readable(source: ImageSource, workers: int) -> tuple[ImageSource, list[str]]
 
     Looked at before training, so that every batch of it is whole: ranks that share a batch norm need equal shares.
     """
-    mine, found = list(range(distributed.rank(), len(source), distributed.world_size())), {}
+    mine = list(range(distributed.rank(), len(source), distributed.world_size()))
+    found: dict[int, str] = {}
     batches = batches_of(mine, LOOKED_AT)
     for batch, (_, read, reasons) in zip(batches, loader(Pictures(source, _speck), batches, workers, CPU), strict=True):
         missing = sorted({index for _, index in batch} - set(read.tolist()))

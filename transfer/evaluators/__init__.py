@@ -1,1 +1,169 @@
-"""One file an evaluation of a frozen or fine-tuned trunk: k-NN, linear probes, few labels."""
+"""Evaluators: what is measured of a trunk. One file each; a file that is put into this folder is one.
+
+Such a file offers EVALUATOR. It imports torch only inside its functions, so that `tools/evaluate.py --help` lists all
+evaluators at once. The algorithms lie in transfer/classifiers/, the readings in transfer/analysis/.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.registry import collect
+from transfer.options import Common
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from transfer.datasets.labelled import Labelled
+    from transfer.features.extract import Features
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a result file's `task` means to its readers.
+
+    Args:
+        name: as it is typed and as result files have it.
+        display_name: as reports have it.
+        headline: the metric that stands for the others is the first whose name holds this word; "" is the first of all.
+        headline_alone: whether a comparison of networks shows that metric alone.
+        units: of metrics that are not in percent, by name.
+        order: of lists and reports; equal ones stand in the order of their names.
+    """
+
+    name: str
+    display_name: str
+    headline: str = ""
+    headline_alone: bool = True
+    units: Mapping[str, str] = field(default_factory=dict)
+    order: int = 100
+
+
+class Needs(enum.Enum):
+    """What an evaluator is given beside the labelled images."""
+
+    FROZEN_ROWS = "frozen rows of train and val"
+    TRUNK = "the trunk itself"
+    NOTHING = "neither rows nor trunk"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured.
+
+    Args:
+        data: labelled images of train and val.
+        trunk: returns a fresh copy of the trunk, in eval mode.
+        width: channels of the trunk's rows.
+        rows: those of (train, val) under the test transform, once for all evaluators that need them.
+        common: the options that all evaluators share.
+        device: where to compute.
+        pictures: the result file, beside which pictures are written; None where they are not wanted.
+    """
+
+    data: Labelled
+    trunk: Callable[[], nn.Module]
+    width: int
+    rows: Callable[[], tuple[Features, Features]]
+    common: Common
+    device: torch.device
+    pictures: Path | None = None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.data.train.classes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluator measured.
+
+    Args:
+        metrics: numbers by name, in the order in which they are shown; in percent where Task.units says nothing.
+        protocol: what was done, in words, with its key settings; numbers of two protocols are never compared.
+        counts: images of train and of val, and those that were skipped; None counts those of the rows.
+        details: what was chosen or measured on the way.
+        images: names of the pictures that were written.
+    """
+
+    metrics: dict[str, float]
+    protocol: str
+    counts: dict[str, int] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
+
+
+@dataclass
+class NoOptions:
+    """Of an evaluator without options of its own."""
+
+
+def _accept(*_: Any) -> None:
+    """Check nothing."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One way of measuring a trunk. `options` below is always an instance of the evaluator's own options.
+
+    Args:
+        task: its names and its metrics.
+        summary: what it does, in one line of --help.
+        measure: (subject, options) to the outcome.
+        needs: (options) to what it is given.
+        options: a dataclass of `option(...)` fields.
+        check: (options, common) raises UserError where two options do not go together.
+        check_data: (options, common, data) raises UserError where the data do not allow what is asked for.
+        several_processes: whether several processes may share it: each calls `measure`, and all get the same outcome.
+    """
+
+    task: Task
+    summary: str
+    measure: Callable[[Subject, Any], Outcome]
+    needs: Callable[[Any], Needs]
+    options: type = NoOptions
+    check: Callable[[Any, Common], None] = _accept
+    check_data: Callable[[Any, Common, Labelled], None] = _accept
+    several_processes: bool = False
+
+    @property
+    def name(self) -> str:
+        """As it is typed."""
+        return self.task.name
+
+
+@cache
+def evaluators() -> dict[str, Evaluator]:
+    """All evaluators by name, in the order of reports."""
+    entries: list[Evaluator] = collect(__name__, "EVALUATOR")
+    by_name = {entry.name: entry for entry in sorted(entries, key=lambda entry: (entry.task.order, entry.name))}
+    assert len(by_name) == len(entries), f"two evaluators have one name: {sorted(entry.name for entry in entries)}"
+    shared = {one.name for one in fields(Common)}
+    for entry in entries:
+        again = shared & {one.name for one in fields(entry.options)}
+        assert not again, (
+            f"{entry.name} has the shared options {sorted(again)} again: it is given them in Subject.common"
+        )
+    return by_name
+
+
+def find_evaluator(name: str, what: str = "task") -> Evaluator:
+    """The evaluator of that name.
+
+    Args: what, stands before the name in the message.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in evaluators():
+        known = ", ".join(evaluators())
+        raise UserError(f"{what} '{name}' is not known: choose among {known}, or several as knn,linear.")
+    return evaluators()[name]

@@ -69,9 +69,11 @@ class Wanted:
 
 def images_sha256(source: ImageSource) -> str:
     """Hash of the names, labels, lengths and times of change of a set's files; of a packed set, their checksums."""
+    assert source.labels is not None
     digest = hashlib.sha256(json.dumps(source.classes).encode())
+    places = source.places or ()
     for index, (path, name) in enumerate(zip(source.paths, names_of(source, range(len(source))), strict=True)):
-        state = _state(path) if source.packed is None else int(source.packed.checksums[source.places[index]])
+        state = _state(path) if source.packed is None else int(source.packed.checksums[places[index]])
         digest.update(f"{name}\0{source.labels[index]}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -235,6 +237,7 @@ def _open(place: Path, wanted: Wanted) -> Features:
     Raises:
         UserError: the rows are not those that were written.
     """
+    assert wanted.source.labels is not None
     index = json.loads((place / INDEX).read_text())
     sound, count = True, sum(kept for kept, _ in index["parts"])
     with open(place / ROWS, "rb") as file:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +24,12 @@ from pretrain.data.sources import ImageSource, read_image
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.workers import init_worker
+from transfer.options import Common
 
 Transform = Callable[[Image.Image], Image.Image]
-Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
+Network = TypeVar("Network", bound=nn.Module)
+Sample = tuple[torch.Tensor | None, int, str | None]  # as of Pictures
+Batch = tuple[torch.Tensor, torch.Tensor, list[str]]  # as of collate
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,13 @@ class RowFile:
         return torch.from_numpy(values.reshape(count, width))
 
     def split(self, size: int) -> Iterator[torch.Tensor]:
-        """Parts of `size` rows, the last one perhaps smaller, one in memory at a time."""
+        """Blocks of `size` rows, the last one perhaps smaller, one in memory at a time."""
         return (self[start : start + size] for start in range(0, len(self), size))
+
+
+def blocks(rows: torch.Tensor | RowFile, size: int) -> Iterable[torch.Tensor]:
+    """`rows` (n, D) in blocks of `size`, the last one perhaps smaller; of rows on disk one is in memory at a time."""
+    return torch.split(rows, size) if isinstance(rows, torch.Tensor) else rows.split(size)
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,17 @@ def resize_for(image_size: int, resize: int = 0) -> int:
 
 def evaluation_transform(image_size: int, resize: int) -> Transform:
     """Resize the short side (bilinear), then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
-    return v2.Compose([v2.Resize(resize), v2.CenterCrop(image_size)])
+    transform: Transform = v2.Compose([v2.Resize(resize), v2.CenterCrop(image_size)])
+    return transform
 
 
-class Pictures(Dataset):
+def training_crops(image_size: int, min_scale: float) -> Transform:
+    """Random resized crops of at least `min_scale` of an image's area, and flips, as for training on labels."""
+    transform: Transform = v2.Compose([v2.RandomResizedCrop(image_size, (min_scale, 1.0)), v2.RandomHorizontalFlip()])
+    return transform
+
+
+class Pictures(Dataset[Sample]):
     """`pictures[epoch, index] -> (uint8 (3, S, S) or None, index, why it could not be read or None)`.
 
     Random transforms are keyed by (seed, epoch, index), so they depend neither on the worker nor on the batch.
@@ -94,7 +110,7 @@ class Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor | None, int, str | None]:
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         try:
             image = read_image(self.source, index)
@@ -105,7 +121,7 @@ class Pictures(Dataset):
             return vision.pil_to_tensor(self.transform(image)), index, None
 
 
-def collate(samples: Sequence[tuple[torch.Tensor | None, int, str | None]]) -> Batch:
+def collate(samples: Sequence[Sample]) -> Batch:
     """The m readable of n samples: uint8 (m, 3, S, S), their indices (m,), and why the others could not be read."""
     read = [(image, index) for image, index, _ in samples if image is not None]
     images = torch.stack([image for image, _ in read]) if read else torch.empty(0, dtype=torch.uint8)
@@ -115,7 +131,7 @@ def collate(samples: Sequence[tuple[torch.Tensor | None, int, str | None]]) -> B
 
 def loader(
     pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int, device: torch.device
-) -> DataLoader:
+) -> DataLoader[Sample]:
     """Batches of `pictures` in the order of `batches`, read by `workers` processes with one thread each.
 
     Args: device, where they go next: memory is pinned for a GPU.
@@ -143,9 +159,16 @@ def extract(
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
-    Args: network maps (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its
-    training mode is put back afterwards. what: named in the progress display; None shows none, and leaves it to the
-    caller to name the files that were skipped. change: what is done to each picture after the test transform.
+    Args:
+        network: from (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its training
+            mode is put back afterwards.
+        source: labelled images.
+        image_size, resize: sides of the centre crop and, before it, of the whole image's short side, in pixels.
+        batch_size: images at once.
+        workers: loader processes.
+        device: where the network runs.
+        what: named in the progress display; None shows none, and leaves it to the caller to name the skipped files.
+        change: what is done to each picture after the test transform.
 
     Raises:
         UserError: not one file of the source can be decoded.
@@ -171,6 +194,23 @@ def extract(
     )
 
 
+def extract_with(
+    common: Common,
+    network: nn.Module,
+    source: ImageSource,
+    device: torch.device,
+    what: str | None = "features",
+    change: Transform | None = None,
+) -> Features:
+    """`extract` with the crop, the batch and the workers of an evaluation's options.
+
+    Args: common, those options; the others as of `extract`.
+    """
+    resize = resize_for(common.image_size, common.resize)
+    given = (common.image_size, resize, common.batch_size, common.workers)
+    return extract(network, source, *given, device, what, change)
+
+
 def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
     """(epoch 0, index) of `indices` in their order, `batch_size` at a time."""
     starts = range(0, len(indices), batch_size)
@@ -182,13 +222,13 @@ def names_of(source: ImageSource, indices: Sequence[int]) -> tuple[str, ...]:
     return tuple(source.paths[index].relative_to(source.root).as_posix() for index in indices)
 
 
-def check_finite(rows: torch.Tensor, names: Sequence[str], where: str) -> None:
+def check_finite(rows: torch.Tensor | RowFile, names: Sequence[str], where: str) -> None:
     """Refuse rows (n, D) that are not finite.
 
     Raises:
         UserError: counting them and naming the first image that has one.
     """
-    wrong = [index for index, fine in enumerate(rows.flatten(1).isfinite().all(1).tolist()) if not fine]
+    wrong = [index for index, fine in enumerate(rows[:].isfinite().all(1).tolist()) if not fine]
     if wrong:
         raise UserError(
             f"the features of {len(wrong)} images under {where} are not finite, first those of {names[wrong[0]]}: the "
@@ -213,10 +253,13 @@ def outputs(
 
     Where m is 0 there are no outputs at all, for nothing then tells D.
 
-    Args and the network's modes: as of `extract`.
+    Args:
+        network, workers, device, what: as of `extract`.
+        pictures: what is read.
+        batches: (epoch, index) of the images of each batch.
     """
     training = network.training
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = placed(network, device).eval()
     samples: Iterable[Batch] = loader(pictures, batches, workers, device)
     if what:
         samples = _named(shown(samples, sum(map(len, batches)), what))
@@ -227,10 +270,18 @@ def outputs(
         network.train(training)
 
 
+def placed(network: Network, device: torch.device) -> Network:
+    """The network itself, moved to the device and to channels last, which is faster for convolutions."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)
+    return network
+
+
 @torch.inference_mode()  # not where the network is moved: what that makes anew could never learn again
 def _rows(network: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
     images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-    return network(images).float().cpu()
+    rows: torch.Tensor = network(images)
+    return rows.float().cpu()
 
 
 def _named(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -10,7 +10,7 @@ import torch
 from pretrain.runtime.errors import UserError
 from tools import benchmark
 from tools.benchmarks import frozen
-from transfer.evaluators import knn
+from transfer.classifiers import knn
 
 
 def test_knn_is_printed_beside_the_product_with_its_memory(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""transfer.evaluators.knn against the definition, written with loops."""
+"""transfer.classifiers.knn against the definition, written with loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from pretrain.runtime.errors import UserError
-from transfer.evaluators import knn
+from transfer.classifiers import knn
 from transfer.features.extract import Features, RowFile
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def features_of(rows, labels):
 def test_k_beyond_the_training_set_is_clipped_and_said():
     generator = torch.Generator().manual_seed(2)
     rows, labels = torch.randn(30, 4, generator=generator), torch.arange(30) % 3
-    metrics = knn.evaluate(features_of(rows, labels), features_of(rows[:9], labels[:9]), 3, CPU)
+    metrics = knn.knn_accuracy(features_of(rows, labels), features_of(rows[:9], labels[:9]), 3, CPU)
     everyone = knn.votes(rows, labels, rows[:9], 3, 30, 0.1).argmax(1)
     assert metrics["top1 k=200 T=0.1"] == pytest.approx((everyone == labels[:9]).double().mean().item() * 100)
     assert "k=200 clipped to the 30 training images" in knn.protocol(30)
@@ -68,7 +68,7 @@ def test_k_beyond_the_training_set_is_clipped_and_said():
 def test_both_settings_are_reported_by_name():
     rows = torch.eye(3).repeat(70, 1)
     labels = torch.arange(3).repeat(70)
-    metrics = knn.evaluate(features_of(rows, labels), features_of(torch.eye(3), torch.tensor([0, 1, 0])), 3, CPU)
+    metrics = knn.knn_accuracy(features_of(rows, labels), features_of(torch.eye(3), torch.tensor([0, 1, 0])), 3, CPU)
     assert metrics == {"top1 k=200 T=0.1": pytest.approx(200 / 3), "top1 k=20 T=0.07": pytest.approx(200 / 3)}
 
 
@@ -105,9 +105,9 @@ def test_a_bank_on_disk_gives_what_one_in_memory_gives(tmp_path, monkeypatch):
 def test_a_further_k_is_read_beside_the_two_and_refused_beyond_the_bank():
     rows, labels = torch.eye(3).repeat(70, 1), torch.arange(3).repeat(70)
     train, val = features_of(rows, labels), features_of(torch.eye(3), torch.arange(3))
-    assert knn.evaluate(train, val, 3, CPU, 10)["top1 k=10 T=0.07"] == 100
+    assert knn.knn_accuracy(train, val, 3, CPU, 10)["top1 k=10 T=0.07"] == 100
     with pytest.raises(UserError, match="k=211 neighbours are more than the 210 training images"):
-        knn.at_most(211, 210)
+        knn.check_neighbours(211, 210)
 
 
 def test_a_cut_between_cosines_that_float32_cannot_tell_apart_is_made_in_float64():

@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 
 from pretrain.optim import trust_ratios
 from pretrain.runtime import distributed
-from pretrain.runtime.errors import UserError
-from transfer.evaluators import schedules
-from transfer.evaluators.accuracy import hits
+from transfer.classifiers.accuracy import hits
+from transfer.classifiers.head_options import Head
 
-OPTIMISERS = ("sgd", "lars")
 TRUST = 1e-3  # of LARS, as in apex's LARC and SimSiam's lineval
 CHUNK = 2**12  # rows scored at once
-
-
-@dataclass
-class Head:
-    """Options of heads that are trained step by step (probe=fast and probe=augmented).
-
-    lrs, weight_decays: every pair is a setting; the lrs are those of `reference_batch` images and are scaled linearly
-    to the batch in use. optimiser: sgd|lars. schedule: cosine to 0, step (× gamma at each of `milestones`, in epochs)
-    or constant. batch_size: of all ranks. min_scale: smallest share of an image's area that a training crop keeps.
-    """
-
-    optimiser: str = "sgd"
-    lrs: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01, 0.03])
-    weight_decays: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2])
-    reference_batch: int = 256
-    batch_size: int = 256
-    epochs: int = 60
-    schedule: str = "cosine"
-    milestones: list[int] = field(default_factory=lambda: [60, 80])
-    gamma: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    min_scale: float = 0.08
 
 
 class Setting(NamedTuple):
@@ -49,37 +23,19 @@ class Setting(NamedTuple):
     weight_decay: float
 
 
-def check(options: Head) -> None:
-    """Refuse values that cannot work.
-
-    Raises:
-        UserError: naming the option, its value and what it may be.
-    """
-    if options.optimiser not in OPTIMISERS:
-        raise UserError(f"head.optimiser={options.optimiser} is not known: choose one of {', '.join(OPTIMISERS)}.")
-    for name in ("reference_batch", "batch_size", "epochs", "gamma", "min_scale"):
-        if not getattr(options, name) > 0:
-            raise UserError(f"head.{name}={getattr(options, name)} must be above 0.")
-    schedules.check(options, "head.")
-    if not options.lrs or not all(lr > 0 for lr in options.lrs):
-        raise UserError(f"head.lrs={options.lrs} must hold learning rates above 0.")
-    if not options.weight_decays or not all(decay >= 0 for decay in options.weight_decays):
-        raise UserError(f"head.weight_decays={options.weight_decays} must hold values of at least 0.")
-
-
 def settings(options: Head, batch_size: int) -> list[Setting]:
     """Every pair of lr and weight decay, the lr scaled from `reference_batch` to `batch_size` images."""
     scale = batch_size / options.reference_batch
     return [Setting(lr * scale, decay) for lr in options.lrs for decay in options.weight_decays]
 
 
-def name(setting: Setting) -> str:
+def setting_name(setting: Setting) -> str:
     """A setting in words."""
     return f"lr {setting.lr:g}, wd {setting.weight_decay:g}"
 
 
-def said(options: Head, batch_size: int) -> str:
-    """The scaling in words."""
+def scaling_in_words(options: Head, batch_size: int) -> str:
+    """The settings in words, with the learning rates before and after they are scaled to the batch."""
     lrs = ", ".join(f"{lr * batch_size / options.reference_batch:.3g} ({lr:g})" for lr in options.lrs)
     return (
         f"batch {batch_size}, {options.optimiser}: lr {lrs} at batch {batch_size} (at {options.reference_batch}), "
@@ -103,16 +59,16 @@ class Heads:
         self.momenta = [torch.zeros_like(self.weight), torch.zeros_like(self.bias)]
 
     def to(self, device: torch.device) -> Heads:
-        """Move everything."""
+        """Move weights, biases and momenta; returns the heads themselves."""
         self.weight, self.bias = self.weight.to(device), self.bias.to(device)
         self.momenta = [momentum.to(device) for momentum in self.momenta]
         return self
 
-    def keep(self, places: list[int]) -> None:
-        """Go on with the settings at `places` alone."""
-        self.settings = [self.settings[place] for place in places]
-        self.weight, self.bias = self.weight[places], self.bias[places]
-        self.momenta = [momentum[places] for momentum in self.momenta]
+    def keep(self, indices: list[int]) -> None:
+        """Go on with the settings at `indices` alone."""
+        self.settings = [self.settings[index] for index in indices]
+        self.weight, self.bias = self.weight[indices], self.bias[indices]
+        self.momenta = [momentum[indices] for momentum in self.momenta]
 
     def scores(
         self, rows: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None
@@ -128,10 +84,10 @@ class Heads:
         Returns: mean cross-entropy of each setting over this rank's rows before the step (S,).
         """
         logarithms = self.scores(rows).log_softmax(2)
-        places = labels[:, None, None].expand(-1, logarithms.shape[1], 1)
-        losses = -logarithms.gather(2, places).mean((0, 2))
+        targets = labels[:, None, None].expand(-1, logarithms.shape[1], 1)
+        losses = -logarithms.gather(2, targets).mean((0, 2))
         error = logarithms.exp()
-        error.scatter_add_(2, places, -torch.ones_like(places, dtype=error.dtype))
+        error.scatter_add_(2, targets, -torch.ones_like(targets, dtype=error.dtype))
         by_weight, by_bias = error.flatten(1).T @ rows, error.sum(0)
         self._update(*_mean_over_ranks(by_weight.view_as(self.weight), by_bias, len(rows)), factor)
         return losses
@@ -153,15 +109,16 @@ class Heads:
 
 def top1_of_each(scored: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[float]:
     """Top-1 of each setting in percent, over parts (scores (B, S, classes), labels (B,)), held one at a time."""
-    right, count = 0, 0
-    for scores, labels in scored:
-        right = right + torch.stack([hits(of_one, labels, 1).sum() for of_one in scores.unbind(1)]).double()
-        count += len(labels)
-    return (right / count * 100).tolist()
+    parts = [
+        (torch.stack([hits(one, labels, 1).sum() for one in scores.unbind(1)]), labels) for scores, labels in scored
+    ]
+    right = torch.stack([hit for hit, _ in parts]).double().sum(0)
+    top1: list[float] = (right / sum(len(labels) for _, labels in parts) * 100).tolist()
+    return top1
 
 
-def told(trained: Heads, batch_size: int) -> dict[str, object]:
-    """What a result says of the setting that is left."""
+def chosen_setting(trained: Heads, batch_size: int) -> dict[str, object]:
+    """What a result says of the one setting that is left."""
     (won,) = trained.settings
     return {
         "lr_at_reference_batch": won.lr * trained.options.reference_batch / batch_size,

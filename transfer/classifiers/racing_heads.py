@@ -14,12 +14,13 @@ import torch
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.evaluators import sgd_heads
-from transfer.evaluators.accuracy import top1_top5
-from transfer.evaluators.linear_exact import held_out
-from transfer.evaluators.schedules import schedule
-from transfer.evaluators.sgd_heads import Head, Heads
-from transfer.features.extract import Features, RowFile
+from transfer.classifiers import sgd_heads
+from transfer.classifiers.accuracy import top1_top5
+from transfer.classifiers.head_options import Head
+from transfer.classifiers.logistic_regression import held_out
+from transfer.classifiers.schedules import schedule
+from transfer.classifiers.sgd_heads import Heads, Setting
+from transfer.features.extract import Features, RowFile, blocks
 
 PROTOCOL = "raced SGD: cached features, no augmentation, settings halved on a held-out slice of train"
 EXTRA = 0.4  # cost of all settings that do not win, in that of one
@@ -38,8 +39,8 @@ def rounds(rivals: int, steps: int) -> list[int]:
     return [max(1, int(EXTRA * steps / len(sizes) / (size - 1))) for size in sizes]
 
 
-def order(accuracies: list[tuple[sgd_heads.Setting, float]], images: int) -> list[int]:
-    """Places of settings from the best to the worst, by their top-1 in percent on that many held-out images.
+def ranking(accuracies: list[tuple[Setting, float]], images: int) -> list[int]:
+    """Indices of settings from the best to the worst, by their top-1 in percent on that many held-out images.
 
     Within one standard error of the best, stronger weight decay comes first (the one-standard-error rule of Breiman et
     al., 1984): early rounds see how fast a setting learns, but not yet how it overfits.
@@ -47,8 +48,8 @@ def order(accuracies: list[tuple[sgd_heads.Setting, float]], images: int) -> lis
     best = max(accuracy for _, accuracy in accuracies)
     near = best - (best * (100 - best) / images) ** 0.5
 
-    def key(place: int) -> tuple[float, ...]:
-        setting, accuracy = accuracies[place]
+    def key(index: int) -> tuple[float, ...]:
+        setting, accuracy = accuracies[index]
         return (0.0, -setting.weight_decay, -accuracy) if accuracy >= near else (1.0, -accuracy, 0.0)
 
     return sorted(range(len(accuracies)), key=key)
@@ -58,15 +59,15 @@ class Standardised:
     """Rows of a set, (row - mean) / std of the set they were made for; a constant column stays 0."""
 
     def __init__(self, rows: torch.Tensor | RowFile, device: torch.device) -> None:
-        count, total, square = len(rows), 0.0, 0.0
-        for part in rows.split(sgd_heads.CHUNK):
-            total = total + part.sum(0, dtype=torch.float64)
-        self.mean = total / count
-        for part in rows.split(sgd_heads.CHUNK):
-            square = square + (part.double() - self.mean).square().sum(0)
-        std = (square / count).sqrt()
+        total, square = (torch.zeros(rows.shape[1], dtype=torch.float64) for _ in range(2))
+        for part in blocks(rows, sgd_heads.CHUNK):
+            total += part.sum(0, dtype=torch.float64)
+        mean = total / len(rows)
+        for part in blocks(rows, sgd_heads.CHUNK):
+            square += (part.double() - mean).square().sum(0)
+        std = (square / len(rows)).sqrt()
         std = torch.where(std > 1e-6 * std.max(), std, 1.0)
-        self.mean, self.scale, self.device = self.mean.float().to(device), std.reciprocal().float().to(device), device
+        self.mean, self.scale, self.device = mean.float().to(device), std.reciprocal().float().to(device), device
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """(B, D) on the device."""
@@ -76,41 +77,56 @@ class Standardised:
 def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """Batches of `pool` without end, a fresh permutation each epoch; this rank's share of each, perhaps empty."""
     while True:
-        for batch in pool[torch.randperm(len(pool), generator=generator)].split(size):
+        for batch in torch.split(pool[torch.randperm(len(pool), generator=generator)], size):
             yield batch[distributed.rank() :: distributed.world_size()]
 
 
-def evaluate(
+def race_and_score(
     train: Features, val: Features, classes: int, options: Head, share: float, seed: int, device: torch.device
 ) -> tuple[dict[str, float], dict[str, object]]:
     """Race on train, never on val, and score val with the winner's last weights.
 
-    Returns: metrics in percent; and what was found on the way: the setting that won, and the held-out top-1 of
-    all settings at the end of the last round that each of them was in.
+    Args:
+        train, val: rows with labels.
+        classes: their number.
+        options: of the heads.
+        share: of train that is held out to choose on.
+        seed: of the slice, of the first weights and of the batches.
+        device: where to train.
+
+    Returns: metrics in percent; and details: the setting that won, and the held-out top-1 of all settings at the end of
+        the last round that each of them was in.
 
     Raises:
         UserError: even the winner diverged.
     """
     batch_size = min(options.batch_size, len(train.rows))
     chosen = sgd_heads.settings(options, batch_size)
-    print(f"linear probe, {len(chosen)} settings: {sgd_heads.said(options, batch_size)}", flush=True)
-    trained, rivals, change = run(train, classes, options, chosen, share, seed, device)
-    scores = torch.cat([trained.scores(change(part))[:, 0].cpu() for part in val.rows.split(sgd_heads.CHUNK)])
+    print(f"linear probe, {len(chosen)} settings: {sgd_heads.scaling_in_words(options, batch_size)}", flush=True)
+    trained, rivals, change = race(train, classes, options, chosen, share, seed, device)
+    scores = torch.cat([trained.scores(change(part))[:, 0].cpu() for part in blocks(val.rows, sgd_heads.CHUNK)])
     if not trained.weight.isfinite().all():
         raise UserError(f"every setting of the linear probe diverged: lower head.lrs, now {options.lrs}.")
-    return top1_top5(scores, val.labels), sgd_heads.told(trained, batch_size) | {"held_out_top1": rivals}
+    return top1_top5(scores, val.labels), sgd_heads.chosen_setting(trained, batch_size) | {"held_out_top1": rivals}
 
 
-def run(
+def race(
     train: Features,
     classes: int,
     options: Head,
-    chosen: list[sgd_heads.Setting],
+    chosen: list[Setting],
     share: float,
     seed: int,
     device: torch.device,
 ) -> tuple[Heads, dict[str, float], Standardised]:
-    """The race itself: the heads that are left (one), each setting's last held-out top-1, and the standardisation."""
+    """The race itself.
+
+    Args:
+        train, classes, options, share, seed, device: as of `race_and_score`.
+        chosen: the settings that compete.
+
+    Returns: the heads of the one setting that is left, each setting's last held-out top-1, and the standardisation.
+    """
     change, labels = Standardised(train.rows, device), train.labels
     slice_ = held_out(labels, share, seed)
     everything, generator = torch.arange(len(labels)), torch.Generator().manual_seed(seed)
@@ -120,10 +136,10 @@ def run(
     steps, factor = options.epochs * math.ceil(len(labels) / batch_size), schedule(options)
     ends = rounds(len(trained.settings), steps)
     feed = batches(everything[~slice_] if competing else everything, batch_size, generator)
-    found: dict[str, float] = {}
+    rivals: dict[str, float] = {}
     step = 0
     for length in ends:
-        average = _Average()
+        average = _Average(trained)
         for number in range(length):
             at = next(feed)
             trained.step(change(train.rows[at]), labels[at].to(device), factor(min(step / steps, 1.0)))
@@ -131,20 +147,20 @@ def run(
             if number >= length // 2:
                 average.add(trained)
         accuracies = _held_out_top1(trained, average, train, slice_, change)
-        found |= {sgd_heads.name(rival): accuracy for rival, accuracy in accuracies}
-        trained.keep(sorted(order(accuracies, int(slice_.sum()))[: -(-len(accuracies) // 2)]))
+        rivals |= {sgd_heads.setting_name(rival): accuracy for rival, accuracy in accuracies}
+        trained.keep(sorted(ranking(accuracies, int(slice_.sum()))[: -(-len(accuracies) // 2)]))
     feed = batches(everything, batch_size, generator)
     for number in range(step, steps):
         at = next(feed)
         trained.step(change(train.rows[at]), labels[at].to(device), factor(number / steps))
-    return trained, found, change
+    return trained, rivals, change
 
 
 class _Average:
     """The mean of the heads over steps, which forgives a learning rate its noise before the schedule lowers it."""
 
-    def __init__(self) -> None:
-        self.count, self.weight, self.bias = 0, 0.0, 0.0
+    def __init__(self, trained: Heads) -> None:
+        self.count, self.weight, self.bias = 0, torch.zeros_like(trained.weight), torch.zeros_like(trained.bias)
 
     def add(self, trained: Heads) -> None:
         """Count the heads as they are now."""
@@ -154,9 +170,8 @@ class _Average:
 
 def _held_out_top1(
     trained: Heads, average: _Average, train: Features, slice_: torch.Tensor, change: Standardised
-) -> list[tuple[sgd_heads.Setting, float]]:
+) -> list[tuple[Setting, float]]:
     weight, bias = average.weight / average.count, average.bias / average.count
-    places = slice_.nonzero()[:, 0]
-    parts = places.split(sgd_heads.CHUNK)
+    parts = torch.split(slice_.nonzero()[:, 0], sgd_heads.CHUNK)
     scored = ((trained.scores(change(train.rows[part]), weight, bias).cpu(), train.labels[part]) for part in parts)
     return list(zip(trained.settings, sgd_heads.top1_of_each(scored), strict=True))

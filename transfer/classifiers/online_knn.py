@@ -11,9 +11,9 @@ from torch import nn
 from pretrain.config import Config
 from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
+from transfer.classifiers.accuracy import top
+from transfer.classifiers.knn import votes
 from transfer.datasets.labelled import open_pair, thinned
-from transfer.evaluators.accuracy import top
-from transfer.evaluators.knn import votes
 from transfer.features.extract import Features, extract, name_unreadable, resize_for
 
 BATCH = 256
@@ -38,7 +38,7 @@ class KnnProbe:
         device = next(trunk.parameters()).device
         with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
             train, val = (self._features(trunk, source, device) for source in (self.train, self.val))
-        rows, labels, queries = (tensor.to(device) for tensor in (train.rows, train.labels, val.rows))
+        rows, labels, queries = train.rows[:].to(device), train.labels.to(device), val.rows[:].to(device)
         scores = votes(rows, labels, queries, len(self.train.classes), min(NEIGHBOURS, len(rows)), TEMPERATURE)
         return {"knn_top1": top(scores.cpu(), val.labels, 1)}
 
@@ -50,7 +50,7 @@ class KnnProbe:
         return features
 
 
-def build(cfg: Config) -> KnnProbe | None:
+def build_probe(cfg: Config) -> KnnProbe | None:
     """The probe of data.val for features of data.root, at most run.knn_images of each; None where data.val is not set.
 
     Raises:

@@ -15,10 +15,11 @@ from fvcore.common.param_scheduler import (
 from pretrain.runtime.errors import UserError
 
 SCHEDULES = ("cosine", "step", "constant")
+SCHEDULE_HELP = "how the learning rate falls from epoch to epoch: by a cosine to 0, by gamma at each milestone, or not"
 
 
 class Scheduled(Protocol):
-    """Options that say how a learning rate changes: cosine to 0, step (× gamma at each of `milestones`) or constant."""
+    """Options that say how a learning rate changes: one of SCHEDULES, its epochs, and the steps of `step`."""
 
     schedule: str
     epochs: int
@@ -26,16 +27,14 @@ class Scheduled(Protocol):
     gamma: float
 
 
-def check(options: Scheduled, prefix: str = "") -> None:
-    """Refuse a schedule that is not known or whose steps do not fit its epochs.
+def check_schedule(options: Scheduled, prefix: str = "") -> None:
+    """Refuse steps that do not fit the number of epochs.
 
     Args: prefix, of the options' names in the sentence.
 
     Raises:
-        UserError: naming the option, its value and what it may be.
+        UserError: naming the milestones and the epochs.
     """
-    if options.schedule not in SCHEDULES:
-        raise UserError(f"{prefix}schedule={options.schedule} is not known: choose one of {', '.join(SCHEDULES)}.")
     bounds = [0, *options.milestones, options.epochs]
     if options.schedule == "step" and not all(before < after for before, after in itertools.pairwise(bounds)):
         raise UserError(

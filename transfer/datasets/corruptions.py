@@ -46,7 +46,8 @@ def _jpeg(image: Image.Image, quality: float) -> Image.Image:
 
 
 def _pixelate(image: Image.Image, share: float) -> Image.Image:
-    small = tuple(max(1, int(side * share)) for side in image.size)
+    width, height = image.size
+    small = max(1, int(width * share)), max(1, int(height * share))
     return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
 
 

@@ -1,4 +1,4 @@
-"""transfer.evaluators.linear_exact against Newton's method on autograd derivatives."""
+"""transfer.classifiers.logistic_regression against Newton's method on autograd derivatives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from transfer.evaluators import linear_exact
-from transfer.evaluators.accuracy import top, top1_top5
+from transfer.classifiers import logistic_regression
+from transfer.classifiers.accuracy import top, top1_top5
 from transfer.features.extract import Features
 
 CLASSES, WIDTH = 3, 4
@@ -45,7 +45,7 @@ def newton(rows, labels, weight_decay):
 @pytest.mark.parametrize("weight_decay", [1.0, 1e-2, 1e-4])
 def test_fit_is_newtons_minimiser(problem, weight_decay):
     rows, labels = problem
-    probe = linear_exact.fit(rows, labels, CLASSES, weight_decay)
+    probe = logistic_regression.fit(rows, labels, CLASSES, weight_decay)
     expected = newton(rows, labels, weight_decay)
     found = torch.cat([probe.weight.flatten(), probe.bias - probe.bias.mean()])
     assert probe.residual < 1e-4
@@ -61,18 +61,18 @@ def test_objective_and_gradient_equal_autograds_also_in_chunks(problem, monkeypa
     (gradient,) = torch.autograd.grad(expected, parameters)
     weight, bias = parameters.detach().split((CLASSES * WIDTH, CLASSES))
     mean, std = rows.mean(0), rows.std(0, correction=0)
-    probe = linear_exact.Probe(weight.view(CLASSES, WIDTH), bias, mean, std, 0.0)
-    monkeypatch.setattr(linear_exact, "CHUNK", 7)
-    value, *gradients = linear_exact.objective(probe, rows, labels, 0.3)
+    probe = logistic_regression.Probe(weight.view(CLASSES, WIDTH), bias, mean, std, 0.0)
+    monkeypatch.setattr(logistic_regression, "CHUNK", 7)
+    value, *gradients = logistic_regression.objective(probe, rows, labels, 0.3)
     assert torch.allclose(value, expected.detach(), rtol=1e-12)
     assert torch.allclose(torch.cat([part.flatten() for part in gradients]), gradient, atol=1e-12)
 
 
 def test_every_start_ends_in_the_same_place(problem):
     rows, labels = problem
-    cold = linear_exact.fit(rows, labels, CLASSES, 1e-2)
-    far = linear_exact.Probe(cold.weight + 5, cold.bias - 3, cold.mean, cold.std, 0.0)
-    warm = linear_exact.fit(rows, labels, CLASSES, 1e-2, start=far)
+    cold = logistic_regression.fit(rows, labels, CLASSES, 1e-2)
+    far = logistic_regression.Probe(cold.weight + 5, cold.bias - 3, cold.mean, cold.std, 0.0)
+    warm = logistic_regression.fit(rows, labels, CLASSES, 1e-2, start=far)
     assert torch.allclose(cold.weight, warm.weight, atol=2e-3)
     assert torch.equal(cold.scores(rows).argmax(1), warm.scores(rows).argmax(1))
 
@@ -80,17 +80,19 @@ def test_every_start_ends_in_the_same_place(problem):
 def test_constant_columns_do_no_harm(problem):
     rows, labels = problem
     padded = torch.cat([rows, torch.full((len(rows), 2), 5.0, dtype=torch.float64)], dim=1)
-    probe = linear_exact.fit(padded, labels, CLASSES, 1e-2)
+    probe = logistic_regression.fit(padded, labels, CLASSES, 1e-2)
     assert torch.equal(probe.weight[:, WIDTH:], torch.zeros(CLASSES, 2, dtype=torch.float64))
-    assert torch.allclose(probe.weight[:, :WIDTH], linear_exact.fit(rows, labels, CLASSES, 1e-2).weight, atol=1e-4)
+    assert torch.allclose(
+        probe.weight[:, :WIDTH], logistic_regression.fit(rows, labels, CLASSES, 1e-2).weight, atol=1e-4
+    )
 
 
 def test_held_out_slice_is_balanced_and_drawn_from_the_seed():
     labels = torch.tensor([0] * 50 + [1] * 10 + [2] * 2 + [3])
-    mask = linear_exact.held_out(labels, 0.2, seed=0)
+    mask = logistic_regression.held_out(labels, 0.2, seed=0)
     assert [int(mask[labels == label].sum()) for label in range(4)] == [10, 2, 1, 0]
-    assert torch.equal(mask, linear_exact.held_out(labels, 0.2, seed=0))
-    assert not torch.equal(mask, linear_exact.held_out(labels, 0.2, seed=1))
+    assert torch.equal(mask, logistic_regression.held_out(labels, 0.2, seed=0))
+    assert not torch.equal(mask, logistic_regression.held_out(labels, 0.2, seed=1))
 
 
 def features_of(rows, labels):
@@ -101,7 +103,7 @@ def test_val_does_not_choose_the_weight_decay(problem):
     rows, labels = problem
     train = features_of(rows, labels)
     found = [
-        linear_exact.evaluate(train, features_of(rows[:30], val), CLASSES, torch.device("cpu"), 0.2, 0)
+        logistic_regression.fit_and_score(train, features_of(rows[:30], val), CLASSES, torch.device("cpu"), 0.2, 0)
         for val in (labels[:30], (labels[:30] + 1) % CLASSES)
     ]
     assert found[0][1] == found[1][1]
@@ -110,7 +112,7 @@ def test_val_does_not_choose_the_weight_decay(problem):
 
 def test_one_image_a_class_still_fits_and_says_that_nothing_was_chosen(capsys):
     train = features_of(torch.eye(3), torch.arange(3))
-    metrics, found = linear_exact.evaluate(train, train, CLASSES, torch.device("cpu"), 0.2, 0)
+    metrics, found = logistic_regression.fit_and_score(train, train, CLASSES, torch.device("cpu"), 0.2, 0)
     assert metrics == {"top1": 100.0}
     assert found["held_out_top1"] == {}
     assert "there is none to choose on" in capsys.readouterr().out

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torchvision.transforms import v2
 
 from pretrain.augment.multicrop import normalise
 from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
+from transfer.classifiers import sgd_heads
+from transfer.classifiers.accuracy import top1_top5
+from transfer.classifiers.head_options import Head
+from transfer.classifiers.logistic_regression import held_out
+from transfer.classifiers.schedules import schedule
+from transfer.classifiers.sgd_heads import Heads
 from transfer.datasets.labelled import Labelled
 from transfer.datasets.samplers import EpochBatches, RankBatches
-from transfer.evaluators import sgd_heads
-from transfer.evaluators.accuracy import top1_top5
-from transfer.evaluators.linear_exact import held_out
-from transfer.evaluators.schedules import schedule
-from transfer.evaluators.sgd_heads import Head, Heads
-from transfer.features.extract import Features, Pictures, extract, loader, name_unreadable, shown
+from transfer.features.extract import (
+    Pictures,
+    blocks,
+    extract_with,
+    loader,
+    name_unreadable,
+    placed,
+    shown,
+    training_crops,
+)
+from transfer.options import Common
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """metrics in percent. skipped_val: unreadable images of val. found: what was settled on the way."""
+class HeadScore:
+    """metrics in percent. skipped_val: number of unreadable images of val. details: the chosen setting, and losses."""
 
     metrics: dict[str, float]
     skipped_val: int
-    found: dict[str, object]
+    details: dict[str, object]
 
 
 def protocol(options: Head) -> str:
@@ -45,22 +54,28 @@ def protocol(options: Head) -> str:
     )
 
 
-def evaluate(
+def train_and_score(
     trunk: nn.Module,
     width: int,
     data: Labelled,
     options: Head,
-    test: tuple[int, int, int, int],
     share: float,
-    seed: int,
+    common: Common,
     device: torch.device,
-) -> Outcome:
+) -> HeadScore:
     """Train on random resized crops and flips of train, the trunk in eval mode, and score val under the test transform.
 
     Where there are several settings, all train together and the one to report is chosen on a held-out slice of train,
     which none of them trains on; a single one trains on all of train. Val chooses nothing.
 
-    Args: test, (image_size, resize, images at once, workers). share: of train that is held out.
+    Args:
+        trunk: from images to rows (n, width).
+        width: channels of a row.
+        data: labelled images.
+        options: of the heads.
+        share: of train that is held out to choose on.
+        common: how images are read, and the seed.
+        device: where to train.
 
     Raises:
         UserError: nothing can be decoded, or the chosen setting diverged.
@@ -69,37 +84,41 @@ def evaluate(
     assert train.labels is not None
     batch_size = min(options.batch_size, len(train))
     chosen = sgd_heads.settings(options, batch_size)
-    print(f"linear, augmented images, {len(chosen)} settings: {sgd_heads.said(options, batch_size)}", flush=True)
-    slice_ = held_out(torch.tensor(train.labels), share, seed) & (len(chosen) > 1)
-    trained = Heads(options, chosen, len(train.classes), width, seed).to(device)
+    print(
+        f"linear, augmented images, {len(chosen)} settings: {sgd_heads.scaling_in_words(options, batch_size)}",
+        flush=True,
+    )
+    slice_ = held_out(torch.tensor(train.labels), share, common.seed) & (len(chosen) > 1)
+    trained = Heads(options, chosen, len(train.classes), width, common.seed).to(device)
     kept = train.select((~slice_).nonzero()[:, 0].tolist())
-    losses = _train(trunk, trained, kept, test, batch_size, seed, device)
-    rivals = _choose(trunk, trained, train.select(slice_.nonzero()[:, 0].tolist()), test, device)
+    losses = _train(trunk, trained, kept, batch_size, common, device)
+    rivals = _choose(trunk, trained, train.select(slice_.nonzero()[:, 0].tolist()), common, device)
     if not trained.weight.isfinite().all():
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
-    features = extract(trunk, data.val, *test, device, "features of val")
+    features = extract_with(common, trunk, data.val, device, "features of val")
     loss = losses[chosen.index(trained.settings[0])].item()
-    told = sgd_heads.told(trained, batch_size) | {"trained_on": len(kept), "last_loss": loss, "held_out_top1": rivals}
-    metrics = top1_top5(_scores(trained, features, device)[:, 0], features.labels)
-    return Outcome(metrics, len(features.skipped), told)
+    details = {"trained_on": len(kept), "last_loss": loss, "held_out_top1": rivals}
+    scores = torch.cat([trained.scores(part.to(device)).cpu() for part in blocks(features.rows, sgd_heads.CHUNK)])
+    metrics = top1_top5(scores[:, 0], features.labels)
+    return HeadScore(metrics, len(features.skipped), sgd_heads.chosen_setting(trained, batch_size) | details)
 
 
 def _choose(
     trunk: nn.Module,
     trained: Heads,
     choosing: ImageSource,
-    test: tuple[int, int, int, int],
+    common: Common,
     device: torch.device,
 ) -> dict[str, float]:
     """Keep the setting with the best top-1 on held-out images, where there are any; what every setting has."""
     if not len(choosing):
         trained.keep([0])
         return {}
-    features = extract(trunk, choosing, *test, device, "held-out features")
-    parts = zip(features.rows.split(sgd_heads.CHUNK), features.labels.split(sgd_heads.CHUNK), strict=True)
-    found = sgd_heads.top1_of_each((trained.scores(rows.to(device)).cpu(), labels) for rows, labels in parts)
-    rivals = {sgd_heads.name(rival): top1 for rival, top1 in zip(trained.settings, found, strict=True)}
-    trained.keep([found.index(max(found))])
+    features = extract_with(common, trunk, choosing, device, "held-out features")
+    parts = zip(blocks(features.rows, sgd_heads.CHUNK), blocks(features.labels, sgd_heads.CHUNK), strict=True)
+    top1_of = sgd_heads.top1_of_each((trained.scores(rows.to(device)).cpu(), labels) for rows, labels in parts)
+    rivals = {sgd_heads.setting_name(rival): top1 for rival, top1 in zip(trained.settings, top1_of, strict=True)}
+    trained.keep([top1_of.index(max(top1_of))])
     return rivals
 
 
@@ -107,20 +126,20 @@ def _train(
     trunk: nn.Module,
     trained: Heads,
     train: ImageSource,
-    test: Sequence[int],
     batch_size: int,
-    seed: int,
+    common: Common,
     device: torch.device,
 ) -> torch.Tensor:
     """All epochs; the mean cross-entropy of this rank's rows over the last one, for each setting."""
-    options, (image_size, _, _, workers) = trained.options, test
-    crops = v2.Compose([v2.RandomResizedCrop(image_size, (options.min_scale, 1.0)), v2.RandomHorizontalFlip()])
+    options, seed = trained.options, common.seed
+    crops = training_crops(common.image_size, options.min_scale)
     batches = EpochBatches(len(train), batch_size, options.epochs, seed)
-    reader = loader(Pictures(train, crops, seed), RankBatches(batches), workers, device)
-    labels, factor, losses, unreadable = torch.tensor(train.labels), schedule(options), [], set()
-    trunk = trunk.to(device, memory_format=torch.channels_last).eval()
-    told = shown(reader, len(train) * options.epochs // distributed.world_size(), "linear head")
-    for step, (images, indices, reasons) in enumerate(told):
+    reader = loader(Pictures(train, crops, seed), RankBatches(batches), common.workers, device)
+    labels, factor, losses = torch.tensor(train.labels), schedule(options), []
+    unreadable: set[str] = set()
+    trunk = placed(trunk, device).eval()
+    samples = shown(reader, len(train) * options.epochs // distributed.world_size(), "linear head")
+    for step, (images, indices, reasons) in enumerate(samples):
         epoch = step // batches.per_epoch
         name_unreadable(set(reasons) - unreadable)
         unreadable.update(reasons)
@@ -136,9 +155,3 @@ def _train(
     if not losses:
         raise UserError(f"no image of the last epoch could be read: see the images of {train.root}.")
     return torch.stack(losses).mean(0)
-
-
-def _scores(trained: Heads, features: Features, device: torch.device) -> torch.Tensor:
-    """(n, S, classes) on the CPU."""
-    parts = features.rows.split(sgd_heads.CHUNK)
-    return torch.cat([trained.scores(part.to(device)).cpu() for part in parts])

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from pretrain.runtime import distributed
-from transfer.evaluators.accuracy import top, top1_top5
-from transfer.features.extract import Features
+from transfer.classifiers.accuracy import top, top1_top5
+from transfer.features.extract import Features, RowFile, blocks
 
 PROTOCOL = "exact logistic regression: cached features, no augmentation"
 WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak, so that each fit starts from a smoother one
@@ -32,9 +32,9 @@ class Probe:
     std: torch.Tensor
     residual: float
 
-    def scores(self, rows: torch.Tensor) -> torch.Tensor:
+    def scores(self, rows: torch.Tensor | RowFile) -> torch.Tensor:
         """(n, D) rows to (n, classes) class scores, on the CPU."""
-        parts = [self.standardised(part) @ self.weight.T + self.bias for part in rows.split(CHUNK)]
+        parts = [self.standardised(part) @ self.weight.T + self.bias for part in blocks(rows, CHUNK)]
         return torch.cat([part.cpu() for part in parts])
 
     def standardised(self, rows: torch.Tensor) -> torch.Tensor:
@@ -49,10 +49,12 @@ def objective(
 
     The bias is not decayed. The gradient is written out (softmax minus one-hot, times the rows), so that a chunk of
     rows at a time is enough.
+
+    Args: rows (n, D) with labels (n,).
     """
     value = weight_decay / 2 * probe.weight.square().sum()
     weight_gradient, bias_gradient = weight_decay * probe.weight, torch.zeros_like(probe.bias)
-    for part, target in zip(rows.split(CHUNK), labels.split(CHUNK), strict=True):
+    for part, target in zip(blocks(rows, CHUNK), blocks(labels, CHUNK), strict=True):
         standardised = probe.standardised(part)
         log_probability = functional.log_softmax(standardised @ probe.weight.T + probe.bias, dim=1)
         value = value - log_probability.gather(1, target[:, None]).sum() / len(rows)
@@ -72,8 +74,12 @@ def fit(
     L-BFGS works on V with weight = V P, where P is the inverse square root of the Hessian at zero weights (up to the
     coupling of classes): the same minimum in far fewer iterations, as features are strongly correlated.
 
-    Args: rows (n, D) of any float type, labels (n,); standardised with the mean and standard deviation of `rows`, a
-    constant column staying 0. start: a fit on the same rows to begin from, zeros without.
+    Args:
+        rows: (n, D) of any float type, standardised with their own mean and deviation; a constant column stays 0.
+        labels: (n,) class indices.
+        classes: their number.
+        weight_decay: of the weights.
+        start: a fit on the same rows to begin from, zeros without.
     """
     probe = _standardiser(rows, classes) if start is None else start
     weight, bias = probe.weight.clone(), probe.bias.clone()
@@ -97,24 +103,30 @@ def fit(
         variable.grad = weight_gradient @ inverse_root
         return value
 
-    optimizer.step(closure)
-    found = replace(probe, weight=variable @ inverse_root, bias=bias)
-    _, *gradients = objective(found, rows, labels, weight_decay)
-    return replace(found, residual=max(gradient.abs().max().item() for gradient in gradients))
+    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves L-BFGS without types
+    fitted = replace(probe, weight=variable @ inverse_root, bias=bias)
+    _, *gradients = objective(fitted, rows, labels, weight_decay)
+    return replace(fitted, residual=max(gradient.abs().max().item() for gradient in gradients))
 
 
 def _standardiser(rows: torch.Tensor, classes: int) -> Probe:
     """A probe that knows the rows' mean and standard deviation, with zero weights."""
     mean = rows.mean(0, dtype=torch.float64)
-    std = (sum((part.double() - mean).square().sum(0) for part in rows.split(CHUNK)) / len(rows)).sqrt()
+    square = torch.zeros_like(mean)
+    for part in blocks(rows, CHUNK):
+        square += (part.double() - mean).square().sum(0)
+    std = (square / len(rows)).sqrt()
     std = torch.where(std > 1e-6 * std.max(), std, 1.0)
     return Probe(mean.new_zeros(classes, len(mean)), mean.new_zeros(classes), mean, std, float("nan"))
 
 
 def _correlation(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
     """(D, D) correlation matrix of the rows in float64."""
-    parts = (probe.standardised(part) for part in rows.split(CHUNK))
-    return sum(part.T @ part for part in parts) / len(rows)
+    moments = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for part in blocks(rows, CHUNK):
+        standardised = probe.standardised(part)
+        moments += standardised.T @ standardised
+    return moments / len(rows)
 
 
 def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
@@ -125,7 +137,7 @@ def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     mask = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in torch.unique(labels):
         members = (labels == label).nonzero()[:, 0]
         count = min(len(members) - 1, max(1, round(share * len(members))))
         mask[members[torch.randperm(len(members), generator=generator)[:count]]] = True
@@ -137,30 +149,40 @@ def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
 def choose_weight_decay(
     rows: torch.Tensor, labels: torch.Tensor, classes: int, chosen_on: torch.Tensor
 ) -> dict[float, float]:
-    """Top-1 in percent on the held-out slice `chosen_on` (mask (n,)) for each of WEIGHT_DECAYS, fitted on the rest."""
-    found, probe = {}, None
+    """Top-1 in percent on a held-out slice for each of WEIGHT_DECAYS, fitted on the rest.
+
+    Args: rows (n, D) with labels (n,); classes, their number; chosen_on, mask (n,) of the slice.
+    """
+    held_out_top1, probe = {}, None
     for weight_decay in WEIGHT_DECAYS:
         probe = fit(rows[~chosen_on], labels[~chosen_on], classes, weight_decay, probe)
-        found[weight_decay] = top(probe.scores(rows[chosen_on]), labels[chosen_on].cpu(), 1)
-    return found
+        held_out_top1[weight_decay] = top(probe.scores(rows[chosen_on]), labels[chosen_on].cpu(), 1)
+    return held_out_top1
 
 
-def evaluate(
+def fit_and_score(
     train: Features, val: Features, classes: int, device: torch.device, share: float, seed: int
 ) -> tuple[dict[str, float], dict[str, object]]:
     """Choose the weight decay on a slice of train, never on val, refit on all of train, and score val.
 
-    Returns: metrics in percent; and what was found on the way: the weight decay, its rivals' held-out top-1, and the
-    largest entry of the gradient at the end (0 at the exact optimum).
+    Args:
+        train, val: rows with labels.
+        classes: their number.
+        device: where to fit.
+        share: of train that is held out to choose on.
+        seed: of the slice.
+
+    Returns: metrics in percent; and details: the weight decay, the held-out top-1 of each, and the largest entry of the
+        gradient at the end (0 at the exact optimum).
     """
     rows, labels = train.rows[:].to(device), train.labels.to(device)  # all of them: on disk they may have been
     chosen_on = held_out(train.labels, share, seed).to(device)
     rivals = choose_weight_decay(rows, labels, classes, chosen_on) if chosen_on.any() else {}
     weight_decay = max(rivals, key=rivals.__getitem__, default=WEIGHT_DECAYS[0])  # one image a class: no choice
     probe = fit(rows, labels, classes, weight_decay)
-    found = {
+    details = {
         "weight_decay": weight_decay,
         "held_out_top1": {f"{rival:g}": accuracy for rival, accuracy in rivals.items()},
         "largest_gradient_entry": probe.residual,
     }
-    return top1_top5(probe.scores(val.rows), val.labels), found
+    return top1_top5(probe.scores(val.rows), val.labels), details

@@ -9,16 +9,16 @@ from torch.nn import functional
 
 from helpers.painted import paint_both
 from helpers.repository import ROOT
-from pretrain.config import load
+from transfer.classifiers import augmented_heads
+from transfer.classifiers.head_options import Head
 from transfer.datasets.labelled import open_labelled
-from transfer.evaluate import Frozen, ready
-from transfer.evaluators import linear_augmented
-from transfer.evaluators.sgd_heads import Head
+from transfer.evaluate import choose
 from transfer.features.extract import extract
+from transfer.options import Common
 
 CPU = torch.device("cpu")
 PRESETS = ROOT / "configs" / "linear"
-TEST = (8, 8, 16, 0)
+COMMON = Common(image_size=8, resize=8, batch_size=16, workers=0)
 
 
 def trunk_of_colours():
@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 
 
 def run(data, options, trunk=None):
-    return linear_augmented.evaluate(trunk or trunk_of_colours(), 3, data, options, TEST, 0.2, 0, CPU)
+    return augmented_heads.train_and_score(trunk or trunk_of_colours(), 3, data, options, 0.2, COMMON, CPU)
 
 
 def test_the_trunk_stays_frozen_and_colours_are_learnt(data, capsys):
@@ -41,7 +41,7 @@ def test_the_trunk_stays_frozen_and_colours_are_learnt(data, capsys):
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
     options = Head(lrs=[1.0], weight_decays=[0.0], epochs=20, batch_size=9, reference_batch=9)
     outcome = run(data, options, trunk)
-    assert outcome.metrics["top1"] == 100 and outcome.found["trained_on"] == 18
+    assert outcome.metrics["top1"] == 100 and outcome.details["trained_on"] == 18
     assert all(torch.equal(before[name], value) for name, value in trunk.state_dict().items())
     assert "lr 1 (1) at batch 9" in capsys.readouterr().out
 
@@ -54,7 +54,7 @@ def test_one_epoch_is_one_step_on_the_rows_of_the_crops(data):
     layer = nn.Linear(3, 3)
     with torch.no_grad():
         layer.weight.normal_(0.0, 0.01, generator=torch.Generator().manual_seed(0)), layer.bias.zero_()
-    assert outcome.found["last_loss"] == pytest.approx(
+    assert outcome.details["last_loss"] == pytest.approx(
         functional.cross_entropy(layer(train.rows), train.labels).item(), abs=1e-3
     )
 
@@ -62,8 +62,8 @@ def test_one_epoch_is_one_step_on_the_rows_of_the_crops(data):
 def test_a_grid_is_chosen_on_a_slice_that_is_not_trained_on(data):
     options = Head(lrs=[1e-6, 1.0], weight_decays=[0.0], epochs=20, batch_size=9, reference_batch=9)
     outcome = run(data, options)
-    assert outcome.found["trained_on"] == 15 and outcome.found["lr_used"] == 1.0
-    assert outcome.found["held_out_top1"]["lr 1, wd 0"] == 100 and outcome.metrics["top1"] == 100
+    assert outcome.details["trained_on"] == 15 and outcome.details["lr_used"] == 1.0
+    assert outcome.details["held_out_top1"]["lr 1, wd 0"] == 100 and outcome.metrics["top1"] == 100
 
 
 # optimiser, lrs, weight decays, batch of those lrs, batch, epochs, schedule, Nesterov
@@ -79,9 +79,9 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_presets_hold_the_published_values(name):
-    preset = load(Frozen, PRESETS / f"{name}.yaml")
-    head = preset.head
-    assert preset.probe == "augmented" and preset.image_size == 224
+    chosen = choose("linear", PRESETS / f"{name}.yaml", [])
+    head = chosen.own.head
+    assert chosen.own.probe == "augmented" and chosen.common.image_size == 224
     values = (head.optimiser, head.lrs, head.weight_decays, head.reference_batch, head.batch_size, head.epochs)
     assert (*values, head.schedule, head.nesterov) == PUBLISHED[name]
     assert (head.momentum, head.min_scale, head.milestones, head.gamma) == (0.9, 0.08, [60, 80], 0.1)
@@ -89,7 +89,7 @@ def test_presets_hold_the_published_values(name):
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_loads_and_opens_with_its_command_cost_and_expectation(path):
-    ready(load(Frozen, path))
+    choose("linear", path, [])
     comment = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
     assert path.read_text().startswith("#")
     assert all(word in comment for word in ("Command:", "Cost:", "Expect:", "Source:", f"configs/linear/{path.name}"))

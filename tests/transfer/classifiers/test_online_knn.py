@@ -1,4 +1,4 @@
-"""transfer.evaluators.online_knn: k-NN accuracy during pretraining equals its parts and leaves the run as it was."""
+"""transfer.classifiers.online_knn: k-NN accuracy during pretraining equals its parts and leaves the run as it was."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pretrain.data.sources import open_source
 from pretrain.models.siamese import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import pretrain
+from transfer.classifiers import knn, online_knn
 from transfer.datasets import labelled
 from transfer.datasets.labelled import open_labelled
-from transfer.evaluators import knn, online_knn
 from transfer.features.extract import extract
 
 
@@ -37,16 +37,16 @@ def configured(root, *more):
 
 
 def test_the_probe_is_the_evaluations_k_20(root, trunk, capsys):
-    measured = online_knn.build(configured(root))(trunk)
+    measured = online_knn.build_probe(configured(root))(trunk)
     assert capsys.readouterr() == ("", "")
     data, cpu = open_labelled(root), torch.device("cpu")
     pair = [extract(trunk, source, 16, 18, 7, 0, cpu) for source in (data.train, data.val)]
-    assert measured == {"knn_top1": pytest.approx(knn.evaluate(*pair, 3, cpu)["top1 k=20 T=0.07"])}
+    assert measured == {"knn_top1": pytest.approx(knn.knn_accuracy(*pair, 3, cpu)["top1 k=20 T=0.07"])}
 
 
 def test_the_trunk_and_the_random_state_are_left_as_found(root, trunk):
     before, random = copy.deepcopy(trunk.state_dict()), torch.get_rng_state()
-    online_knn.build(configured(root))(trunk)
+    online_knn.build_probe(configured(root))(trunk)
     assert all(torch.equal(before[name], tensor) for name, tensor in trunk.state_dict().items())
     assert torch.equal(random, torch.get_rng_state()) and all(module.training for module in trunk.modules())
     trunk(torch.randn(2, 3, 16, 16)).sum().backward()  # no tensor of the network has become one of inference
@@ -64,7 +64,7 @@ def test_thinning_keeps_the_classes_and_their_order(root):
 def test_an_unreadable_image_is_named_once(root, trunk, tmp_path, capsys):
     paint(tmp_path / "val", 2)
     (tmp_path / "val/n01_red/broken.png").write_bytes(b"")
-    measure = online_knn.build(configured(root, f"data.val={tmp_path / 'val'}"))
+    measure = online_knn.build_probe(configured(root, f"data.val={tmp_path / 'val'}"))
     first, second = measure(trunk), measure(trunk)
     assert first == second and capsys.readouterr().err.count("broken.png") == 1
 
@@ -97,8 +97,8 @@ def test_what_cannot_be_measured_is_told_before_training(root, more, told):
         for name in ("n01_red", "n02_green"):
             (root / "two" / name).symlink_to(root / "train" / name)
     with pytest.raises(UserError, match=told):
-        online_knn.build(configured(root, *(word.format(root=root) for word in more)))
+        online_knn.build_probe(configured(root, *(word.format(root=root) for word in more)))
 
 
 def test_without_data_val_there_is_no_probe(root):
-    assert online_knn.build(configured(root, "data.val=''")) is None
+    assert online_knn.build_probe(configured(root, "data.val=''")) is None

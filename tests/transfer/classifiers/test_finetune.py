@@ -1,4 +1,4 @@
-"""transfer.evaluators.finetune: the order of images, the schedules, one step, and the presets of configs/finetune."""
+"""transfer.classifiers.finetune: the order of images, the schedules, one step, and the presets of configs/finetune."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from torch.nn import functional
 
 from helpers.painted import paint
 from helpers.repository import ROOT
-from pretrain.config import load
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
+from transfer.classifiers import finetune
+from transfer.classifiers.finetune_options import FineTune
+from transfer.classifiers.schedules import schedule
 from transfer.datasets.samplers import EpochBatches
-from transfer.evaluators import finetune
-from transfer.evaluators.finetune import FineTune
+from transfer.evaluate import choose
+from transfer.options import Common
 
 CPU = torch.device("cpu")
 PRESETS = ROOT / "configs" / "finetune"
-SMALL = FineTune(image_size=16, batch_size=8, reference_batch=8, epochs=3, workers=0, min_scale=0.5)
+SMALL = FineTune(reference_batch=8, epochs=3, min_scale=0.5)
+COMMON = Common(image_size=16, batch_size=8, workers=0)
 
 
 def small_trunk():
@@ -44,7 +47,7 @@ def test_every_epoch_is_a_fresh_permutation_of_batches_that_ranks_share_equally(
         mine = batches[epoch * len(sizes) : (epoch + 1) * len(sizes)]
         assert [len(batch) for batch in mine] == sizes
         keys = [key for batch in mine for key in batch]
-        assert {found for found, _ in keys} == {epoch}
+        assert {number for number, _ in keys} == {epoch}
         assert max(Counter(keys).values()) == 1
         orders.append([index for _, index in keys])
     assert orders[0] != orders[1] != orders[2]
@@ -64,7 +67,7 @@ def test_every_epoch_is_a_fresh_permutation_of_batches_that_ranks_share_equally(
 )
 def test_schedule_is_torchs_stepped_once_an_epoch(options, oracle):
     sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler, factor = oracle(sgd), finetune.schedule(options)
+    scheduler, factor = oracle(sgd), schedule(options)
     for epoch in range(20):
         assert factor(epoch / 20) == pytest.approx(sgd.param_groups[0]["lr"], abs=1e-12)
         sgd.step()
@@ -84,12 +87,13 @@ def uniform_source(tmp_path):
 
 def test_one_epoch_is_one_step_of_sgd_with_an_lr_each_scaled_to_the_batch(tmp_path, capsys):
     source = uniform_source(tmp_path)
-    options = dataclasses.replace(SMALL, epochs=1, batch_size=64, reference_batch=16, lr_trunk=0.4, lr_head=2.0)
+    options = dataclasses.replace(SMALL, epochs=1, reference_batch=16, lr_trunk=0.4, lr_head=2.0)
+    common = dataclasses.replace(COMMON, batch_size=64)
     trunk = small_trunk()
-    outcome = finetune.evaluate(trunk, 6, source, source, options, CPU)
+    outcome = finetune.finetune_and_score(trunk, 6, source, source, options, common, CPU)
 
     expected = small_trunk()
-    network = finetune.add_head(expected, 6, 2, options.seed).train()
+    network = finetune.add_head(expected, 6, 2, common.seed).train()
     images = torch.tensor(UNIFORM)[:, :, None, None].expand(4, 3, 16, 16) / 255
     images = torchvision.transforms.functional.normalize(images, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     loss = functional.cross_entropy(network(images), torch.tensor([0, 1, 0, 1]))
@@ -98,9 +102,9 @@ def test_one_epoch_is_one_step_of_sgd_with_an_lr_each_scaled_to_the_batch(tmp_pa
         for parameter in expected.parameters():
             parameter -= 0.4 * 4 / 16 * parameter.grad
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(trunk.parameters(), expected.parameters(), strict=True))
-    assert outcome.found["last_loss"] == pytest.approx(loss.item(), abs=1e-5)
-    assert outcome.found["batch_size_used"] == 4
-    assert outcome.found["lr_head_used"] == pytest.approx(2.0 * 4 / 16)
+    assert outcome.details["last_loss"] == pytest.approx(loss.item(), abs=1e-5)
+    assert outcome.details["batch_size_used"] == 4
+    assert outcome.details["lr_head_used"] == pytest.approx(2.0 * 4 / 16)
     said = capsys.readouterr().out
     assert "batch 4, the whole set, instead of 64" in said and "lr 0.1 for the trunk, 0.5 for the head" in said
 
@@ -109,7 +113,7 @@ def test_batch_norm_follows_the_new_images(tmp_path):
     source = open_source(paint(tmp_path / "set", 4))
     trunk = small_trunk()
     before = trunk[1].running_mean.clone()
-    finetune.evaluate(trunk, 6, source, source, SMALL, CPU)
+    finetune.finetune_and_score(trunk, 6, source, source, SMALL, COMMON, CPU)
     assert (trunk[1].running_mean - before).abs().max() > 0.01
     assert trunk[1].num_batches_tracked == 6  # two batches an epoch; scoring val leaves the statistics alone
 
@@ -119,7 +123,9 @@ def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
     val = open_source(paint(tmp_path / "val", 10, seed=2))
     options = dataclasses.replace(SMALL, epochs=20, lr_trunk=0.1, lr_head=1.0)
     first, second = (
-        finetune.evaluate(small_trunk(), 6, train, val, dataclasses.replace(options, workers=workers), CPU)
+        finetune.finetune_and_score(
+            small_trunk(), 6, train, val, options, dataclasses.replace(COMMON, workers=workers), CPU
+        )
         for workers in (0, 1)
     )
     assert first.metrics["top1"] > 90
@@ -129,23 +135,23 @@ def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
 def test_a_sweep_takes_the_lr_that_does_best_on_other_images(tmp_path):
     train, rest, val = (open_source(paint(tmp_path / str(seed), 6, seed=seed)) for seed in (1, 2, 3))
     options = dataclasses.replace(SMALL, epochs=20, sweep=[1e-6, 0.5], sweep_images=9)
-    swept = finetune.evaluate(small_trunk(), 6, train, val, options, CPU, rest)
-    alone = finetune.evaluate(
-        small_trunk(), 6, train, val, dataclasses.replace(SMALL, epochs=20, lr_trunk=0.5, lr_head=0.5), CPU
+    swept = finetune.finetune_and_score(small_trunk(), 6, train, val, options, COMMON, CPU, rest)
+    alone = finetune.finetune_and_score(
+        small_trunk(), 6, train, val, dataclasses.replace(SMALL, epochs=20, lr_trunk=0.5, lr_head=0.5), COMMON, CPU
     )
-    assert swept.found["lr_head_used"] == 0.5 and swept.found["chosen_on"] == 9
-    assert swept.metrics == alone.metrics and set(swept.found["held_out_top1"]) == {"1e-06", "0.5"}
+    assert swept.details["lr_head_used"] == 0.5 and swept.details["chosen_on"] == 9
+    assert swept.metrics == alone.metrics and set(swept.details["held_out_top1"]) == {"1e-06", "0.5"}
 
 
 def test_a_corrupt_training_image_changes_nothing_but_the_count(tmp_path, capsys):
     root = paint(tmp_path / "set", 4)
     (root / "n01_red" / "n01_red_0.png").write_bytes(b"no image")
     source = open_source(root)
-    outcome = finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
+    outcome = finetune.finetune_and_score(small_trunk(), 6, source, source, SMALL, COMMON, CPU)
     assert (outcome.skipped_train, outcome.skipped_val) == (1, 1)
     assert capsys.readouterr().err.count("n01_red_0.png") == 2  # once as a training image, once as a val image
-    without = finetune.evaluate(small_trunk(), 6, source.select(range(1, 12)), source, SMALL, CPU)
-    assert (outcome.metrics, outcome.found) == (without.metrics, without.found)
+    without = finetune.finetune_and_score(small_trunk(), 6, source.select(range(1, 12)), source, SMALL, COMMON, CPU)
+    assert (outcome.metrics, outcome.details) == (without.metrics, without.details)
 
 
 def test_a_class_whose_images_are_all_corrupt_is_named_before_training(tmp_path):
@@ -154,7 +160,7 @@ def test_a_class_whose_images_are_all_corrupt_is_named_before_training(tmp_path)
         path.write_bytes(b"no image")
     source = open_source(root)
     with pytest.raises(UserError, match="no labelled image, such as n02_green"):
-        finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
+        finetune.finetune_and_score(small_trunk(), 6, source, source, SMALL, COMMON, CPU)
 
 
 def test_an_image_that_is_lost_during_training_stops_it(tmp_path, monkeypatch):
@@ -168,40 +174,34 @@ def test_an_image_that_is_lost_during_training_stops_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(finetune, "readable", lose)
     with pytest.raises(UserError, match="could be read before cannot any more: .*n01_red_0.png"):
-        finetune.evaluate(small_trunk(), 6, source, source, SMALL, CPU)
+        finetune.finetune_and_score(small_trunk(), 6, source, source, SMALL, COMMON, CPU)
 
 
 def test_diverging_fine_tuning_stops_with_advice(tmp_path):
     source = open_source(paint(tmp_path / "set", 4))
     with pytest.raises(UserError, match="lower lr_trunk and lr_head"):
         options = dataclasses.replace(SMALL, epochs=5, lr_trunk=1e30, lr_head=1e30)
-        finetune.evaluate(small_trunk(), 6, source, source, options, CPU)
+        finetune.finetune_and_score(small_trunk(), 6, source, source, options, COMMON, CPU)
 
 
 def test_a_sweep_goes_on_past_an_lr_that_diverges(tmp_path):
     source = open_source(paint(tmp_path / "set", 4))
     options = dataclasses.replace(SMALL, epochs=3, sweep=[1e30, 0.01])
-    found = finetune.evaluate(small_trunk(), 6, source, source, options, CPU, source).found
+    found = finetune.finetune_and_score(small_trunk(), 6, source, source, options, COMMON, CPU, source).details
     assert found["held_out_top1"]["1e+30"] is None and found["lr_trunk_used"] < 1
     with pytest.raises(UserError, match=r"every lr of sweep=\[1e\+30\] diverged"):
-        finetune.evaluate(small_trunk(), 6, source, source, dataclasses.replace(options, sweep=[1e30]), CPU, source)
+        finetune.finetune_and_score(
+            small_trunk(), 6, source, source, dataclasses.replace(options, sweep=[1e30]), COMMON, CPU, source
+        )
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        {"schedule": "linear"},
-        {"precision": "fp8"},
-        {"epochs": 0},
-        {"lr_head": 0.0},
-        {"batch_size": 1},
-        {"milestones": [25], "schedule": "step"},
-    ],
-    ids=lambda wrong: next(iter(wrong)),
+    ["schedule=linear", "precision=fp8", "epochs=0", "lr_head=0.0", "batch_size=1", "milestones=[25] schedule=step"],
 )
 def test_impossible_options_are_named(wrong):
-    with pytest.raises(UserError, match=next(iter(wrong))):
-        finetune.check(FineTune(**wrong))
+    with pytest.raises(UserError, match=wrong.partition("=")[0]):
+        choose("semi", None, wrong.split())
 
 
 # lr trunk / lr head / epochs / batch / schedule / weight decay of each method's own script or paper
@@ -220,25 +220,26 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("percent", [1, 10])
 def test_byols_presets_sweep_five_lrs_on_other_images(percent):
-    preset = load(FineTune, PRESETS / f"byol_{percent}percent.yaml")
+    chosen = choose("semi", PRESETS / f"byol_{percent}percent.yaml", [])
+    preset = chosen.own
     assert (preset.sweep, preset.sweep_images) == ([0.005, 0.01, 0.02, 0.05, 0.1], 10009)
-    assert (preset.batch_size, preset.epochs, preset.nesterov, preset.momentum) == (1024, 50, True, 0.9)
+    assert (chosen.common.batch_size, preset.epochs, preset.nesterov, preset.momentum) == (1024, 50, True, 0.9)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_presets_hold_the_published_values(name):
-    preset = load(FineTune, PRESETS / f"{name}.yaml")
-    values = (preset.lr_trunk, preset.lr_head, preset.epochs, preset.batch_size, preset.schedule, preset.weight_decay)
+    chosen = choose("semi", PRESETS / f"{name}.yaml", [])
+    preset, batch_size = chosen.own, chosen.common.batch_size
+    values = (preset.lr_trunk, preset.lr_head, preset.epochs, batch_size, preset.schedule, preset.weight_decay)
     assert values == PUBLISHED[name]
-    assert preset.reference_batch == preset.batch_size
+    assert preset.reference_batch == batch_size
     assert (preset.milestones, preset.gamma) == ([12, 16], 0.2)
     assert preset.nesterov == name.startswith("simclr")
-    finetune.check(preset)
 
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_loads_and_opens_with_its_command_cost_and_expectation(path):
-    finetune.check(load(FineTune, path))
+    choose("semi", path, [])
     comment = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
     assert path.read_text().startswith("#")
     assert all(word in comment for word in ("Command:", "Cost:", "Expect:", f"configs/finetune/{path.name}"))

@@ -9,8 +9,10 @@ from torch.nn import functional
 
 from pretrain.optim import LARS
 from pretrain.runtime.errors import UserError
-from transfer.evaluators import linear_exact, linear_fast, sgd_heads
-from transfer.evaluators.sgd_heads import Head, Heads, Setting
+from transfer.classifiers import logistic_regression, racing_heads, sgd_heads
+from transfer.classifiers.head_options import Head, check_head
+from transfer.classifiers.sgd_heads import Heads, Setting
+from transfer.evaluate import choose
 from transfer.features.extract import Features, RowFile
 
 CPU = torch.device("cpu")
@@ -73,29 +75,29 @@ def test_heads_trained_together_are_those_trained_alone(options):
 def test_lrs_are_scaled_to_the_batch_and_the_scaling_is_said():
     options = Head(lrs=[0.1], weight_decays=[0.0], reference_batch=256, batch_size=4096)
     assert sgd_heads.settings(options, 4096) == [Setting(pytest.approx(1.6), 0.0)]
-    assert "lr 1.6 (0.1) at batch 4096 (at 256)" in sgd_heads.said(options, 4096)
+    assert "lr 1.6 (0.1) at batch 4096 (at 256)" in sgd_heads.scaling_in_words(options, 4096)
 
 
 @pytest.mark.parametrize(("rivals", "steps"), [(12, 6000), (2, 1000), (7, 5000), (1, 10)])
 def test_rounds_of_a_race_cost_less_than_half_of_a_single_setting(rivals, steps):
     left, extra = rivals, 0
-    for length in linear_fast.rounds(rivals, steps):
+    for length in racing_heads.rounds(rivals, steps):
         extra += (left - 1) * length
         left = -(-left // 2)
-    assert left == 1 and extra <= linear_fast.EXTRA * steps
+    assert left == 1 and extra <= racing_heads.EXTRA * steps
 
 
 def test_within_a_standard_error_of_the_best_the_stronger_decay_goes_first():
     found = [(Setting(0.1, 0.0), 51.0), (Setting(0.1, 0.1), 50.0), (Setting(0.3, 0.1), 50.5), (Setting(0.1, 1.0), 20.0)]
-    assert linear_fast.order(found, 400) == [2, 1, 0, 3]  # the error is 2.5 points
-    assert linear_fast.order(found, 40000) == [0, 2, 1, 3]  # and here a quarter of one
+    assert racing_heads.ranking(found, 400) == [2, 1, 0, 3]  # the error is 2.5 points
+    assert racing_heads.ranking(found, 40000) == [0, 2, 1, 3]  # and here a quarter of one
 
 
 def test_the_race_finds_a_setting_that_trains_and_equals_training_it_alone(capsys):
     train, val = (features_of(*drawn(400, seed)) for seed in (1, 2))
     options = Head(lrs=[1e-7, 0.05, 1e4], weight_decays=[1e-4], epochs=20, batch_size=50)
-    metrics, found = linear_fast.evaluate(train, val, CLASSES, options, 0.2, 0, CPU)
-    exact, _ = linear_exact.evaluate(train, val, CLASSES, CPU, 0.2, 0)
+    metrics, found = racing_heads.race_and_score(train, val, CLASSES, options, 0.2, 0, CPU)
+    exact, _ = logistic_regression.fit_and_score(train, val, CLASSES, CPU, 0.2, 0)
     assert found["lr_at_reference_batch"] == pytest.approx(0.05) and found["lr_used"] == pytest.approx(0.05 * 50 / 256)
     assert len(found["held_out_top1"]) == 3
     assert metrics["top1"] == pytest.approx(exact["top1"], abs=3)
@@ -106,7 +108,7 @@ def test_val_chooses_nothing_in_a_race():
     train, (rows, labels) = features_of(*drawn(200, 1)), drawn(100, 2)
     options = Head(epochs=5, batch_size=20)
     found = [
-        linear_fast.evaluate(train, features_of(rows, given), CLASSES, options, 0.2, 0, CPU)[1]
+        racing_heads.race_and_score(train, features_of(rows, given), CLASSES, options, 0.2, 0, CPU)[1]
         for given in (labels, (labels + 1) % CLASSES)
     ]
     assert found[0] == found[1]
@@ -117,7 +119,7 @@ def test_a_race_on_rows_from_disk_is_the_same(tmp_path):
     rows.numpy().tofile(tmp_path / "rows")
     val, options = features_of(*drawn(50, 2)), Head(epochs=4, batch_size=16)
     found = [
-        linear_fast.evaluate(features_of(bank, labels), val, CLASSES, options, 0.2, 0, CPU)
+        racing_heads.race_and_score(features_of(bank, labels), val, CLASSES, options, 0.2, 0, CPU)
         for bank in (rows, RowFile(tmp_path / "rows", tuple(rows.shape)))
     ]
     assert found[0] == found[1]
@@ -127,24 +129,22 @@ def test_divergence_of_every_setting_is_told():
     train = features_of(*drawn(80, 1))
     options = Head(lrs=[1e30], weight_decays=[0.1], epochs=5)
     with pytest.raises(UserError, match="diverged: lower head.lrs"):
-        linear_fast.evaluate(train, train, CLASSES, options, 0.2, 0, CPU)
+        racing_heads.race_and_score(train, train, CLASSES, options, 0.2, 0, CPU)
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"optimiser": "adam"}, {"schedule": "sin"}, {"epochs": 0}, {"lrs": []}, {"lrs": [0.0]}, {"weight_decays": [-1.0]}],
-    ids=lambda wrong: next(iter(wrong)),
+    "wrong", ["optimiser=adam", "schedule=sin", "epochs=0", "lrs=[]", "lrs=[0.0]", "weight_decays=[-1.0]"]
 )
 def test_impossible_options_are_named(wrong):
-    with pytest.raises(UserError, match=f"head.{next(iter(wrong))}"):
-        sgd_heads.check(Head(**wrong))
+    with pytest.raises(UserError, match=f"head.{wrong.partition('=')[0]}"):
+        choose("linear", None, ["probe=fast", f"head.{wrong}"])
 
 
 @pytest.mark.parametrize("milestones", [[60, 80], [0, 3], [4, 2], [2, 5]])
 def test_milestones_that_the_epochs_do_not_hold_are_refused(milestones):
     with pytest.raises(UserError, match=r"head\.milestones=.* must rise between 0 and head\.epochs=5"):
-        sgd_heads.check(Head(schedule="step", milestones=milestones, epochs=5))
-    sgd_heads.check(Head(schedule="step", milestones=[2, 4], epochs=5))
+        check_head(Head(schedule="step", milestones=milestones, epochs=5))
+    check_head(Head(schedule="step", milestones=[2, 4], epochs=5))
 
 
 def test_a_batch_without_a_readable_image_leaves_the_heads_finite():
