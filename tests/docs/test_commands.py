@@ -19,7 +19,7 @@ from pretrain.config import Config, load
 from pretrain.runtime.errors import UserError
 from tools.launcher import control
 from tools.launcher.pipeline import spec
-from transfer.options import OPTIONS
+from transfer.evaluate import choose
 
 COMMAND = re.compile(r"^(?:python |torchrun |make |pip |\S*/python |\w+=\S+ torchrun )")
 PROCESSES = re.compile(r"^(?:python -m torch\.distributed\.run|torchrun) --nproc-per-node \d+ ")
@@ -91,7 +91,7 @@ def check_tool(tool: str, words: list[str]) -> None:
         load(Config, None, overrides)
     elif tool == "evaluate":
         for task in options.tasks.split(","):
-            load(OPTIONS[task], options.config, overrides)
+            choose(task, options.config, overrides)
     elif tool == "train_detection":
         pytest.importorskip("detectron2")
         importlib.import_module("transfer.detection.config.load").load_config(options.config, overrides)
