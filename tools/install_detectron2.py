@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     """Install unless a detectron2 that imports is there, import it in a fresh process, and print what it has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="report only, install nothing")
-    parser.add_argument("--repository", default=REPOSITORY, help="a mirror of the official repository")
+    parser.add_argument("--repository", default=REPOSITORY, help=f"a mirror to take it from (default {REPOSITORY})")
     args = parser.parse_args(argv)
     require_torch()
     report, why = probe()
