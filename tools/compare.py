@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     data = open_labelled(args.data)
     setting = read_setting(args.setting, args.config)
     trials = make_trials(paths, setting, args.overrides, args.data, args.out, seeds)
-    schedulers.find(args.cluster).require()
-    place = jobs.Place(args.cluster, args.parallel, args.gpus, args.out)
+    schedulers.find_scheduler(args.cluster).require()
+    place = jobs.Runner(args.cluster, args.parallel, args.gpus, args.out)
     errors = place.run([jobs.Training(trial) for trial in trials if not trial.finished()])
     trunks = {trial.name: (trial.trunk, trial) for trial in trials if trial.finished()}
     for trial in [trial for trial in trials if trial.initial.is_file()][:1]:

@@ -29,7 +29,7 @@ def _describe(launch: Launch) -> str:
     variables |= {name: "..." for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     spelled = " ".join(f"{name}={value or repr('')}" for name, value in variables.items())
     of = f" of each of {jobs} jobs" if jobs > 1 else ""
-    parts = schedulers.find(launch.cluster).preview(launch)
+    parts = schedulers.find_scheduler(launch.cluster).preview(launch)
     parts.append(f"# {request.ranks} task(s){of}, each runs in {launch.folder}:")
     parts += [f"{spelled} {shlex.join(command)}" for command in launch.commands]
     for shown in launch.shown:
@@ -44,11 +44,11 @@ def main(argv: list[str] | None = None) -> None:
         return run.main(argv[1:])
     if argv and argv[0] in control.COMMANDS:
         return control.main(argv)
-    tool, args, arguments = cli.split(argv, __doc__)
+    tool, args, arguments = cli.split_arguments(argv, __doc__)
     launch = snapshot.from_snapshot(plan(tool, args, arguments))
     if args.dry_run:
         print(_describe(launch))
-    elif code := submission.start(launch, args.follow):
+    elif code := submission.start_launch(launch, args.follow):
         sys.exit(code)
 
 

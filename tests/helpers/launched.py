@@ -18,17 +18,17 @@ from tools.launcher.request import Launch, Request
 LAUNCH = ROOT / "tools/launch.py"
 
 
-def start(where: str, code: str, run_dir: Path, **resources: Any) -> job_record.Record:
+def start(where: str, code: str, run_dir: Path, **resources: Any) -> job_record.JobRecord:
     """Submit `python -c code` and write job.json, without waiting."""
     request = Request("test", minutes=10, **{"retries": 0} | resources)
     launch = Launch(where, "evaluate", ((sys.executable, "-c", code),), str(run_dir.parent), request, run_dir, {})
-    record = job_record.new_record(launch, schedulers.find(where).submit(launch))
+    record = job_record.new_record(launch, schedulers.find_scheduler(where).submit(launch))
     record.write()
     return record
 
 
 @contextlib.contextmanager
-def here(code: str, run_dir: Path, **resources: Any) -> Iterator[job_record.Record]:
+def here(code: str, run_dir: Path, **resources: Any) -> Iterator[job_record.JobRecord]:
     """A job of this machine that is ended afterwards."""
     record = start("local", code, run_dir, **resources)
     try:
@@ -52,8 +52,8 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), capture_output=True, text=True, timeout=120)
 
 
-def state(record: job_record.Record) -> str:
-    return status.state_of(record).word
+def state(record: job_record.JobRecord) -> str:
+    return status.job_state(record).word
 
 
 def told(run_dir: Path) -> dict[str, Any]:

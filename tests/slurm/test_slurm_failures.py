@@ -17,7 +17,7 @@ from conftest import start_controller, start_node
 from helpers import launched, tiny_runs
 from pretrain.runtime.metrics_file import last_line
 from tools.launcher import job_record
-from tools.launcher.job_record import Record
+from tools.launcher.job_record import JobRecord
 
 # 40 steps; a line every 3 and a checkpoint every 4, so that nearly every interruption falls between two of them
 WORDS = [
@@ -41,7 +41,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_runs.write_images(tmp_path_factory.mktemp("images"))
 
 
-def _launch(images: Path, run_dir: Path, *options: str, words: tuple[str, ...] = ()) -> Record:
+def _launch(images: Path, run_dir: Path, *options: str, words: tuple[str, ...] = ()) -> JobRecord:
     arguments = [*tiny_runs.TINY, *WORDS, f"data.root={images}", *words]
     resources = ["--nodes", "2", "--gpus", "0", "--time", "20m", "--config", str(tiny_runs.ROOT / CONFIG)]
     done = launched.run("--run-dir", run_dir, *resources, *options, *arguments)
@@ -62,9 +62,9 @@ def whole(slurm: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -
     return run_dir
 
 
-def _complete(record: Record) -> None:
-    launched.until(lambda: launched.status.state_of(record).over, 240)
-    assert str(launched.status.state_of(record)) == "completed", record.log(0).read_text()[-3000:]
+def _complete(record: JobRecord) -> None:
+    launched.until(lambda: launched.status.job_state(record).over, 240)
+    assert str(launched.status.job_state(record)) == "completed", record.log(0).read_text()[-3000:]
 
 
 def _processes(words: str, environment: str) -> list[int]:
@@ -78,12 +78,12 @@ def _processes(words: str, environment: str) -> list[int]:
     return found
 
 
-def _tool(record: Record, rank: int) -> int:
+def _tool(record: JobRecord, rank: int) -> int:
     """The process of a rank's tool, not one of its data workers."""
     return min(_processes(f"{record.launch.code}/tools/pretrain.py", f"RANK={rank}"))
 
 
-def _task(record: Record, rank: int) -> int:
+def _task(record: JobRecord, rank: int) -> int:
     """The process of a rank that srun started, whose child the tool is."""
     return min(_processes(f"submitit.core._submit {record.logs}", f"SLURM_PROCID={rank}"))
 
@@ -96,11 +96,11 @@ def _scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], check=True)
 
 
-def _warn(record: Record, slurm: Path) -> None:
+def _warn(record: JobRecord, slurm: Path) -> None:
     subprocess.run(["scancel", "--signal=USR2", record.job_id], check=True)
 
 
-def _shorten(record: Record, slurm: Path) -> None:
+def _shorten(record: JobRecord, slurm: Path) -> None:
     """The time limit, so that SLURM's warning is due; a rank is held meanwhile: SLURM looks twice a minute only."""
     task, tool = _task(record, 1), _tool(record, 1)
     os.kill(tool, signal.SIGSTOP)
@@ -112,7 +112,7 @@ def _shorten(record: Record, slurm: Path) -> None:
     _scontrol("update", f"JobId={record.job_id}", "TimeLimit=20")
 
 
-def _preempt(record: Record, slurm: Path) -> None:
+def _preempt(record: JobRecord, slurm: Path) -> None:
     """Another job of a higher partition needs the nodes for a moment."""
     _scontrol("reconfigure")
     nodes = record.ask().nodes
@@ -120,17 +120,17 @@ def _preempt(record: Record, slurm: Path) -> None:
     subprocess.run([*asked, "--wrap=sleep 1"], check=True, capture_output=True)
 
 
-def _requeue(record: Record, slurm: Path) -> None:
+def _requeue(record: JobRecord, slurm: Path) -> None:
     _scontrol("requeue", record.job_id)
 
 
-def _down(record: Record, slurm: Path) -> None:
+def _down(record: JobRecord, slurm: Path) -> None:
     _scontrol("update", "nodename=127.0.0.2", "state=down", "reason=test")
     launched.until(lambda: launched.told(record.run_dir)["restarts"] == 1)
     # the node comes back by itself, since its daemon answers (ReturnToService)
 
 
-def _lose(record: Record, slurm: Path) -> None:
+def _lose(record: JobRecord, slurm: Path) -> None:
     """Everything that SLURM runs on a node, as if its power had failed."""
     daemon = int((slurm.parent / "slurmd.127.0.0.2.pid").read_text())
     ours = _processes("", "SLURMD_NODENAME=127.0.0.2")
@@ -149,16 +149,16 @@ def _is_of(stepd: int, tasks: list[int]) -> bool:
     return False
 
 
-def _kill(rank: int) -> Callable[[Record, Path], None]:
+def _kill(rank: int) -> Callable[[JobRecord, Path], None]:
     return lambda record, slurm: os.kill(_tool(record, rank), signal.SIGKILL)
 
 
-def _kill_task(record: Record, slurm: Path) -> None:
+def _kill_task(record: JobRecord, slurm: Path) -> None:
     """What srun started on the second node; its tool dies with it."""
     os.kill(_task(record, 1), signal.SIGKILL)
 
 
-def _restart_controller(record: Record, slurm: Path) -> None:
+def _restart_controller(record: JobRecord, slurm: Path) -> None:
     os.kill(int((slurm.parent / "slurmctld.pid").read_text()), signal.SIGKILL)
     told = launched.told(record.run_dir)
     assert told["state"] == "unknown" and "SLURM does not answer" in told["why"]
@@ -243,7 +243,7 @@ def test_a_shared_folder_that_cannot_be_written_is_told_and_loses_nothing(
     record = _launch(images, run_dir)
     launched.until(lambda: bool(list((run_dir / "checkpoints").glob("step_*.pth"))), 120)
     with _read_only(run_dir / "checkpoints"):
-        launched.until(lambda: launched.status.state_of(record).over, 120)
+        launched.until(lambda: launched.status.job_state(record).over, 120)
     failed = launched.told(run_dir)
     assert failed["state"] == "failed" and failed["retries"] == 0
     assert "could not be written" in failed["why"] and "the newest is" in failed["why"]

@@ -45,8 +45,8 @@ def _pipeline(folder: Path, seed: int = 0) -> Path:
 def _over(out: Path) -> dict[str, str]:
     """The state of every stage, once all are over."""
     stages = dependent_jobs.read_stages(out)
-    launched.until(lambda: all(status.state_of(record).over for _, record in stages), 240)
-    return {name: status.state_of(record).word for name, record in stages}
+    launched.until(lambda: all(status.job_state(record).over for _, record in stages), 240)
+    return {name: status.job_state(record).word for name, record in stages}
 
 
 def test_stages_wait_for_those_they_need_and_are_done_once(slurm: Path, tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_trials_are_one_array_with_a_state_each(slurm: Path, tmp_path: Path) -> 
     words += [tmp_path / "set-{trial}", "--train", "8", "--val", "8", "--scenes", "1"]
     assert launched.run(*words, "--seed={trial}").returncode == 0
     record = job_record.read_record(tmp_path / "run")
-    launched.until(lambda: status.state_of(record).over, 120)
-    assert str(status.state_of(record)) == "completed"
+    launched.until(lambda: status.job_state(record).over, 120)
+    assert str(status.job_state(record)) == "completed"
     for trial in range(3):
         assert json.loads((tmp_path / f"set-{trial}/synthetic.json").read_text())["arguments"]["seed"] == trial
         assert f"set-{trial}" in launched.run("logs", "--trial", trial, tmp_path / "run").stdout

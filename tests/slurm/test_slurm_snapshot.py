@@ -33,7 +33,7 @@ def test_what_is_edited_after_the_submission_does_not_reach_the_job(slurm: Path,
         path.write_text("raise RuntimeError('edited')\n")
     record = job_record.read_record(run_dir)
     subprocess.run(["scontrol", "release", record.job_id], check=True)
-    launched.until(lambda: launched.status.state_of(record).over, 120)
+    launched.until(lambda: launched.status.job_state(record).over, 120)
     assert launched.state(record) == "completed", record.log(0).read_text()
     assert record.launch.code.parent == run_dir / "code"
     assert f"{record.launch.code}/tools/pretrain.py" in (run_dir / "command.txt").read_text()

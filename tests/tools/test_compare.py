@@ -58,7 +58,7 @@ def trials(place, seeds):
 @pytest.fixture(scope="module")
 def compared(place):
     """What a comparison prints that finds three of its four runs trained and evaluated by hand."""
-    local = jobs.Place("local", None, None, place / "out")
+    local = jobs.Runner("local", None, None, place / "out")
     by_name = {trial.name: trial for trial in trials(place, [0, 1])}
     for name in ("e_unigrad-0", "e_unigrad-1", "j_vicreg_l2-1"):
         trial = by_name[name]
@@ -209,7 +209,7 @@ def test_on_slurm_every_row_and_seed_is_a_job_of_its_own(place, monkeypatch):
         processes, "run_all_commands", lambda commands, at_once: given.append((commands, at_once)) or []
     )
     training = [jobs.Training(trial) for trial in trials(place, [5, 6])]
-    assert jobs.Place("slurm", None, 2, place / "out").run(training) == {}
+    assert jobs.Runner("slurm", None, 2, place / "out").run(training) == {}
     [(commands, parallel)] = given
     assert parallel == len(commands) == 4
     for command, job in zip(commands, training, strict=True):

@@ -1,4 +1,4 @@
-"""The launcher's own options, told apart from those of the tool that it starts."""
+"""The launcher's own options, separated from those of the tool that it starts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def minutes(text: str) -> int:
     return (days * 24 + hours) * 60 + rest
 
 
-def split(argv: list[str], description: str = "") -> tuple[str, argparse.Namespace, list[str]]:
+def split_arguments(argv: list[str], description: str = "") -> tuple[str, argparse.Namespace, list[str]]:
     """(subcommand, the launcher's options, the tool's arguments).
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pretrain.runtime.errors import UserError
 from tools.launcher import job_record, status, submission
-from tools.launcher.job_record import Record
+from tools.launcher.job_record import JobRecord
 from tools.launcher.pipeline import dependent_jobs, run
 from tools.launcher.schedulers.base import Refused
 from tools.launcher.worker.logs import show_log
@@ -40,13 +40,13 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _status(record: Record, args: argparse.Namespace) -> int:
+def _status(record: JobRecord, args: argparse.Namespace) -> int:
     told = status.report(record)
     print(json.dumps(told, indent=2) if args.json else status.as_table(told))
     return 0
 
 
-def _logs(record: Record, args: argparse.Namespace) -> int:
+def _logs(record: JobRecord, args: argparse.Namespace) -> int:
     """With --follow the exit code of the rank that failed first, 1 for a job that was cancelled or vanished."""
     ranks, jobs = record.launch.request.ranks, record.each()
     if not 0 <= args.trial < len(jobs):
@@ -56,7 +56,7 @@ def _logs(record: Record, args: argparse.Namespace) -> int:
         raise UserError(f"there is no rank {args.rank}: {record.name} has ranks 0 to {ranks - 1}.")
     log = record.log(args.rank)
     if not log.is_file():
-        print(f"{record.name} is {status.state_of(record)}; {log} is not there (yet)", file=sys.stderr, flush=True)
+        print(f"{record.name} is {status.job_state(record)}; {log} is not there (yet)", file=sys.stderr, flush=True)
     if args.follow:
         return _follow(record, log)
     if log.is_file():
@@ -64,16 +64,16 @@ def _logs(record: Record, args: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(record: Record, log: Path) -> int:
+def _follow(record: JobRecord, log: Path) -> int:
     state = submission.follow_to_end(record, log, patience=0)
     if state.word != "completed":
         print(f"error: {record.name} {state}", file=sys.stderr)
     return state.code
 
 
-def _cancel(record: Record, args: argparse.Namespace) -> int:
+def _cancel(record: JobRecord, args: argparse.Namespace) -> int:
     """0 once the job is over, 1 where it takes longer than LONGEST_END."""
-    state = status.state_of(record)
+    state = status.job_state(record)
     if state.over:
         print(f"{record.name} is over already: {state}")
         return 0
@@ -81,9 +81,9 @@ def _cancel(record: Record, args: argparse.Namespace) -> int:
         raise UserError(f"{record.name} cannot be cancelled from here: {state.why}.")
     cancelled = _end(record)
     deadline = time.monotonic() + LONGEST_END
-    while not (state := status.state_of(cancelled)).over:
+    while not (state := status.job_state(cancelled)).over:
         if time.monotonic() > deadline:
-            late = f"{record.name} is still {state} {LONGEST_END:.0f} s after it was told to end"
+            late = f"{record.name} is still {state} {LONGEST_END:.0f} s after it was asked to end"
             print(f"error: {late}: look again with status.", file=sys.stderr)
             return 1
         time.sleep(0.5)
@@ -91,8 +91,8 @@ def _cancel(record: Record, args: argparse.Namespace) -> int:
     return 0
 
 
-def _end(record: Record) -> Record:
-    """Ask the job to end, and note in job.json that this was wished for, which its exit codes do not tell."""
+def _end(record: JobRecord) -> JobRecord:
+    """Ask the job to end, and note that in job.json: exit codes do not say who wanted the end."""
     cancelled = dataclasses.replace(record, cancelled=True)
     try:
         cancelled.write()
@@ -100,16 +100,16 @@ def _end(record: Record) -> Record:
     except PermissionError as error:
         raise UserError(f"{record.name} belongs to somebody else ({error}): ask its owner to cancel it.") from error
     except Refused as refused:
-        if not status.state_of(record).over:
+        if not status.job_state(record).over:
             record.write()
             title = record.scheduler.about.title
             raise UserError(f"{title} does not cancel {record.name} ({refused}): try again.") from refused
     return cancelled
 
 
-def _resume(record: Record, args: argparse.Namespace) -> int:
-    """As submission.start; a job that is attended is waited for."""
-    launch, state = record.launch, status.state_of(record)
+def _resume(record: JobRecord, args: argparse.Namespace) -> int:
+    """As submission.start_launch; a job that is attended is waited for."""
+    launch, state = record.launch, status.job_state(record)
     if not state.over:
         raise UserError(f"{record.name} is {state}: it can be resumed once it is over (cancel ends it).")
     if launch.run_dir.resolve() != record.run_dir:
@@ -118,7 +118,7 @@ def _resume(record: Record, args: argparse.Namespace) -> int:
         raise UserError(
             f"the code that {record.name} ran, {launch.code}, is gone: launch it anew with the same --run-dir."
         )
-    return submission.start(launch, follow=record.scheduler.about.attended)
+    return submission.start_launch(launch, follow=record.scheduler.about.attended)
 
 
 def _resume_pipeline(out: Path) -> None:
@@ -128,7 +128,7 @@ def _resume_pipeline(out: Path) -> None:
     run.main([word for word in written["command"] if word != "--again"])
 
 
-def _pipeline(args: argparse.Namespace, stages: list[tuple[str, Record]]) -> None:
+def _pipeline(args: argparse.Namespace, stages: list[tuple[str, JobRecord]]) -> None:
     """The same for all stages of a pipeline."""
     if args.command == "logs":
         folders = ", ".join(str(record.run_dir) for _, record in stages)

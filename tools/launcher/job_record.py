@@ -14,14 +14,14 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
 from tools.launcher import schedulers
 from tools.launcher.request import Launch, Request
-from tools.launcher.schedulers.base import Job, Scheduler, Seen
+from tools.launcher.schedulers.base import Answer, Job, Scheduler
 from tools.launcher.worker.logs import log_file
 
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class JobRecord:
     """One job, or an array of them.
 
     launch: as it was submitted. host: where from. cancelled: whether that was asked for. run_dir: where job.json lies
@@ -48,7 +48,7 @@ class Record:
     @property
     def scheduler(self) -> Scheduler:
         """The one that runs it."""
-        return schedulers.find(self.launch.cluster)
+        return schedulers.find_scheduler(self.launch.cluster)
 
     @property
     def job(self) -> Job:
@@ -59,7 +59,7 @@ class Record:
         """Where the output of one rank lies."""
         return log_file(self.logs, self.job_id, rank)
 
-    def each(self) -> list[Record]:
+    def each(self) -> list[JobRecord]:
         """The jobs of an array; a single job itself."""
         commands = self.launch.commands
         if len(commands) == 1 or self.scheduler.queue is None:
@@ -69,7 +69,7 @@ class Record:
             dataclasses.replace(self, launch=part, job_id=f"{self.job_id}_{place}") for place, part in enumerate(parts)
         ]
 
-    def ask(self) -> Seen:
+    def ask(self) -> Answer:
         """What its scheduler says of it now."""
         return self.scheduler.state(self.job)
 
@@ -95,12 +95,12 @@ class Record:
         write_json(self.run_dir / "job.json", record)
 
 
-def new_record(launch: Launch, job_id: str) -> Record:
+def new_record(launch: Launch, job_id: str) -> JobRecord:
     """Of a job that was submitted just now."""
-    return Record(launch, job_id, socket.gethostname(), time.strftime(TIME), False, launch.run_dir)
+    return JobRecord(launch, job_id, socket.gethostname(), time.strftime(TIME), False, launch.run_dir)
 
 
-def read_record(run_dir: Path) -> Record:
+def read_record(run_dir: Path) -> JobRecord:
     """The record in `run_dir`.
 
     Raises:
@@ -118,7 +118,7 @@ def read_record(run_dir: Path) -> Record:
         ) from error
 
 
-def _parsed(written: Any, run_dir: Path) -> Record:
+def _parsed(written: Any, run_dir: Path) -> JobRecord:
     if not isinstance(written, dict):
         raise TypeError(f"it holds {type(written).__name__}")
     known = written["cluster"] in schedulers.names()
@@ -136,4 +136,4 @@ def _parsed(written: Any, run_dir: Path) -> Record:
         code=Path(written["code"]),
         settings=written["settings"],
     )
-    return Record(launch, written["job_id"], written["host"], written["submitted"], written["cancelled"], run_dir)
+    return JobRecord(launch, written["job_id"], written["host"], written["submitted"], written["cancelled"], run_dir)

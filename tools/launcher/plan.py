@@ -21,7 +21,7 @@ DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
 
 
 class Tool(NamedTuple):
-    """A file in tools/, its GPUs a node on a cluster unless told, and whether several processes of it work together."""
+    """A file in tools/, its default number of GPUs a node on a cluster, and whether its processes work together."""
 
     file: str
     gpus: int
@@ -69,7 +69,7 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     _check(tool, args, config)
     _check_trials(tool, args, arguments)
     request = _request(TOOLS[tool], name, args, config.get("data", {}).get("workers", 0))
-    schedulers.find(args.cluster).check(request)
+    schedulers.find_scheduler(args.cluster).check(request)
     program = (sys.executable, str(REPOSITORY / "tools" / f"{TOOLS[tool].file}.py"))
     trials = range(args.trials) if args.trials else [None]
     return Launch(
@@ -106,7 +106,7 @@ def _own_options(args: argparse.Namespace) -> tuple[dict[str, str | int], dict[s
     """What was given of the scheduler's own options: by name, and the KEY=VALUE of those that can be repeated."""
     options: dict[str, str | int] = {}
     extra: dict[str, str | bool] = {}
-    for option in schedulers.find(args.cluster).about.options:
+    for option in schedulers.find_scheduler(args.cluster).about.options:
         given = getattr(args, option.name)
         if option.repeatable:
             extra |= dict(_key_value(pair) for pair in given)
@@ -135,7 +135,7 @@ def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value} is below {least}: give a larger number.")
     if not TOOLS[tool].distributed and max(args.nodes, args.tasks or 1) > 1:
         raise UserError(f"{tool} is one process: leave --nodes and --tasks out.")
-    about = schedulers.find(args.cluster).about
+    about = schedulers.find_scheduler(args.cluster).about
     if about.here and args.nodes > 1:
         raise UserError(f"--cluster {args.cluster} is one machine: replace --nodes {args.nodes} by --tasks N.")
     if config and not config["data"]["root"]:
@@ -145,7 +145,7 @@ def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
 
 
 def _check_trials(tool: str, args: argparse.Namespace, arguments: Sequence[str]) -> None:
-    trials, scheduler = args.trials, schedulers.find(args.cluster)
+    trials, scheduler = args.trials, schedulers.find_scheduler(args.cluster)
     if trials is None:
         return
     if tool == "pretrain":
@@ -164,7 +164,7 @@ def _gpus(tool: Tool, args: argparse.Namespace) -> int:
     asked: int | None = args.gpus
     if asked is not None:
         return asked
-    if not schedulers.find(args.cluster).about.here:
+    if not schedulers.find_scheduler(args.cluster).about.here:
         return tool.gpus
     if not Path("/proc/driver/nvidia").exists():
         return 0
@@ -176,7 +176,7 @@ def _gpus(tool: Tool, args: argparse.Namespace) -> int:
 
 def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
     """What a task adds to its environment: which GPUs, and a fair share of this machine's cores."""
-    here = schedulers.find(args.cluster).about.here
+    here = schedulers.find_scheduler(args.cluster).about.here
     environment: dict[str, str] = {}
     if request.gpus == 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # --gpus 0 means CPU, also on a machine that has some

@@ -10,7 +10,7 @@ from typing import Any
 from pretrain.runtime import metrics_file
 from pretrain.runtime.errors import STOPPED
 from tools.launcher import job_record
-from tools.launcher.schedulers.base import Seen
+from tools.launcher.schedulers.base import Answer
 from tools.launcher.worker import exit_codes, restart
 
 
@@ -37,13 +37,13 @@ class State:
         return f"{self.word}: {self.why}" if self.why else self.word
 
 
-def state_of(record: job_record.Record, patience: float = 0) -> State:
+def job_state(record: job_record.JobRecord, patience: float = 0) -> State:
     """Ask the scheduler, and where the job is over, its ranks' exit files.
 
     patience: seconds to wait at most for the exit files of a job that did not end well.
     """
     if len(jobs := record.each()) > 1:
-        return _together([state_of(job, patience) for job in jobs])
+        return _together([job_state(job, patience) for job in jobs])
     seen = record.ask()
     word: str = "unknown" if seen.phase == "silent" else seen.phase
     why, code = seen.why, 0
@@ -63,7 +63,7 @@ def _together(states: list[State]) -> State:
     return State(first.word, "" if counts["completed"] == len(states) else why, first.node_list, restarts, first.code)
 
 
-def _end(record: job_record.Record, seen: Seen, patience: float) -> tuple[str, str, int]:
+def _end(record: job_record.JobRecord, seen: Answer, patience: float) -> tuple[str, str, int]:
     """(word, why, code) of a job that is over."""
     if seen.phase == "completed":
         return "completed", "", 0
@@ -85,9 +85,9 @@ def _end(record: job_record.Record, seen: Seen, patience: float) -> tuple[str, s
     return "failed", f"{about.title} says {seen.why}; {sentence}" if seen.why else sentence, code
 
 
-def report(record: job_record.Record) -> dict[str, Any]:
+def report(record: job_record.JobRecord) -> dict[str, Any]:
     """All that `status` tells. What is not known, or not written yet, is None."""
-    state = state_of(record)
+    state = job_state(record)
     line = metrics_file.last_line(record.run_dir) or {}
     written = line.get("time", 0)
     ours = written >= datetime.strptime(record.submitted, job_record.TIME).timestamp()  # not of a job before this one
@@ -117,7 +117,7 @@ def report(record: job_record.Record) -> dict[str, Any]:
     }
 
 
-def retried(record: job_record.Record) -> list[str]:
+def retried(record: job_record.JobRecord) -> list[str]:
     """Why the ranks were started again within the job, the oldest first."""
     return [one.why for one in restart.read_attempts(record.logs, record.job_id) if one.outcome == "retried"]
 

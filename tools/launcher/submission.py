@@ -11,21 +11,21 @@ from pathlib import Path
 
 from pretrain.runtime.errors import BAD_INPUT, STOPPED, UserError
 from tools.launcher import job_record, schedulers, snapshot, status
-from tools.launcher.job_record import Record
+from tools.launcher.job_record import JobRecord
 from tools.launcher.request import Launch
 from tools.launcher.worker import exit_codes
 from tools.launcher.worker.logs import follow_log
 
 LONGEST_END = 120.0  # seconds that ranks may take to write a checkpoint
-AFTER_FAILURE = 10.0  # the same where one of them has failed, and the others can only wait for it in vain
+AFTER_FAILURE = 10.0  # the same after a rank has failed: the others wait for it and cannot go on
 
 
-def start(launch: Launch, follow: bool) -> int:
+def start_launch(launch: Launch, follow: bool) -> int:
     """Submit; where `follow`, show rank 0 to the end and return the exit code of the rank that failed first, or 0.
 
     With a scheduler that is attended, several commands run one after the other, and each is followed to its end.
     """
-    if schedulers.find(launch.cluster).about.attended:
+    if schedulers.find_scheduler(launch.cluster).about.attended:
         return _run_attended(launch)
     record = submit(launch)
     if not follow:
@@ -34,19 +34,19 @@ def start(launch: Launch, follow: bool) -> int:
     return wait(record)
 
 
-def submit(launch: Launch) -> Record:
+def submit(launch: Launch) -> JobRecord:
     """Hand a planned launch to its scheduler and write its job.json.
 
     Raises:
         UserError: the folder cannot be written, a job of it is not over, or the scheduler refuses.
     """
-    scheduler = schedulers.find(launch.cluster)
+    scheduler = schedulers.find_scheduler(launch.cluster)
     scheduler.require()
     _open_run_dir(launch)
     return _recorded(launch, scheduler.submit(launch))
 
 
-def wait(record: Record) -> int:
+def wait(record: JobRecord) -> int:
     """Show what the first rank says until the job is over; the exit code of the rank that failed first, or 0."""
     state = follow_to_end(record, record.each()[0].log(0), exit_codes.PATIENCE)
     if state.word != "completed":
@@ -54,7 +54,7 @@ def wait(record: Record) -> int:
     return state.code
 
 
-def follow_to_end(record: Record, log: Path, patience: float) -> status.State:
+def follow_to_end(record: JobRecord, log: Path, patience: float) -> status.State:
     """Show a log until the job is over; its last state.
 
     Args:
@@ -64,7 +64,7 @@ def follow_to_end(record: Record, log: Path, patience: float) -> status.State:
             was alive a moment ago, so its last files may still be on their way.
     """
     shown = follow_log(log)
-    while not (state := status.state_of(record, patience)).over:
+    while not (state := status.job_state(record, patience)).over:
         patience = exit_codes.PATIENCE
         next(shown)
         time.sleep(record.scheduler.about.pause)
@@ -72,7 +72,7 @@ def follow_to_end(record: Record, log: Path, patience: float) -> status.State:
     return state
 
 
-def _recorded(launch: Launch, job_id: str) -> Record:
+def _recorded(launch: Launch, job_id: str) -> JobRecord:
     record = job_record.new_record(launch, job_id)
     record.write()
     several = f"{len(launch.commands)} jobs of " if len(launch.commands) > 1 else ""
@@ -100,7 +100,7 @@ def _retried(launch: Launch, one: Launch) -> tuple[int, str] | None:
     well."""
     retries, ranks = launch.request.retries, launch.request.ranks
     for retry in range(1, retries + 2):
-        record = _recorded(launch, schedulers.find(launch.cluster).submit(one))
+        record = _recorded(launch, schedulers.find_scheduler(launch.cluster).submit(one))
         failed = exit_codes.first_failure(attend(record), record.job_id, ranks, record.logs)
         if failed is None or failed[0] in (BAD_INPUT, STOPPED) or retry > retries:
             break
@@ -109,7 +109,7 @@ def _retried(launch: Launch, one: Launch) -> tuple[int, str] | None:
     return failed
 
 
-def attend(record: Record) -> dict[int, exit_codes.Exit]:
+def attend(record: JobRecord) -> dict[int, exit_codes.Exit]:
     """Print what rank 0 says until a job ends; how each rank that has written its end ended.
 
     A rank that fails ends the others. Leaving this function by an exception (Ctrl-C, SIGTERM) ends them too, after
@@ -141,12 +141,12 @@ def _open_run_dir(launch: Launch) -> None:
         ) from error
     if (launch.run_dir / "job.json").is_file():
         record = job_record.read_record(launch.run_dir)
-        if not (state := status.state_of(record)).over:
+        if not (state := status.job_state(record)).over:
             raise UserError(
                 f"{record.name} is {state} in {launch.run_dir}: wait for it, end it with "
                 f"`python tools/launch.py cancel {shlex.quote(str(launch.run_dir))}`, or choose another --run-dir."
             )
     snapshot.write_snapshot(launch)
-    here = schedulers.find(launch.cluster).about.here
+    here = schedulers.find_scheduler(launch.cluster).about.here
     if not here and launch.run_dir.is_relative_to("/tmp"):
         print(f"note: {launch.run_dir} is below /tmp, which nodes seldom share: choose --run-dir.", file=sys.stderr)

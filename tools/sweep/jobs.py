@@ -21,7 +21,7 @@ MACHINE = ("workers", "threads", "device", "cache")  # options that no number de
 
 
 @dataclass(frozen=True)
-class Place:
+class Runner:
     """Where commands run.
 
     cluster: name of the scheduler. parallel: how many at the same time, None for one here and all on a cluster. gpus:
@@ -38,7 +38,7 @@ class Place:
         if not jobs:
             return {}
         commands = {job.name: self._command(job) for job in jobs}
-        at_once = self.parallel or (1 if schedulers.find(self.cluster).about.here else len(jobs))
+        at_once = self.parallel or (1 if schedulers.find_scheduler(self.cluster).about.here else len(jobs))
         failed = processes.run_all_commands(list(commands.values()), min(at_once, len(jobs)))
         return {name: last_sentence(command.log) for name, command in commands.items() if command.name in failed}
 
@@ -102,7 +102,7 @@ class Evaluation:
 
 
 def evaluation_of(
-    name: str, checkpoint: Path, trial: Trial, place: Place, data: Path, tasks: Sequence[str], given: Sequence[str]
+    name: str, checkpoint: Path, trial: Trial, runner: Runner, data: Path, tasks: Sequence[str], given: Sequence[str]
 ) -> Evaluation:
     """The evaluation of a trunk of `trial`, at its image size and seed unless `given` says otherwise.
 
@@ -110,7 +110,7 @@ def evaluation_of(
         name: of the trunk, for its files.
         checkpoint: the trunk.
         trial: that trained it.
-        place: where commands run, and where results go.
+        runner: where commands run, and where results go.
         data: holds train/ and val/.
         tasks: of tools/evaluate.py.
         given: its options.
@@ -123,7 +123,7 @@ def evaluation_of(
         "threads": cfg.run.threads,
     }
     overrides = (*(f"{key}={value}" for key, value in options.items()), *given)
-    files = {task: place.out / "results" / f"{task}-{name}.json" for task in tasks}
+    files = {task: runner.out / "results" / f"{task}-{name}.json" for task in tasks}
     return Evaluation(name, checkpoint, data, overrides, files)
 
 

@@ -52,7 +52,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Setting:
+class CommonSetting:
     """A --with file: values by "section.key" for every row, and more for single ones, which win over the row's file."""
 
     common: dict[str, Any]
@@ -79,14 +79,14 @@ def find_rows(folder: Path, chosen: str | None) -> list[Path]:
     return [path for name, path in found.items() if name in asked]
 
 
-def read_setting(path: Path | None, folder: Path) -> Setting:
-    """Read a --with file; its optional `rows` may name any row of `folder` and of the folders beside it.
+def read_setting(path: Path | None, folder: Path) -> CommonSetting:
+    """Read a --with file; its optional `rows` may name any row of `folder` and of the folders next to it.
 
     Raises:
         UserError: no file, no YAML, an unknown option, one that compare sets itself, or a row that no table has.
     """
     if path is None:
-        return Setting({}, {})
+        return CommonSetting({}, {})
     if not path.is_file():
         raise UserError(f"--with {path} is not a file: give a YAML such as configs/compare/imagenette_cpu.yaml.")
     try:
@@ -101,7 +101,7 @@ def read_setting(path: Path | None, folder: Path) -> Setting:
     for name in rows:
         if name not in known:
             raise UserError(f"--with {path}: no table has a row '{name}' for its 'rows'.")
-    setting = Setting(_flat(tree), {name: _flat(values or {}) for name, values in rows.items()})
+    setting = CommonSetting(_flat(tree), {name: _flat(values or {}) for name, values in rows.items()})
     for values in (setting.common, *setting.rows.values()):
         _check_free(values, f"--with {path}")
         try:
@@ -130,7 +130,7 @@ def _check_free(keys: Sequence[str] | dict[str, Any], where: str) -> None:
 
 
 def make_trials(
-    rows: Sequence[Path], setting: Setting, given: Sequence[str], data: Path, out: Path, seeds: Sequence[int]
+    rows: Sequence[Path], setting: CommonSetting, given: Sequence[str], data: Path, out: Path, seeds: Sequence[int]
 ) -> list[Trial]:
     """Every row with every seed, seed by seed.
 
@@ -161,7 +161,7 @@ def make_trials(
     return made
 
 
-def _trial(path: Path, setting: Setting, given: Sequence[str], data: Path, out: Path, seed: int) -> Trial:
+def _trial(path: Path, setting: CommonSetting, given: Sequence[str], data: Path, out: Path, seed: int) -> Trial:
     own = _flat(OmegaConf.to_container(OmegaConf.load(path)))
     common = {key: value for key, value in setting.common.items() if key not in own}
     run_dir = out / f"{path.stem}-{seed}"
@@ -187,7 +187,7 @@ def _recipe(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(trial: Trial) -> None:
-    """Refuse a run folder that was begun with other options, whose numbers would stand beside ours as if alike."""
+    """Refuse a run folder that was begun with other options: its numbers are no part of this comparison."""
     file = Path(trial.cfg.run_dir, "config.yaml")
     if not file.is_file():
         return

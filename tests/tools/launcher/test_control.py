@@ -57,8 +57,8 @@ def test_a_job_whose_process_is_gone_has_vanished_and_another_process_is_not_it(
     with launched.here(WAITS, tmp_path / "run") as record:
         stranger = dataclasses.replace(record, job_id=str(os.getpid()))
         assert launched.state(record) == "running" and launched.state(stranger) == "vanished"
-        assert "its process is gone, and rank 0 of 1" in status.state_of(stranger).why
-        elsewhere = status.state_of(dataclasses.replace(record, host="elsewhere"))
+        assert "its process is gone, and rank 0 of 1" in status.job_state(stranger).why
+        elsewhere = status.job_state(dataclasses.replace(record, host="elsewhere"))
         assert elsewhere.word == "unknown" and "elsewhere" in elsewhere.why and not elsewhere.over
 
 

@@ -41,7 +41,7 @@ def _launch(*arguments: str, folder: Path, **environment: str) -> subprocess.Com
 def _run_here(code: str, count: int, folder: Path) -> tuple[dict[int, exit_codes.Exit], str]:
     request, commands = Request("test", tasks=count), ((sys.executable, "-c", code),)
     asked = Launch("local", "evaluate", commands, str(folder), request, folder, {"CUDA_VISIBLE_DEVICES": ""})
-    record = job_record.new_record(asked, schedulers.find("local").submit(asked))
+    record = job_record.new_record(asked, schedulers.find_scheduler("local").submit(asked))
     return submission.attend(record), record.job_id
 
 
@@ -75,7 +75,7 @@ def test_dry_run_needs_no_slurm_writes_nothing_and_shows_everything(tmp_path: Pa
 
 
 def test_default_is_pretraining_the_paper(tmp_path: Path) -> None:
-    tool, args, arguments = cli.split(["--nodes", "8", "data.root=images"])
+    tool, args, arguments = cli.split_arguments(["--nodes", "8", "data.root=images"])
     decided = plan.plan(tool, args, arguments)
     assert (decided.cluster, decided.tool, decided.request.nodes, decided.request.gpus) == ("slurm", "pretrain", 8, 8)
     ((_, _, option, named, *_),) = decided.commands
@@ -128,8 +128,8 @@ def test_no_option_of_a_tool_looks_like_a_misspelt_one_of_the_launcher() -> None
         "--to",
         "--branch",
     ):
-        assert cli.split(["evaluate", option, "x"])[2] == [option, "x"]
-    assert cli.split(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
+        assert cli.split_arguments(["evaluate", option, "x"])[2] == [option, "x"]
+    assert cli.split_arguments(["evaluate", "knn", "--", "--node", "x"])[2] == ["knn", "--node", "x"]
 
 
 def test_a_run_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -152,22 +152,22 @@ def test_every_task_knows_its_place(tmp_path: Path) -> None:
 
 
 def test_a_restarted_job_gets_another_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    slurm = schedulers.find("slurm")
+    slurm = schedulers.find_scheduler("slurm")
     variables = {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "localhost,unknown.invalid"}
     variables |= {"SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    first = ranks.rendezvous(slurm.place())
+    first = ranks.rendezvous(slurm.rank_environment())
     assert {name: first[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")} == {
         "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost",
     }  # fmt: skip
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert ranks.rendezvous(slurm.place())["MASTER_PORT"] != first["MASTER_PORT"]
+    assert ranks.rendezvous(slurm.rank_environment())["MASTER_PORT"] != first["MASTER_PORT"]
     monkeypatch.setenv("SLURM_JOB_NODELIST", "unknown.invalid,localhost")
     with pytest.raises(SystemExit, match=r"cannot resolve 'unknown\.invalid'"):
-        ranks.rendezvous(slurm.place())
+        ranks.rendezvous(slurm.rank_environment())
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
-    assert ranks.rendezvous(slurm.place())["MASTER_ADDR"] == "127.0.0.1"
+    assert ranks.rendezvous(slurm.rank_environment())["MASTER_ADDR"] == "127.0.0.1"
 
 
 def test_gloo_gets_the_network_that_leads_to_the_first_node_unless_one_is_chosen(
@@ -221,7 +221,7 @@ def test_a_crash_here_is_started_again_as_often_as_asked(
     words = (sys.executable, "-c", f"{been}    os.kill(os.getpid(), 9)")
     request = Request("test", retries=retries)
     launched = Launch("local", "evaluate", (words,), str(tmp_path), request, tmp_path / "run", {})
-    assert submission.start(launched, follow=True) == code
+    assert submission.start_launch(launched, follow=True) == code
     told = capfd.readouterr()
     assert ("starting again from the newest checkpoint (retry 1 of 1)" in told.out) == bool(retries)
     assert ("exit code 137 (SIGKILL)" in told.err) == bool(code)

@@ -79,7 +79,7 @@ def test_the_command_line_offers_every_file_of_the_folder() -> None:
 @pytest.mark.parametrize("name", schedulers.names())
 def test_every_scheduler_has_what_the_interface_asks_for(name: str) -> None:
     asked = [word for word in vars(base.Scheduler) if not word.startswith("_")]
-    scheduler = schedulers.find(name)
+    scheduler = schedulers.find_scheduler(name)
     assert len(asked) > 5 and all(hasattr(scheduler, word) for word in asked)
     for part, of in (("queue", base.Queue), ("starter", base.Starter)):
         own = getattr(scheduler, part)
@@ -89,7 +89,7 @@ def test_every_scheduler_has_what_the_interface_asks_for(name: str) -> None:
 def test_options_of_one_scheduler_are_left_alone_by_another() -> None:
     for cluster, options in (("slurm", {"partition": "p", "mem": "1G"}), ("local", {})):
         words = ["prepare_data", "--cluster", cluster, "--partition", "p", "--mem", "1G", "--slurm", "hold", "x"]
-        request = plan.plan(*cli.split(words)).request
+        request = plan.plan(*cli.split_arguments(words)).request
         assert request.options == options and request.extra == ({"hold": True} if options else {})
 
 
@@ -134,7 +134,7 @@ def test_a_job_of_earlier_code_is_looked_after(tmp_path: Path, capsys: pytest.Ca
 def test_the_request_of_an_earlier_slurm_job_is_submitted_as_it_was(tmp_path: Path) -> None:
     _write_old(tmp_path, "slurm")
     record = job_record.read_record(tmp_path)
-    script = schedulers.find("slurm").preview(record.launch)[1]
+    script = schedulers.find_scheduler("slurm").preview(record.launch)[1]
     for line in ("--partition=gpu", "--mem=64G", "--hold", "--ntasks-per-node=2", "--signal=B:USR2@120"):
         assert f"#SBATCH {line}" in script.splitlines()
     record.write()
@@ -169,6 +169,6 @@ def test_batch_scripts_of_earlier_code_still_start(tmp_path: Path) -> None:
 
 def test_a_request_without_time_to_run_is_refused_by_the_one_that_warns() -> None:
     short = Request("x", minutes=3)
-    schedulers.find("local").check(short)
+    schedulers.find_scheduler("local").check(short)
     with pytest.raises(UserError, match="SLURM warns"):
-        schedulers.find("slurm").check(short)
+        schedulers.find_scheduler("slurm").check(short)

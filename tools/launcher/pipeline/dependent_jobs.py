@@ -13,7 +13,7 @@ from pathlib import Path
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
 from tools.launcher import cli, job_record, schedulers, snapshot, status, submission
-from tools.launcher.job_record import Record
+from tools.launcher.job_record import JobRecord
 from tools.launcher.pipeline.spec import Stage
 from tools.launcher.plan import plan
 from tools.launcher.request import Launch
@@ -38,12 +38,12 @@ def submit_stages(stages: Sequence[Stage], out: Path, cluster: str, again: bool,
     Raises:
         UserError: the scheduler refuses a job, or a stage runs with other settings.
     """
-    scheduler = schedulers.find(cluster)
+    scheduler = schedulers.find_scheduler(cluster)
     scheduler.require()
     assert scheduler.queue is not None, f"jobs of {cluster} cannot wait for each other"
     # all are checked before the first is submitted
     planned = {stage.name: _planned(stage, out, scheduler.queue) for stage in stages}
-    records: dict[str, Record] = {}
+    records: dict[str, JobRecord] = {}
     waited_for: dict[str, str] = {}  # job ids of the stages that are not over
     for stage in stages:
         name, asked = stage.name, planned[stage.name]
@@ -52,7 +52,7 @@ def submit_stages(stages: Sequence[Stage], out: Path, cluster: str, again: bool,
         if before is None:
             before = submission.submit(_depending(asked, needed, scheduler.queue))
             waited_for[name] = before.job_id
-        elif not (state := status.state_of(before)).over:
+        elif not (state := status.job_state(before)).over:
             print(f"{name}: {before.name} is {state} already", flush=True)
             waited_for[name] = before.job_id
         else:
@@ -67,7 +67,7 @@ def _planned(stage: Stage, out: Path, queue: Queue) -> Launch:
     """The stage's commands as one launch of one or several jobs."""
     parts = []
     for command in stage.commands:
-        tool, args, arguments = cli.split(list(command.words[2:]))
+        tool, args, arguments = cli.split_arguments(list(command.words[2:]))
         parts.append(plan(tool, args, arguments))
     first = parts[0]
     if len(parts) == 1:
@@ -89,21 +89,21 @@ def _depending(asked: Launch, needed: Sequence[str], queue: Queue) -> Launch:
     return dataclasses.replace(asked, request=queue.after(asked.request, needed)) if needed else asked
 
 
-def _record(asked: Launch) -> Record | None:
+def _record(asked: Launch) -> JobRecord | None:
     return job_record.read_record(asked.run_dir) if (asked.run_dir / "job.json").is_file() else None
 
 
 def _is_over(asked: Launch) -> bool:
     record = _record(asked)
-    return record is None or status.state_of(record).over
+    return record is None or status.job_state(record).over
 
 
-def _unfinished_or_done(asked: Launch) -> Record | None:
+def _unfinished_or_done(asked: Launch) -> JobRecord | None:
     """The stage's earlier job, where nothing is left to do but to wait for it."""
     record = _record(asked)
     if record is None:
         return None
-    state, same = status.state_of(record), record.launch.settings == asked.settings
+    state, same = status.job_state(record), record.launch.settings == asked.settings
     if state.over:
         return record if same and state.word == "completed" else None
     if not same:
@@ -113,7 +113,7 @@ def _unfinished_or_done(asked: Launch) -> Record | None:
     return record
 
 
-def read_stages(out: Path) -> list[tuple[str, Record]]:
+def read_stages(out: Path) -> list[tuple[str, JobRecord]]:
     """The stages of the pipeline that was submitted into `out`, with their jobs; empty where there is none."""
     path = out.expanduser().resolve() / FILE
     if not path.is_file():

@@ -62,7 +62,7 @@ def run_all_commands(commands: Sequence[Command], parallel: int) -> set[str]:
 def _as_they_end(
     commands: Sequence[Command], parallel: int, tasks: int, done: int, total: int
 ) -> Generator[tuple[Command, int], None, None]:
-    """Each command with its exit code (negative for a signal), told to the user, once it has ended."""
+    """Each command with its exit code (negative for a signal) once it has ended, which is printed too."""
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // (parallel * tasks)))}
     waiting = list(commands)
     running: list[_Running] = []

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         for stage in stages:
             for command in stage.commands:
                 print(shlex.join(command.words))
-    elif schedulers.find(args.cluster).queue is not None:
+    elif schedulers.find_scheduler(args.cluster).queue is not None:
         dependent_jobs.submit_stages(stages, out, args.cluster, args.again, argv)
     else:
         _run_here(stages, args.again)

@@ -125,23 +125,12 @@ def read_stage(
     Raises:
         UserError: an unknown key, tool or variable, a value of the wrong kind, or a --config that is no file.
     """
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise UserError(f"{where}: each entry of 'stages' needs a 'name', and this has none: {entry!r:.80}.")
-    where = f"{where}, stage '{entry['name']}'"
-    for key in entry:
-        if key not in STAGE_KEYS:
-            raise UserError(f"{where}: there is no key '{key}'; {_nearest(str(key), STAGE_KEYS)}")
+    where = _check_keys(entry, where)
     tool, tools = str(entry.get("tool")), sorted(tool.file for tool in TOOLS.values())
     if tool not in tools:
         raise UserError(f"{where}: there is no tool '{tool}'; {_nearest(tool, tools)}")
     words = _words(entry.get("args", []), where)
-    counts = {key: _count(entry[key], key, where) for key in COUNTS if key in entry}
-    texts = {key: _text(entry[key], f"{where}: '{key}'") for key in TEXTS if key in entry}
-    about = schedulers.find(cluster).about
-    if about.here and counts.get("nodes", 1) > 1:
-        raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster {schedulers.DEFAULT}; here use 'tasks'.")
-    heeded = () if about.attended else ("time", *(option.name for option in about.options))
-    options = counts | {name: value for name, value in (dict(common) | texts).items() if name in heeded}
+    asked = _asked(entry, cluster, common, where)
     loops = _loops(entry.get("for"), variables, where)
     commands = []
     for values in itertools.product(*loops.values()):
@@ -152,11 +141,33 @@ def read_stage(
         arguments = [substitute(word, here, where) for word in words]
         _check_config(arguments, where)
         logs = Path(here["out"]) / "logs"
-        command = _command(tool, arguments, options, cluster, logs / "launch" / name)
+        command = _command(tool, arguments, asked, cluster, logs / "launch" / name)
         commands.append(processes.Command(name, command, logs / f"{name}.log"))
     parallel = min(_count(entry.get("parallel", 1), "parallel", where), len(commands))
     after = _after(entry.get("after", list(known[-1:])), known, where)
-    return Stage(entry["name"], tuple(commands), parallel, counts.get("tasks", 1), after)
+    return Stage(entry["name"], tuple(commands), parallel, int(asked.get("tasks", 1)), after)
+
+
+def _check_keys(entry: Any, where: str) -> str:
+    """See that an entry is a stage with known keys; where it stands, for a sentence."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise UserError(f"{where}: each entry of 'stages' needs a 'name', and this has none: {entry!r:.80}.")
+    where = f"{where}, stage '{entry['name']}'"
+    for key in entry:
+        if key not in STAGE_KEYS:
+            raise UserError(f"{where}: there is no key '{key}'; {_nearest(str(key), STAGE_KEYS)}")
+    return where
+
+
+def _asked(entry: Mapping[str, Any], cluster: str, common: Mapping[str, str], where: str) -> dict[str, int | str]:
+    """Options of the launcher for a stage, without those that its scheduler does not know."""
+    counts = {key: _count(entry[key], key, where) for key in COUNTS if key in entry}
+    texts = {key: _text(entry[key], f"{where}: '{key}'") for key in TEXTS if key in entry}
+    about = schedulers.find_scheduler(cluster).about
+    if about.here and counts.get("nodes", 1) > 1:
+        raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster {schedulers.DEFAULT}; here use 'tasks'.")
+    heeded = () if about.attended else ("time", *(option.name for option in about.options))
+    return counts | {name: value for name, value in (dict(common) | texts).items() if name in heeded}
 
 
 def _after(written: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
@@ -218,7 +229,7 @@ def _command(
     python = sys.executable
     if Path(python).is_relative_to(Path.cwd()):
         python = os.path.relpath(python)  # shorter to read
-    attended = schedulers.find(cluster).about.attended
+    attended = schedulers.find_scheduler(cluster).about.attended
     if attended and asked.get("tasks", 1) == 1 and "gpus" not in asked:
         return (python, os.path.relpath(FOLDER / f"{tool}.py"), *arguments)
     subcommand = next(name for name, entry in TOOLS.items() if entry.file == tool)

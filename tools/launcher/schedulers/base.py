@@ -17,7 +17,7 @@ from tools.launcher.request import Launch, Request
 Phase = Literal["pending", "running", "completed", "failed", "cancelled", "gone", "silent"]
 
 
-class Option(NamedTuple):
+class OwnOption(NamedTuple):
     """An option that a scheduler adds to the launcher's. repeatable: given as KEY=VALUE, any number of times."""
 
     name: str
@@ -30,7 +30,7 @@ class Option(NamedTuple):
 class About:
     """What is true of all jobs of a scheduler.
 
-    help: for --cluster. title: its name in a sentence. gone: what is told of a job that it no longer knows.
+    help: for --cluster. title: its name in a sentence. gone: the sentence about a job that it no longer knows.
     here: jobs are processes of this machine, so its cores, GPUs and folders can be looked at now, and nothing ends
     what a job leaves behind. attended: the launcher waits for a job, starts it again after a crash, and ends it when it
     ends itself. pause: seconds between two looks at a job. remarks: how its own lines among a rank's output begin.
@@ -42,7 +42,7 @@ class About:
     here: bool = False
     attended: bool = False
     pause: float = 2.0
-    options: tuple[Option, ...] = ()
+    options: tuple[OwnOption, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -54,7 +54,7 @@ class Job(NamedTuple):
     host: str
 
 
-class Seen(NamedTuple):
+class Answer(NamedTuple):
     """What a scheduler says of a job.
 
     phase: gone is a job that it does not know (any more), silent a scheduler that does not answer. why: the reason of
@@ -73,7 +73,7 @@ class Seen(NamedTuple):
         return self.phase in ("pending", "running", "silent")
 
 
-class Place(NamedTuple):
+class RankEnvironment(NamedTuple):
     """Where a rank stands. local_rank: on its node. first_node: names or addresses of it, the best first.
 
     start: differs each time that the ranks of the same job start.
@@ -178,7 +178,7 @@ class Scheduler(Protocol):
             UserError: it is refused.
         """
 
-    def state(self, job: Job) -> Seen:
+    def state(self, job: Job) -> Answer:
         """What is to be said of a job now. Another job that got the same id is not it."""
 
     def cancel(self, job: Job, patience: float) -> None:
@@ -193,5 +193,5 @@ class Scheduler(Protocol):
             PermissionError: the job is somebody else's.
         """
 
-    def place(self) -> Place:
+    def rank_environment(self) -> RankEnvironment:
         """Where this process, a rank, stands in its job; read from its environment."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.launcher.request import Launch, Request
-from tools.launcher.schedulers.base import About, Job, Place, Seen
+from tools.launcher.schedulers.base import About, Answer, Job, RankEnvironment
 from tools.launcher.worker.rank import tasks_of
 from tools.launcher.worker.restart import python
 
@@ -108,17 +108,17 @@ class Local:
         self._started[job.job_id] = job
         return job.job_id
 
-    def state(self, job: Job) -> Seen:
+    def state(self, job: Job) -> Answer:
         """By the controlling process, as long as that is the process that it was."""
         if job.host != socket.gethostname():
-            return Seen("silent", f"it was started on {job.host}, which alone can tell", job.host)
+            return Answer("silent", f"it was started on {job.host}, which alone can tell", job.host)
         if job.job_id in self._started:  # /proc would show nothing at all while a process begins another program
-            return Seen("gone" if self._started[job.job_id].done() else "running", nodes=job.host)
+            return Answer("gone" if self._started[job.job_id].done() else "running", nodes=job.host)
         try:
             words = Path(f"/proc/{job.job_id}/cmdline").read_text().rstrip("\0").split("\0")
         except OSError:
-            return Seen("gone", nodes=job.host)
-        return Seen("running" if words[-2:] == ["submitit.local._local", str(job.logs)] else "gone", nodes=job.host)
+            return Answer("gone", nodes=job.host)
+        return Answer("running" if words[-2:] == ["submitit.local._local", str(job.logs)] else "gone", nodes=job.host)
 
     def cancel(self, job: Job, patience: float) -> None:
         """End it, and wait until it is over.
@@ -127,12 +127,12 @@ class Local:
         """
         _end(int(job.job_id), lambda: self.state(job).phase != "running", patience)
 
-    def place(self) -> Place:
+    def rank_environment(self) -> RankEnvironment:
         """From submitit's variables."""
         import submitit
 
         job = submitit.JobEnvironment()
-        return Place(job.job_id, job.global_rank, job.num_tasks, job.local_rank)
+        return RankEnvironment(job.job_id, job.global_rank, job.num_tasks, job.local_rank)
 
 
 SCHEDULER = Local()

@@ -19,9 +19,9 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from tools.launcher.request import Launch, Request
-from tools.launcher.schedulers.base import About, Job, Option, Phase, Place, Refused, Seen, Start
+from tools.launcher.schedulers.base import About, Answer, Job, OwnOption, Phase, RankEnvironment, Refused, Start
 from tools.launcher.worker.logs import log_file
-from tools.launcher.worker.rank import Task, tasks_of
+from tools.launcher.worker.rank import RankTask, tasks_of
 from tools.launcher.worker.restart import first_words
 
 START = 90  # seconds: the warning may come a minute early, and a run has to start before it can stop
@@ -37,13 +37,13 @@ PHASES: dict[str, Phase] = {  # of JobState; all others are jobs that run, such 
     "CANCELLED": "cancelled",
 }
 OPTIONS = (
-    Option("partition", "SLURM: partition, as in sbatch (default: the cluster's)"),
-    Option("account", "SLURM: account that pays, as in sbatch (default: the cluster's)"),
-    Option("qos", "SLURM: quality of service, as in sbatch (default: the cluster's)"),
-    Option("constraint", "SLURM: features that nodes must have, as in sbatch (default: none)"),
-    Option("exclude", "SLURM: nodes to leave out, as in sbatch (default: none)"),
-    Option("mem", "SLURM: memory a node, as in sbatch (default: the cluster's)", "64G"),
-    Option("slurm", "SLURM: any other option of sbatch, repeatable (default: none)", "KEY[=VALUE]", repeatable=True),
+    OwnOption("partition", "SLURM: partition, as in sbatch (default: the cluster's)"),
+    OwnOption("account", "SLURM: account that pays, as in sbatch (default: the cluster's)"),
+    OwnOption("qos", "SLURM: quality of service, as in sbatch (default: the cluster's)"),
+    OwnOption("constraint", "SLURM: features that nodes must have, as in sbatch (default: none)"),
+    OwnOption("exclude", "SLURM: nodes to leave out, as in sbatch (default: none)"),
+    OwnOption("mem", "SLURM: memory a node, as in sbatch (default: the cluster's)", "64G"),
+    OwnOption("slurm", "SLURM: any other option of sbatch, repeatable (default: none)", "KEY[=VALUE]", repeatable=True),
 )
 
 
@@ -80,13 +80,16 @@ def batch_script(launch: Launch) -> str:
     return slurm._make_sbatch_string(command=command, folder=launch.logs, map_count=count, **parameters)
 
 
-def _call(task: Task) -> None:
+def _call(task: RankTask) -> None:
     task()
 
 
 @contextlib.contextmanager
 def _outside_of_any_job() -> Iterator[None]:
-    """Hide a surrounding job's variables, which sbatch would take for wishes; SLURM_CONF only says where SLURM is."""
+    """Hide the variables of a job around this process, which sbatch would take for options.
+
+    SLURM_CONF stays: it says where SLURM is.
+    """
     hidden = {}
     if "SLURM_JOB_ID" in os.environ:
         names = [
@@ -205,23 +208,23 @@ class Slurm:
             ) from error
         return str(job.job_id).partition("_")[0]
 
-    def state(self, job: Job) -> Seen:
+    def state(self, job: Job) -> Answer:
         """By scontrol. SLURM forgets a job some minutes after its end."""
         try:
             asked = _show_job(job.job_id, timeout=60)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Seen("silent", f"scontrol does not answer ({error})")
+            return Answer("silent", f"scontrol does not answer ({error})")
         if asked.returncode:
             said = " ".join((asked.stderr or asked.stdout).split())
-            return Seen("gone") if "Invalid job id" in said else Seen("silent", f"SLURM does not answer ({said})")
+            return Answer("gone") if "Invalid job id" in said else Answer("silent", f"SLURM does not answer ({said})")
         if str(job.logs) not in asked.stdout:  # neither its batch script nor its output lies there: SLURM counts anew
-            return Seen("gone")
+            return Answer("gone")
         fields = dict(re.findall(r"(?:^|\s)(JobState|Reason|Restarts|NodeList)=(\S*)", asked.stdout))
         told = {name: "" if value in ("None", "(null)") else value for name, value in fields.items()}
         state = told["JobState"]
         phase = PHASES.get(state, "running")
         why = told["Reason"] if phase == "pending" else state if state.lower() != phase else ""
-        return Seen(phase, why, told["NodeList"], int(told["Restarts"]))
+        return Answer(phase, why, told["NodeList"], int(told["Restarts"]))
 
     def cancel(self, job: Job, patience: float) -> None:
         """By scancel, which asks for the end and does not wait for it."""
@@ -229,7 +232,7 @@ class Slurm:
         if asked.returncode:
             raise Refused(" ".join(asked.stderr.split()))
 
-    def place(self) -> Place:
+    def rank_environment(self) -> RankEnvironment:
         """From SLURM's variables. `start` counts SLURM's restarts of the job and the steps within it."""
         import submitit
 
@@ -237,7 +240,7 @@ class Slurm:
         names = [job.hostnames[0]] if job.num_nodes > 1 else []
         address = os.environ.get("SLURM_LAUNCH_NODE_IPADDR")
         starts = [os.environ.get(name, "0") for name in ("SLURM_RESTART_COUNT", "SLURM_STEP_ID")]
-        return Place(
+        return RankEnvironment(
             job_id=job.job_id,
             rank=job.global_rank,
             ranks=job.num_tasks,

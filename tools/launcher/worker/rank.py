@@ -1,4 +1,4 @@
-"""What every rank of a job runs on its node: the tool, in a process of its own that is told its place."""
+"""What every rank of a job runs on its node: the tool, as a process of its own, with its place in the environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pretrain.runtime.errors import STOPPED
 from pretrain.runtime.files import write_json
 from tools.launcher import schedulers
 from tools.launcher.request import Launch
-from tools.launcher.schedulers.base import Place
+from tools.launcher.schedulers.base import RankEnvironment
 from tools.launcher.worker import exit_codes
 
 PORTS = range(15_000, 30_000)  # below Linux's ephemeral ports, so that no outgoing connection holds one
@@ -32,7 +32,7 @@ REMIND = 3.0  # seconds between requests to stop: a tool that is still importing
 
 
 @dataclass(frozen=True)
-class Task:
+class RankTask:
     """What every rank runs: the command that a user would type, in a process of its own.
 
     Of its own, because then this light process outlives whatever happens to the tool. It sees a kill, a segmentation
@@ -48,8 +48,8 @@ class Task:
 
     def __call__(self) -> None:
         """Run to the end, write how it ended, and exit with its code."""
-        scheduler = schedulers.find(self.cluster)
-        place = scheduler.place()
+        scheduler = schedulers.find_scheduler(self.cluster)
+        place = scheduler.rank_environment()
         if scheduler.about.here:  # no daemon ends what a job leaves behind
             _end_with_parent(signal.SIGTERM)
         code = _run(self.command, self.folder, {**os.environ, **self.environment, **rendezvous(place)})
@@ -59,13 +59,13 @@ class Task:
         sys.exit(0 if ended.code == STOPPED else ended.code)
 
 
-def tasks_of(launch: Launch) -> list[Task]:
+def tasks_of(launch: Launch) -> list[RankTask]:
     """The task of each job of a launch."""
     folder, environment, cluster = launch.folder, launch.environment, launch.cluster
-    return [Task(command, folder, environment, cluster, str(launch.logs)) for command in launch.commands]
+    return [RankTask(command, folder, environment, cluster, str(launch.logs)) for command in launch.commands]
 
 
-def rank_words(task: Task, file: Path) -> list[str]:
+def rank_words(task: RankTask, file: Path) -> list[str]:
     """Write a task into `file`; the words of the command that every rank of it runs, whatever starts them."""
     write_json(file, asdict(task))
     return [sys.executable, "-u", "-m", "tools.launcher.worker.rank", str(file)]
@@ -74,7 +74,7 @@ def rank_words(task: Task, file: Path) -> list[str]:
 def main(argv: list[str]) -> None:
     """Run the task in the file argv[0] as the rank that the environment says."""
     written = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
-    Task(**written | {"command": tuple(written["command"])})()
+    RankTask(**written | {"command": tuple(written["command"])})()
 
 
 def _run(command: tuple[str, ...], folder: str, environment: dict[str, str]) -> int:
@@ -116,7 +116,7 @@ def _end_with_parent(number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, number)
 
 
-def rendezvous(place: Place) -> dict[str, str]:
+def rendezvous(place: RankEnvironment) -> dict[str, str]:
     """RANK and the rest of torch's env:// rendezvous, and gloo's network.
 
     CUDA_VISIBLE_DEVICES is left alone: use cuda:LOCAL_RANK. The port depends on the job and on `place.start`, so that
@@ -138,7 +138,7 @@ def _gloo(master: str, nodes: int) -> dict[str, str]:
     """Which network gloo is to use: the one that leads to the first node, unless the user has chosen.
 
     By itself gloo takes the address of the machine's own name, which on many is one of the loopback (Debian's
-    127.0.1.1), and then ranks on other nodes wait for each other in vain.
+    127.0.1.1), and then ranks on different nodes never find each other.
     """
     name = None if nodes == 1 or "GLOO_SOCKET_IFNAME" in os.environ else interface_towards(master)
     return {"GLOO_SOCKET_IFNAME": name} if name else {}

@@ -1,14 +1,14 @@
 """The first process of a job: starts the ranks, and starts them again where that can help.
 
-What is known by now about how the ranks ended decides:
+How the ranks ended decides what follows:
 - all well: the job is completed;
 - bad input (exit code 2): it would be bad again, so the job fails;
 - stopped as they were asked to (exit code 75; the scheduler warned of the time limit or of pre-emption): the job goes
   back into the queue, from which it goes on;
 - anything else (a crash, a rank that was killed): the ranks are started again at once on the same nodes, at most
   --retries times. They go on from the newest checkpoint, and no queue has to be waited for.
-Nodes that are lost, and jobs that somebody requeues, are the scheduler's own affair: it ends this process and starts
-the job again.
+After the loss of a node, and where somebody requeues a job, the scheduler itself ends this process and starts the job
+again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tools.launcher.schedulers.base import Queue, Start, Starter
 from tools.launcher.worker import exit_codes
 
 REMIND = 5.0  # seconds between warnings to the ranks: those that were still starting did not hear the first
-AFTER_FAILURE = 10.0  # seconds that ranks may go on after another has failed, for which they can only wait in vain
+AFTER_FAILURE = 10.0  # seconds that ranks may go on after one has failed: they wait for it
 
 
 def python(code: Path) -> list[str]:
@@ -76,7 +76,7 @@ def read_attempts(logs: Path, job_id: str) -> list[Attempt]:
 
 
 class Signals:
-    """What the scheduler has said to this process."""
+    """Which signals the scheduler has sent to this process."""
 
     def __init__(self) -> None:
         self.warned = self.ending = False
@@ -94,11 +94,11 @@ class Signals:
 def _start_ranks(starts: Sequence[Start], command: Sequence[str], signals: Signals) -> int:
     """Run all of `starts` to their ends; the exit code of the first that did not end well, or 0."""
     processes = [_started(start, command) for start in starts]
-    told, failed_at = 0.0, 0.0
+    warned_at, failed_at = 0.0, 0.0
     while living := [process for process in processes if process.poll() is None]:
         now = time.monotonic()
-        if signals.warned and now > told + REMIND:
-            told = now
+        if signals.warned and now > warned_at + REMIND:
+            warned_at = now
             for process in living:
                 process.send_signal(signal.SIGUSR2)
         if any(process.returncode for process in processes):
@@ -123,7 +123,7 @@ def decide(ended: dict[int, exit_codes.Exit], code: int, signals: Signals, retri
     Args:
         ended: how, of those that have written it.
         code: of what started them.
-        signals: what the scheduler has said.
+        signals: that the scheduler has sent.
         retries: how many times they may start again.
 
     Returns:
@@ -156,7 +156,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Start the ranks until one of the four ends; the exit code of the job."""
     args = _arguments(argv)
-    scheduler, signals = schedulers.find(args.cluster), Signals()
+    scheduler, signals = schedulers.find_scheduler(args.cluster), Signals()
     starter = scheduler.starter
     assert starter is not None, f"jobs of {args.cluster} have no first process"
     signals.listen()
