@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     verifier = destination.ready_verifier()
     trunk = read_trunk(args.source, args.branch, args.arch, args.prefix, args.allow_pickle)
     origin = provenance_of(args.source, trunk)
-    write = partial(destination.write, trunk_file=trunk, origin=origin)
-    differences = write_verified(args.out, trunk, write, verifier.stages)
+    differences = write_verified(args.out, trunk, lambda path: destination.write(path, trunk, origin), verifier.stages)
     print(f"{args.source}: {trunk.layout}, {trunk.arch}, {len(trunk.state)} tensors, sha256 {origin['sha256']}")
     _print_choices(trunk)
     for stage, difference in differences.items():

@@ -1,1 +1,1 @@
-"""What `tools/benchmark.py` times: one file a task, each beside the official code's formulation or a peer."""
+"""What tools/benchmark.py times: tasks/ what can be asked for, measure/ the timing, reference/ official code."""

@@ -1,105 +1,116 @@
-"""The command line of tools/benchmark.py: options written once, and which of them each task has."""
+"""The options of the benchmark's tasks, each written once, and the command line that is made of them. No torch here."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options import Option, Rule
+from tools.benchmarks.task import Task
 
-HELP = {
-    "--arch": "trunk, resnet18 to resnet101",
-    "--size": "side of the global views in pixels",
-    "--batch": "images a step",
-    "--width": "C, channels of the rows",
-    "--locals": "local views an image",
-    "--local-size": "their side in pixels",
-    "--images": "images that take part; in loader, for each worker",
-    "--workers": "loader processes",
-    "--worker-counts": "numbers of loader processes, such as 1,2,4",
-    "--widths": "C of the rows, such as 2048,4096",
-    "--rows-per-rank": "n, rows of a view, such as 256,1024",
-    "--only": "rows to measure, such as unigrad,simclr",
-    "--eigh-up-to": "run rows with an eigh up to this C",
-    "--precision": "fp32, bf16, or on a GPU fp16",
-    "--steps": "steps that count, after a warm-up",
-    "--queries": "rows whose neighbours are sought",
-    "--bank": "rows among which they are sought; 4 bytes x width each on disk",
-    "--rows": "features that are trained on",
-    "--classes": "of the features",
-    "--epochs": "over the features",
-    "--repeats": "rounds",
-    "--threads": "threads of the CPU",
-    "--device": "auto, cpu or cuda",
-}
-TEXTS = ("--arch", "--only", "--precision", "--device")
-LISTS = ("--worker-counts", "--widths", "--rows-per-rank")
-FROM_ZERO = ("--locals", "--workers")
-
-LOCAL = {"--locals": "0", "--local-size": "96"}
-NETWORK = {"--arch": "resnet18", "--size": "64", "--batch": "32", "--width": "2048"} | LOCAL
-ROUNDS = {"--repeats": "5"}
-MACHINE = {"--threads": "1", "--device": "auto"}
+NUMBER, NUMBERS, TEXT = "int", "list[int]", "str"
 
 
-class Task(NamedTuple):
-    """run: what does it. root: ROOT in argparse's way, "1" needed, "?" optional, "" none. options: their defaults."""
-
-    run: Callable[[argparse.Namespace], None]
-    help: str
-    root: str
-    options: dict[str, str | None]
+def number(name: str, default: int | None, help: str, at_least: int = 1, unit: str = "") -> Option:
+    """An option that is one whole number; a default of None is as many as there are."""
+    return Option(name, NUMBER, default, Rule(help, at_least=at_least, unit=unit))
 
 
-def parser(description: str, known: dict[str, Task]) -> argparse.ArgumentParser:
+def numbers(name: str, default: list[int] | None, help: str) -> Option:
+    """An option that is one or more whole numbers of at least 1, separated by commas."""
+    return Option(name, NUMBERS, default, Rule(help, at_least=1))
+
+
+def text(name: str, default: str | None, help: str, choices: tuple[str, ...] = ()) -> Option:
+    """An option that is a word; who uses it refuses other words than the choices."""
+    return Option(name, TEXT, default, Rule(help, choices=choices))
+
+
+WIDTH = number("width", 2048, "C, channels of the rows")
+SIZE = number("size", 64, "side of the global views", unit="pixels")
+BATCH = number("batch", 32, "images a step")
+IMAGES = number("images", 100, "images that take part")
+LOCAL = (
+    number("locals", 0, "local views an image", at_least=0),
+    number("local_size", 96, "side of the local views", unit="pixels"),
+)
+NETWORK = (text("arch", "resnet18", "trunk, any ResNet of torchvision, such as resnet50"), SIZE, BATCH, WIDTH, *LOCAL)
+ROUNDS = (number("repeats", 5, "rounds in which all contenders take turns"),)
+THREADS = (number("threads", 1, "threads of the CPU"),)
+MACHINE = (*THREADS, text("device", "auto", "where to run", ("auto", "cpu", "cuda")))
+
+
+def default(option: Option, value: Any) -> Option:
+    """The same option with another default."""
+    return replace(option, default=value)
+
+
+def make_parser(description: str | None, tasks: Iterable[Task]) -> argparse.ArgumentParser:
     """The command line of all tasks."""
-    root = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = root.add_subparsers(dest="task", required=True, metavar="TASK")
-    for name, task in known.items():
-        added = tasks.add_parser(name, help=task.help, description=task.help)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    for task in tasks:
+        added = commands.add_parser(task.name, help=task.help, description=task.help)
         added.set_defaults(run=task.run)
         if task.root:
             many = "?" if task.root == "?" else None
             added.add_argument("root", type=Path, nargs=many, metavar="ROOT", help="folder of images, or a packed set")
-        for option, default in task.options.items():
-            shown = "as many as there are" if default is None else default
-            added.add_argument(option, default=default, help=f"{HELP[option]} (default: {shown})")
-        added.add_argument("--json", type=Path, metavar="FILE", help="also write everything to this file")
-    return root
+        for option in task.options:
+            added.add_argument(_flag(option), dest=option.name, default=_written(option.default), help=_help(option))
+        added.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE (default: not)")
+    return parser
 
 
-def read(args: argparse.Namespace) -> argparse.Namespace:
+def read_options(args: argparse.Namespace, task: Task) -> argparse.Namespace:
     """Texts of the command line to numbers, in place.
 
     Raises:
         UserError: what is no whole number or too small, or a folder where a file belongs.
     """
-    for option in HELP:
-        text = getattr(args, _name(option), None)
-        if text is not None and option not in TEXTS:
-            setattr(args, _name(option), _numbers(option, text))
+    for option in task.options:
+        given = getattr(args, option.name)
+        if given is not None and option.type != TEXT:
+            setattr(args, option.name, _numbers(option, given))
     if args.json is not None and args.json.is_dir():
         raise UserError(f"--json {args.json} is a folder: give the name of a file in it.")
     return args
 
 
-def _name(option: str) -> str:
-    return option[2:].replace("-", "_")
+def _flag(option: Option) -> str:
+    return f"--{option.name.replace('_', '-')}"
 
 
-def _numbers(option: str, text: str) -> int | list[int]:
-    least = 0 if option in FROM_ZERO else 1
+def _written(value: Any) -> str | None:
+    """A default as it would be typed."""
+    if value is None:
+        return None
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _help(option: Option) -> str:
+    """Meaning, range and default in one line."""
+    rule = option.rule
+    several = ", several separated by commas" if option.type == NUMBERS else ""
+    allowed = f"one of {', '.join(rule.choices)}" if rule.choices else rule.range() + several
+    shown = "all" if option.default is None else _written(option.default)
+    return f"{rule.help} ({'; '.join(filter(None, (allowed, f'default: {shown}')))})"
+
+
+def _numbers(option: Option, given: str) -> int | list[int]:
+    flag, least, several = _flag(option), int(option.rule.at_least), option.type == NUMBERS
     try:
-        values = [int(part) for part in text.split(",")]
+        values = [int(part) for part in given.split(",")]
     except ValueError:
         values = [-1]
     if min(values) < least:
-        such = "2 or 256,1024" if option in LISTS else "2"
-        raise UserError(f"{option} {text} is not understood: give a whole number of at least {least}, such as {such}.")
-    if option in LISTS:
+        such = "2 or 256,1024" if several else "2"
+        raise UserError(f"{flag} {given} is not understood: give a whole number of at least {least}, such as {such}.")
+    if several:
         return values
     if len(values) > 1:
-        raise UserError(f"{option} {text} is more than one number: give one.")
+        raise UserError(f"{flag} {given} is more than one number: give one.")
     return values[0]

@@ -11,7 +11,7 @@ import torch
 from helpers.repository import ROOT
 from pretrain.runtime.errors import run_tool
 from tools import benchmark
-from tools.benchmarks import loss as benchmark_loss
+from tools.benchmarks.measure import loss as loss_cost
 from tools.benchmarks.reference import equivalence, losses
 
 GOLDEN = ROOT / "tests" / "data" / "official_losses.npz"
@@ -22,7 +22,7 @@ SETTINGS = {  # of the golden file
     "loss_barlow_twins_grad_mm": lambda: losses.BarlowTwins(50.0),
 }
 TINY = ["loss", "--device", "cpu", "--widths", "16", "--rows-per-rank", "4", "--repeats", "3"]
-SIZE = benchmark_loss.Size(16, 4, torch.device("cpu"))
+SIZE = loss_cost.Size(16, 4, torch.device("cpu"))
 
 
 def quiet(_: str) -> None:
@@ -62,9 +62,9 @@ def test_rows_of_the_table_equal_what_they_are_timed_against(name):
     ids=["other balance", "other rho", "not finite"],
 )
 def test_no_speed_beside_another_formulation(broken):
-    first, other = benchmark_loss.measure(["unigrad", "simclr"], SIZE, 1, 16, quiet, {"unigrad": broken})
+    first, other = loss_cost.measure(["unigrad", "simclr"], SIZE, 1, 16, quiet, {"unigrad": broken})
     assert first.refused and first.seconds is None and first.official is None and first.ratio is None
-    assert "no speed" in benchmark_loss.line(first)
+    assert "no speed" in loss_cost.line(first)
     assert not other.refused and other.seconds is not None
 
 
@@ -92,9 +92,9 @@ def test_all_rows_are_printed_and_written(tmp_path, capsys):
 
 
 def test_a_row_with_too_wide_an_eigh_says_so_and_is_not_run():
-    (cost,) = benchmark_loss.measure(["directpred"], SIZE, 1, 8, quiet)
+    (cost,) = loss_cost.measure(["directpred"], SIZE, 1, 8, quiet)
     assert cost.seconds is None and not cost.refused
-    assert "--eigh-up-to 16" in benchmark_loss.line(cost)
+    assert "--eigh-up-to 16" in loss_cost.line(cost)
 
 
 @pytest.mark.parametrize(

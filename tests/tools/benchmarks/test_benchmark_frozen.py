@@ -9,7 +9,7 @@ import torch
 
 from pretrain.runtime.errors import UserError
 from tools import benchmark
-from tools.benchmarks import frozen
+from tools.benchmarks.measure import knn as knn_cost
 from transfer.classifiers import knn
 
 
@@ -34,7 +34,7 @@ def test_the_product_multiplies_every_query_with_every_row(monkeypatch):
     sizes = []
     monkeypatch.setattr(knn, "QUERIES", 4), monkeypatch.setattr(knn, "BANK", 5)
     monkeypatch.setattr(torch, "mm", lambda one, other, out: sizes.append(out.shape[0] * out.shape[1]))
-    frozen._product(torch.zeros(10, 3), 17)
+    knn_cost.plain_product(torch.zeros(10, 3), 17)
     assert sum(sizes) == 170
 
 
@@ -45,4 +45,4 @@ def test_a_race_is_printed_beside_one_setting(tmp_path, capsys):
 
 def test_a_bank_smaller_than_k_is_told():
     with pytest.raises(UserError, match="k=200 neighbours"):
-        frozen.search(10, 100, 4, 1)
+        knn_cost.measure(10, 100, 4, 1)

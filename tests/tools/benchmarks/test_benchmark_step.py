@@ -9,10 +9,10 @@ import pytest
 from helpers.textured import write_folder
 from pretrain.runtime.errors import run_tool
 from tools.benchmark import main
-from tools.benchmarks import train
+from tools.benchmarks.measure import train
+from tools.benchmarks.measure.step import Size
 from tools.benchmarks.reference import equivalence, losses
 from tools.benchmarks.reference.step import OfficialTraining
-from tools.benchmarks.step import Size
 
 TINY = ["step", "--device", "cpu", "--size", "32", "--batch", "2", "--width", "16", "--repeats", "2"]
 

@@ -17,7 +17,7 @@ from pretrain.augment import photometry
 from pretrain.augment.multicrop import Batch, MultiCrop
 from pretrain.config import Views
 from pretrain.data.decode import decode
-from tools.benchmarks import step as benchmark_step
+from tools.benchmarks.measure import step as step_cost
 from tools.benchmarks.reference import equivalence
 from tools.benchmarks.reference import views as official_views
 
@@ -89,7 +89,7 @@ def losses() -> Iterator[Check]:
 def step(local: int = 0) -> Iterator[Check]:
     """Parameters, statistics and F of both branches after three steps of training in float64."""
     views = f"2 + {local} views" if local else "2 views"
-    yield Check(f"state after 3 steps on {views}, float64", benchmark_step.disagreement(local), ALIKE)
+    yield Check(f"state after 3 steps on {views}, float64", step_cost.disagreement(local), ALIKE)
 
 
 def generated(count: int = 4) -> list[bytes]:

@@ -19,9 +19,9 @@ from pretrain.config import Views
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import ImageSource
 from tools.benchmarks import timing
-from tools.benchmarks.data import encoded
+from tools.benchmarks.measure.data import encoded
+from tools.benchmarks.measure.step import Size
 from tools.benchmarks.reference import views
-from tools.benchmarks.step import Size
 from tools.benchmarks.timing import Spread
 
 GPU_TAKES = 1300  # images/s that one GPU is to train with

@@ -19,7 +19,7 @@ from pretrain.data.sources import open_source
 from pretrain.engine import learner, validate
 from pretrain.runtime import signals
 from tools.benchmarks import timing
-from tools.benchmarks.step import Size
+from tools.benchmarks.measure.step import Size
 from tools.benchmarks.timing import Spread
 
 WINDOW = 5  # steps of one reading

@@ -13,7 +13,8 @@ from pretrain.config import Views
 from pretrain.data.decode import UnreadableImage, decode
 from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
-from tools.benchmarks import peers, timing
+from tools.benchmarks import timing
+from tools.benchmarks.measure import peers
 from tools.benchmarks.reference import views as official_views
 from tools.benchmarks.timing import Spread
 
