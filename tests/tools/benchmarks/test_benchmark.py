@@ -104,7 +104,7 @@ def test_a_row_with_too_wide_an_eigh_says_so_and_is_not_run():
         (["--widths", "2048,wide"], "--widths 2048,wide is not understood"),
         (["--rows-per-rank", "0"], "--rows-per-rank 0 is not understood"),
         (["--repeats", "3,4"], "--repeats 3,4 is more than one number"),
-        (["--device", "tpu"], "--device tpu is not known"),
+        (["--device", "tpu"], "--device=tpu is not known"),
         (["--json", "."], "--json . is a folder"),
     ],
 )
