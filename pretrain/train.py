@@ -28,6 +28,7 @@ from pretrain.objective import objective
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.files import write_text
+from pretrain.runtime.interrupts import iterate
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.seeds import seed_of
 from pretrain.runtime.signals import Stopping, Wish
@@ -107,7 +108,7 @@ def run(
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
         if before:
             monitor.load(before["monitor"])
-        for done, batch in enumerate(monitor.timed(loader), start + 1):
+        for done, batch in enumerate(monitor.timed(iterate(loader)), start + 1):
             monitor.skipped(batch.unreadable)
             if done == 1 and distributed.rank() == 0:
                 draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))

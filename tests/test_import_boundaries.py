@@ -11,7 +11,8 @@ from helpers.repository import ROOT
 ROOMS = ("pretrain", "transfer", "tools")
 # what each of the lower modules may import from this repository; the rest of pretrain is held by the other tests
 ALLOWED = {
-    "pretrain.runtime.errors": set(),
+    "pretrain.runtime.interrupts": set(),
+    "pretrain.runtime.errors": {"pretrain.runtime.interrupts"},
     "pretrain.runtime.files": {"pretrain.runtime.errors"},
     "pretrain.config": {"pretrain.runtime.options"},
     "pretrain.runtime.options": {"pretrain.runtime.errors"},

@@ -30,6 +30,7 @@ from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
+from pretrain.runtime.interrupts import leave_interrupts_to_parent, starting_processes
 
 JOURNAL, PLAN = "journal.jsonl", "plan.json"
 AT_ONCE = 64  # images a worker's turn, and between two journal entries reaching the disk
@@ -205,7 +206,9 @@ def _made(make: partial, paths: tuple[Path, ...], workers: int) -> Iterator[tupl
     if workers < 2:
         yield from map(make, paths)
         return
-    with multiprocessing.Pool(workers) as pool:
+    with starting_processes():
+        processes = multiprocessing.Pool(workers, leave_interrupts_to_parent)
+    with processes as pool:
         for start in range(0, len(paths), AT_ONCE * workers):
             yield from pool.map(make, paths[start : start + AT_ONCE * workers], chunksize=4)
 

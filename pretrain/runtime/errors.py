@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+from pretrain.runtime.interrupts import INTERRUPTED, Interrupts
 
 BAD_INPUT = 2
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, the same command goes on where this one stopped
@@ -32,25 +35,37 @@ def run_tool(main: Callable[[], object]) -> NoReturn:
 
     A run that was asked to stop ends with exit code 75; Ctrl-C elsewhere with one sentence and a shell's 130.
     """
-    try:
-        main()
-    except Stopped as stopped:
-        print(stopped, flush=True)
-        sys.exit(STOPPED)
-    except UserError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
+    with Interrupts().listening() as interrupts:
+        try:
+            main()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and interrupts.caused(error)):
+                _end_interrupted(interrupts)
+            _end(error)
+            raise
+    sys.exit(0)
+
+
+def _end_interrupted(interrupts: Interrupts) -> NoReturn:
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
-        print("interrupted: what is written is whole; the same command uses it again or begins anew.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:  # whoever read our output has seen enough, as `| head` does
+    interrupts.end()
+    sys.exit(INTERRUPTED)
+
+
+def _end(error: BaseException) -> None:
+    """Leave the tool in the way that fits `error`; return where it is a defect of ours."""
+    if isinstance(error, Stopped):
+        print(error, flush=True)
+        sys.exit(STOPPED)
+    if isinstance(error, UserError):
+        fail(str(error))
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except (RuntimeError, ImportError) as error:
-        if "torchvision::" in str(error):  # what `import torchvision` says when its operators do not fit torch
-            fail(
-                "this torch has no torchvision whose operators load (a '+cpu' build of torch beside a torchvision of "
-                "the registry does this): run `pip install --force-reinstall torch torchvision` without extra indexes."
-            )
-        raise
-    sys.exit(0)
+    # what `import torchvision` says when its operators do not fit torch
+    if isinstance(error, (RuntimeError, ImportError)) and "torchvision::" in str(error):
+        fail(
+            "this torch has no torchvision whose operators load (a '+cpu' build of torch beside a torchvision of "
+            "the registry does this): run `pip install --force-reinstall torch torchvision` without extra indexes."
+        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from pretrain.runtime import distributed
 
@@ -17,6 +18,7 @@ class Wish:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._interrupt: Callable[[int, FrameType | None], Any] | int | None = None  # what Ctrl-C does elsewhere
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Wish]:
@@ -24,6 +26,7 @@ class Wish:
 
         Once one was noted the process is about to leave, and those that come after `listening` are not to disturb that.
         """
+        self._interrupt = signal.getsignal(signal.SIGINT)
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield self
@@ -31,9 +34,9 @@ class Wish:
             for number, handler in before.items():
                 signal.signal(number, signal.SIG_IGN if self.signal else handler)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.signal == signal.SIGINT and callable(self._interrupt):
+            self._interrupt(number, frame)
         self.signal = signal.Signals(number)
 
 

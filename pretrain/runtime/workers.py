@@ -1,13 +1,13 @@
-"""What every process that works for another one starts with: a loader's workers, a pool's, by fork or spawned."""
+"""What a process starts with that works for another one: a loader's worker, forked or started anew."""
 
 from __future__ import annotations
 
-import signal
-
 import torch
 
+from pretrain.runtime.interrupts import leave_interrupts_to_parent
 
-def init_worker(_: int = 0) -> None:
-    """What a loader's process starts with: one thread, and Ctrl-C left to the process that it works for."""
+
+def init_worker(_: int) -> None:
+    """A loader's `worker_init_fn`: one thread, and Ctrl-C left to the process that it works for."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_interrupts_to_parent()

@@ -23,6 +23,7 @@ from pretrain.data.decode import UnreadableImage
 from pretrain.data.sources import ImageSource, read_image
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.interrupts import iterate
 from pretrain.runtime.workers import init_worker
 from transfer.options import Common
 
@@ -131,12 +132,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def loader(
     pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int, device: torch.device
-) -> DataLoader[Sample]:
-    """Batches of `pictures` in the order of `batches`, read by `workers` processes with one thread each.
+) -> Iterator[Batch]:
+    """Batches of `pictures` in the order of `batches`, read once by `workers` processes with one thread each.
 
     Args: device, where they go next: memory is pinned for a GPU.
     """
-    return DataLoader(
+    images: DataLoader[Batch] = DataLoader(
         pictures,
         batch_sampler=batches,
         num_workers=workers,
@@ -144,6 +145,7 @@ def loader(
         pin_memory=device.type == "cuda",
         worker_init_fn=init_worker,
     )
+    return iterate(images)
 
 
 def extract(
