@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ def loader(
 
     Args: device, where they go next: memory is pinned for a GPU.
     """
-    images: DataLoader[Batch] = DataLoader(
+    images: DataLoader[Any] = DataLoader(  # typed by its samples, where it gives what `collate` makes of them
         pictures,
         batch_sampler=batches,
         num_workers=workers,
