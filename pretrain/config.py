@@ -1,145 +1,173 @@
-"""Every option of pretraining, once, documented."""
+"""Every option of pretraining, once: default, meaning, range and unit. A row's own options stand beside its form."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from pretrain.runtime.options import dump, load
+from pretrain.models import TRUNKS
+from pretrain.runtime.options import Further, Option, Rule, dump, load, option, options
 
 __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
+
+BRANCHES = ("momentum", "stop_gradient")
 
 
 @dataclass
 class Data:
-    """root: class folders, a flat folder of images, or a packed set. workers: loader processes of each rank.
+    """Which images."""
 
-    val: class folders or a packed set; where given (and root has classes), k-NN accuracy is measured along the run.
-    """
-
-    root: str = ""
-    val: str = ""
-    workers: int = 4
+    root: str = option("", "images to learn from: class folders, a flat folder, or a packed set")
+    val: str = option(
+        "", "class folders or a packed set; if given, and root has classes, k-NN accuracy is measured along the run"
+    )
+    workers: int = option(4, "loader processes of each rank; 0 loads in the rank itself", at_least=0, at_most=1024)
 
 
 @dataclass
 class Views:
-    """The official augmentation (all views alike); sizes in pixels, scale as shares of the image's area.
+    """The official augmentation, the same for all views.
 
-    photometry: where jitter, gray, blur and flip are applied: device, worker, or auto: device on a GPU, else worker.
-    local_count: further crops of local_size pixels for multi-crop (Appendix B); 0 leaves the two global views alone.
-    Of the local crops' numbers the paper's text gives none that could be read: size and scales are SwAV's and DINO's
+    The paper's text gives no number of the local crops that could be read: size and scales are SwAV's and DINO's
     (provenance: assumed).
     """
 
-    size: int = 224
-    min_scale: float = 0.2
-    max_scale: float = 1.0
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    jitter_probability: float = 0.8
-    gray_probability: float = 0.2
-    blur_probability: float = 0.5
-    flip_probability: float = 0.5
-    photometry: str = "auto"
-    local_count: int = 0
-    local_size: int = 96
-    local_min_scale: float = 0.05
-    local_max_scale: float = 0.4
+    size: int = option(224, "side of a global view", at_least=8, at_most=4096, unit="pixels")
+    min_scale: float = option(0.2, "smallest crop, as a share of the image's area", above=0, at_most=1)
+    max_scale: float = option(1.0, "largest crop, as a share of the image's area", above=0, at_most=1)
+    brightness: float = option(0.4, "strength of the jitter of brightness; 0 leaves it out", at_least=0, at_most=100)
+    contrast: float = option(0.4, "strength of the jitter of contrast; 0 leaves it out", at_least=0, at_most=100)
+    saturation: float = option(0.4, "strength of the jitter of saturation; 0 leaves it out", at_least=0, at_most=100)
+    hue: float = option(0.1, "largest change of hue", at_least=0, at_most=0.5, unit="turns")
+    jitter_probability: float = option(0.8, "share of views whose colours are jittered", at_least=0, at_most=1)
+    gray_probability: float = option(0.2, "share of views that lose their colour", at_least=0, at_most=1)
+    blur_probability: float = option(0.5, "share of views that are blurred", at_least=0, at_most=1)
+    flip_probability: float = option(0.5, "share of views that are mirrored", at_least=0, at_most=1)
+    photometry: str = option(
+        "auto",
+        "where jitter, gray, blur and flip are computed; auto: on the device if it is a GPU, else in the workers",
+        choices=("auto", "worker", "device"),
+    )
+    local_count: int = option(
+        0, "further small views for multi-crop (Appendix B); 0 leaves the two global ones", at_least=0, at_most=64
+    )
+    local_size: int = option(96, "side of a local view", at_least=8, at_most=4096, unit="pixels")
+    local_min_scale: float = option(0.05, "smallest local crop, as a share of the image's area", above=0, at_most=1)
+    local_max_scale: float = option(0.4, "largest local crop, as a share of the image's area", above=0, at_most=1)
 
 
 @dataclass
 class Mixing:
-    """cutmix_alpha: of the Beta(α, α) of CutMix on the online branch's global views (Section 5.2); 0 leaves it out."""
+    """What is mixed in the online branch's global views (Section 5.2)."""
 
-    cutmix_alpha: float = 0.0
+    cutmix_alpha: float = option(
+        0.0, "α of the Beta(α, α) from which CutMix draws its shares; 0 leaves it out", at_least=0, at_most=1000
+    )
 
 
 @dataclass
 class Model:
-    """arch: resnet18|34|50|101. The projector has `projector_depth` linear layers of `projector_width`."""
+    """The trunk and the projector."""
 
-    arch: str = "resnet50"
-    zero_init_residual: bool = True
-    projector_depth: int = 3
-    projector_width: int = 2048
+    arch: str = option("resnet50", "trunk, under torchvision's name", choices=TRUNKS)
+    zero_init_residual: bool = option(
+        True, "start with residual branches at zero; a run of few epochs is better off without"
+    )
+    projector_depth: int = option(3, "linear layers of the projector", at_least=1, at_most=100)
+    projector_width: int = option(2048, "C, width of each of them", at_least=1, at_most=1_000_000, unit="channels")
 
 
 @dataclass
 class Method:
-    """A row of Table 2 (pretrain/methods/__init__.py) and what it may be given; null leaves the paper's value.
+    """A row of the paper's Table 2 (pretrain/methods/); each row has further options of its own, `--help method`."""
 
-    balance: λ; null carries the paper's over from C = 2048 to projector_width (for UniGrad about 0.05 × width; 4 ×
-    collapses). rho: moving average of F. temperature: τ. eps, predictor_every: DirectPred. queue_size: MoCo, in
-    samples. hidden: channels of a learned predictor. variance, gamma: VICReg. positive_target, negative_target:
-    momentum|stop_gradient (Table 3).
-    """
+    name: str = option("unigrad", "a row of Table 2 or 6; `--help method` lists them", choices=lambda: _rows())
+    balance: float | None = option(
+        None,
+        "λ; unset is the paper's, carried over from C = 2048 to projector_width (UniGrad: about 0.05 C; 4 C collapses)",
+        at_least=0,
+    )
+    positive_target: str | None = option(
+        None, "branch of the positive gradient's targets (Table 3); unset is the row's own", choices=BRANCHES
+    )
+    negative_target: str | None = option(
+        None, "branch of the negative gradient's targets (Table 3); unset is the row's own", choices=BRANCHES
+    )
 
-    name: str = "unigrad"
-    balance: float | None = None
-    rho: float | None = None
-    temperature: float | None = None
-    eps: float | None = None
-    predictor_every: int | None = None
-    queue_size: int | None = None
-    hidden: int | None = None
-    variance: float | None = None
-    gamma: float | None = None
-    positive_target: str | None = None
-    negative_target: str | None = None
+    @staticmethod
+    def further(written: Mapping[str, Any]) -> Further:
+        """The options of the row that is named.
+
+        Raises:
+            UserError: there is no such row.
+        """
+        from pretrain import methods  # here, since the forms import torch and this file answers --help
+
+        name = str(written.get("name", "unigrad"))
+        everywhere = {key for row in methods.ROWS.values() for key in vars(row.defaults())}
+        return Further(name, methods.find(name).options, frozenset(everywhere))
+
+
+def _rows() -> tuple[str, ...]:
+    from pretrain import methods
+
+    return tuple(methods.ROWS)
 
 
 @dataclass
 class Optim:
-    """optimiser: sgd|lars. lr = base_lr × batch_size / 256, linear warm-up, then cosine to 0.
+    """The optimiser. lr = base_lr × batch_size / 256, with a linear warm-up, then a cosine to 0."""
 
-    batch_size counts all ranks together. bias_base_lr: of biases and norms; null is base_lr. accumulate: parts that a
-    rank's share of the batch is passed in, for small GPUs (what is then of a part: pretrain/engine/accumulation.py).
-    """
-
-    optimiser: str = "sgd"
-    epochs: int = 100
-    warmup_epochs: int = 5
-    batch_size: int = 1024
-    base_lr: float = 0.05
-    bias_base_lr: float | None = None
-    accumulate: int = 1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    target_momentum: float = 0.996
+    optimiser: str = option("sgd", "sgd for 100 epochs, lars for 800 (Appendix B)", choices=("sgd", "lars"))
+    epochs: int = option(100, "passes over the images", at_least=1, at_most=1_000_000, unit="epochs")
+    warmup_epochs: int = option(5, "epochs in which the rate rises from 0", at_least=0, unit="epochs")
+    batch_size: int = option(1024, "images of a step, of all ranks together", at_least=2, unit="images")
+    base_lr: float = option(0.05, "learning rate for each 256 images of a batch", at_least=0)
+    bias_base_lr: float | None = option(None, "the same for biases and norms; unset is base_lr", at_least=0)
+    accumulate: int = option(
+        1,
+        "parts that a rank passes its share of a batch in, for small GPUs (pretrain/engine/accumulation.py)",
+        at_least=1,
+    )
+    momentum: float = option(0.9, "momentum of the optimiser", at_least=0, below=1)
+    weight_decay: float = option(1e-4, "weight decay", at_least=0)
+    target_momentum: float = option(
+        0.996, "share that the target branch keeps at the first step; it rises to 1", at_least=0, at_most=1
+    )
 
 
 @dataclass
 class Run:
-    """device: auto|cpu|cuda. precision: fp32|bf16|fp16. threads: per process on CPU, 0 leaves torch's choice.
+    """How it is computed, and what is written along the way."""
 
-    compile: the network, by torch.compile, which takes minutes at the start; null is on CUDA only. Where compiling
-    fails, the run says why and goes on without.
-    measure_every_epochs: how often what waits for the device is measured, effective rank and, where data.val is given,
-    k-NN accuracy on at most knn_images of each set. stop_on_collapse: false only warns. timeout_minutes: after which a
-    rank gives up waiting for the others.
-    """
-
-    device: str = "auto"
-    precision: str = "bf16"
-    seed: int = 0
-    threads: int = 0
-    compile: bool | None = None
-    log_every: int = 20
-    checkpoint_every_epochs: float = 1.0
-    keep_checkpoints: int = 2
-    measure_every_epochs: float = 1.0
-    knn_images: int = 5000
-    stop_on_collapse: bool = True
-    timeout_minutes: float = 30.0
+    device: str = option("auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    precision: str = option("bf16", "of the network's passes", choices=("fp32", "bf16", "fp16"))
+    seed: int = option(0, "of everything random", at_least=0, below=2**63)
+    threads: int = option(0, "of each process on a CPU; 0 leaves torch's choice", at_least=0, at_most=1024)
+    compile: bool | None = option(
+        None,
+        "compile the network by torch.compile, which takes minutes at the start; unset: on a GPU only; where it fails, "
+        "the run says why and goes on without",
+    )
+    log_every: int = option(20, "how often a line of metrics is written", at_least=1, unit="steps")
+    checkpoint_every_epochs: float = option(
+        1.0, "how often a checkpoint is written; 0: every step", at_least=0, unit="epochs"
+    )
+    keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept", at_least=1)
+    measure_every_epochs: float = option(
+        1.0, "how often the effective rank and, with data.val, k-NN accuracy are measured", at_least=0, unit="epochs"
+    )
+    knn_images: int = option(5000, "images of each set that k-NN accuracy uses at most", at_least=1, unit="images")
+    stop_on_collapse: bool = option(True, "stop a run whose features collapse; false only warns")
+    timeout_minutes: float = option(30.0, "how long a rank waits for the others", above=0, unit="minutes")
 
 
 @dataclass
 class Config:
-    """run_dir: where everything of this run is written; starting again with the same one resumes."""
+    """All of them."""
 
-    run_dir: str = ""
+    run_dir: str = option("", "folder of everything that this run writes; the same one again resumes")
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Views)
     mixing: Mixing = field(default_factory=Mixing)
@@ -147,3 +175,20 @@ class Config:
     method: Method = field(default_factory=Method)
     optim: Optim = field(default_factory=Optim)
     run: Run = field(default_factory=Run)
+
+
+def pretraining_options() -> dict[str, Any]:
+    """What `--help` lists of every run, by heading."""
+    return {"Options of pretraining (those of each row of Table 2: --help method)": Config}
+
+
+def row_options() -> dict[str, list[Option]]:
+    """What `--help method` lists of each row, by heading; imports torch."""
+    from pretrain import methods
+
+    def listed(row: methods.Row) -> list[Option]:
+        balance = "" if row.balance is None else f"; λ = {row.balance:g} at C = {methods.WIDTH}"
+        told = f"row {row.letter} of Table {row.table}; targets {', '.join(row.targets)}{balance}"
+        return [Option("method.name", "str", row.name, Rule(told)), *options(row.defaults(), "method.")]
+
+    return {f"With method.name={name}": listed(row) for name, row in methods.ROWS.items()}

@@ -13,18 +13,21 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pretrain import config
 from pretrain.runtime.errors import run_tool
+from pretrain.runtime.options import add_help
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, train, and say where the trunk is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", help="YAML with what differs from the defaults of pretrain/config.py")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
+    )
+    add_help(parser, config.pretraining_options, ("method", config.row_options))
+    parser.add_argument("--config", help="YAML with what differs from the defaults that are listed below")
     parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option of pretrain/config.py")
-    args = parser.parse_args(argv)
-
-    from pretrain import config
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
+    args = parser.parse_intermixed_args(argv)
 
     cfg = config.load(config.Config, args.config, args.overrides)
     if args.show:

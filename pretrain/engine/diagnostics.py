@@ -11,8 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretrain.gradients import repel_correlation
-from pretrain.methods.forms import BarlowTwins, DirectPred, VICReg
+from pretrain.methods import SimplifiedForm
 from pretrain.methods.memory import FeatureCorrelation
 from pretrain.runtime import distributed
 
@@ -54,27 +53,7 @@ def figure_3(form: nn.Module, u1: torch.Tensor, u2: torch.Tensor) -> dict[str, t
 
     Args: u1 (n, C), online rows of a view; u2 (n, C), what they are drawn to. Call it after the form's `observe`.
     """
-    if isinstance(form, DirectPred):
-        return _directpred(form, u1, u2)
-    if isinstance(form, BarlowTwins) and not form.identity:
-        diagonal = form.diagonal(u1, u2)
-        return {"barlow_a_min": diagonal.min(), "barlow_a_max": diagonal.max()}
-    if isinstance(form, VICReg):
-        return {"vicreg_dropped_cosine": functional.cosine_similarity(form.dropped(u1), u1, dim=-1).mean()}
-    return {}
-
-
-def _directpred(form: DirectPred, u1: torch.Tensor, u2: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Magnitudes of the three terms of W W u1 (Eq. 25), cosine of the first two, and λ: Figure 3 a, b."""
-    first = repel_correlation(u1, form.correlation.corr) / form.largest
-    middle = 2 * form.eps * (u1 @ form.through - form.eps * u1)
-    return {
-        "directpred_first_norm": first.norm(dim=-1).mean(),
-        "directpred_middle_norm": middle.norm(dim=-1).mean(),
-        "directpred_last_norm": (form.eps**2 * u1).norm(dim=-1).mean(),
-        "directpred_cosine": functional.cosine_similarity(first, middle, dim=-1).mean(),
-        "directpred_balance": form.dynamic_balance(u1, u2).mean(),
-    }
+    return form.figure_3(u1, u2) if isinstance(form, SimplifiedForm) else {}
 
 
 @torch.no_grad()

@@ -60,10 +60,8 @@ def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
     Raises:
         UserError: no such row, or an option that the row does not have or cannot take.
     """
-    options = {key: value for key, value in vars(fill_balance(cfg).method).items() if key not in _NOT_THE_FORM}
-    if "width" in methods.keywords(cfg.method.name):
-        options["width"] = cfg.model.projector_width
-    return methods.build(cfg.method.name, **options)
+    chosen = {key: value for key, value in vars(cfg.method).items() if key not in _NOT_THE_FORM}
+    return methods.build(cfg.method.name, width=cfg.model.projector_width, **chosen)
 
 
 _NOT_THE_FORM = ("name", "positive_target", "negative_target")
@@ -78,13 +76,11 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
         model.online.project = model.target.project = compiled(project, "the network")
     form = distributed.average_gradients(form.to(device))
-    asked = (cfg.method.positive_target, cfg.method.negative_target)
-    own = methods.find(cfg.method.name).targets
     return Learner(
         model=model,
         branch=distributed.data_parallel(model.online, device),
         form=form,
-        targets=tuple(given or default for given, default in zip(asked, own, strict=True)),
+        targets=methods.find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target),
         health=diagnostics.Health().to(device),
         optimizer=optim.build(
             cfg.optim.optimiser,

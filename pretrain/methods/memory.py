@@ -1,7 +1,7 @@
-"""What a method remembers of past samples: modules that own buffers, saved, resumed, moved and equal on all ranks.
+"""What a method remembers of past samples: modules with buffers, which are saved and resumed, and equal on all ranks.
 
-Buffers take their shape and precision (never below float32) from the first rows they see, or from the state they are
-loaded with; until then they are empty.
+A buffer is empty at first. It takes its shape and precision (never below float32) from the first rows that it sees, or
+from the state that is loaded into it. Each module says what it sends in a step and what it holds (collectives.py).
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretrain.methods.collectives import FLOAT, Sent, Shapes, gathered_rows
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 
-# Side of F's blocks in an update. A narrow one leaves half the products out, but a GPU wants few and large ones: there
-# the paper's width stays one block.
+# Side of F's blocks in an update. Narrow blocks leave half of the products out, which pays on a CPU. A GPU is faster
+# with few and large products: there the paper's width stays one block.
 BLOCK, BLOCK_ON_GPU = 256, 2048
 
 
 def adopt_shapes(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Before loading: give buffers that are still empty the shape that the saved ones have."""
+    """Give buffers that are still empty the shape of the saved ones, before these are loaded.
+
+    Args: module, whose buffers; state, what is loaded; prefix, of the module's names in it.
+    """
     for name, buffer in module.named_buffers(recurse=False):
         saved = state.get(prefix + name)
         if buffer.numel() == 0 and saved is not None:
@@ -37,7 +41,7 @@ def _block(device: torch.device) -> int:
 
 
 def _mirror_(matrix: torch.Tensor, block: int) -> None:
-    """Overwrite what is below a square matrix's diagonal by what is above it, so that it is exactly symmetric."""
+    """Copy the upper triangle of a square matrix to the lower one, so that it is exactly symmetric."""
     for i in range(0, len(matrix), block):
         this, later = slice(i, i + block), slice(i + block, None)
         matrix[this, this] = matrix[this, this].triu() + matrix[this, this].triu(1).T
@@ -50,18 +54,14 @@ class FeatureCorrelation(nn.Module):
     The first update copies the batch's correlation, as the official code does. F stays in float32 whatever the
     precision of the run: kept in fp16, as the official code keeps it under autocast, its off-diagonals are lost.
 
-    Buffers: corr (C, C), empty before the first update.
-
-    Raises:
-        UserError: rho is not in [0, 1).
+    Args: rho, in [0, 1). Buffers: corr (C, C), empty before the first update.
     """
 
     corr: torch.Tensor
 
     def __init__(self, rho: float) -> None:
         super().__init__()
-        if not 0 <= rho < 1:
-            raise UserError(f"rho={rho} is out of range: the moving average of F needs 0 <= rho < 1, such as 0.99.")
+        assert 0 <= rho < 1, f"rho={rho}"
         self.rho = rho
         self.register_buffer("corr", torch.empty(0, 0))
         self.register_load_state_dict_pre_hook(adopt_shapes)
@@ -69,7 +69,10 @@ class FeatureCorrelation(nn.Module):
 
     @torch.no_grad()
     def begin(self, rows: torch.Tensor) -> None:
-        """Start what `update` with the same rows ends, so that ranks talk while others compute: F is not to be read."""
+        """Start what `update` with the same rows ends: F's all-reduce then runs during other work.
+
+        Until `update`, F must not be read.
+        """
         assert self._begun is None, "rows were begun and never taken in"
         precise = _at_least_float32(rows)
         kept, width = self.rho, rows.shape[1]
@@ -80,7 +83,7 @@ class FeatureCorrelation(nn.Module):
             for i in range(0, width, block):
                 left = precise[:, i : i + block]
                 self.corr[i : i + block, i:].addmm_(left.T, precise[:, i:], beta=kept, alpha=(1 - kept) / len(rows))
-        # ranks hold the same F, so the mean touches the batch's part alone
+        # all ranks hold the same F, so their mean changes only the part of this batch
         self._begun = rows, distributed.start_all_mean_(self.corr)
 
     @torch.no_grad()
@@ -91,16 +94,24 @@ class FeatureCorrelation(nn.Module):
         """
         if self._begun is None:
             self.begin(rows)
+        assert self._begun is not None
         (begun, finish), self._begun = self._begun, None
         assert begun.data_ptr() == rows.data_ptr(), "update got other rows than begin, or a copy of them"
         finish()
         _mirror_(self.corr, _block(rows.device))
 
+    def sent(self, shapes: Shapes) -> list[Sent]:
+        """F, once a step."""
+        return [Sent("F", "all_reduce", self.held(shapes), 1)]
+
+    def held(self, shapes: Shapes) -> int:
+        return shapes.width * shapes.width * FLOAT
+
 
 class CurrentBatch(nn.Module):
     """V_batch: the samples of this step on all ranks; nothing is remembered.
 
-    Attributes: rows (M, C); excluded, None, for all are valid.
+    Attributes: rows (M, C); excluded, None, since all of them are valid.
     """
 
     rows: torch.Tensor
@@ -110,15 +121,19 @@ class CurrentBatch(nn.Module):
         """Take in (G, n, C) samples of this rank, kept as (G·N, C) in the order of views, then ranks."""
         self.rows = distributed.all_gather(_at_least_float32(rows), axis=1).flatten(0, 1)
 
+    def sent(self, shapes: Shapes) -> list[Sent]:
+        """The samples of this rank, once."""
+        return [gathered_rows(shapes, 1, views=shapes.global_views)]
+
+    def held(self, shapes: Shapes) -> int:
+        return shapes.global_views * shapes.batch * shapes.width * FLOAT
+
 
 class NegativeQueue(nn.Module):
     """V_bank: the newest `size` samples of all ranks, this step's among them, in a ring (MoCo, Eq. 2).
 
-    Buffers: rows (size, C), empty before the first update; num_rows, how many samples it has ever seen. `excluded`
-    (size,) marks places that are not filled yet.
-
-    Raises:
-        UserError: size below 1.
+    Args: size, at least 1. Buffers: rows (size, C), empty before the first update; num_rows, how many samples it has
+    ever seen. `excluded` (size,) marks places that are not filled yet.
     """
 
     rows: torch.Tensor
@@ -126,8 +141,7 @@ class NegativeQueue(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        if size < 1:
-            raise UserError(f"queue_size={size} is out of range: it must be at least the samples of one step.")
+        assert size > 0, f"size={size}"
         self.size = size
         self.register_buffer("rows", torch.empty(0, 0))
         self.register_buffer("num_rows", torch.zeros((), dtype=torch.long))
@@ -141,16 +155,31 @@ class NegativeQueue(nn.Module):
             UserError: the queue's size is no multiple of the samples of a step on all ranks.
         """
         rows = distributed.all_gather(_at_least_float32(rows), axis=1).flatten(0, 1)
-        if self.size % len(rows):
-            raise UserError(
-                f"queue_size={self.size} is not divisible by the {len(rows)} samples of a step (global batch × target "
-                f"views): choose a multiple, such as {max(1, round(self.size / len(rows))) * len(rows)}."
-            )
+        self.check_fits(len(rows))
         if self.rows.numel() == 0:
             self.rows = rows.new_zeros(self.size, rows.shape[1])
         places = (self.num_rows + torch.arange(len(rows), device=rows.device)) % self.size  # on the device: no sync
         self.rows.index_copy_(0, places, rows)
         self.num_rows += len(rows)
+
+    def check_fits(self, samples: int) -> None:
+        """Refuse a size that is no multiple of the samples of a step on all ranks.
+
+        Raises:
+            UserError: with a size that is.
+        """
+        if self.size % samples:
+            raise UserError(
+                f"method.queue_size={self.size} is not divisible by the {samples} samples of a step (two views of "
+                f"optim.batch_size): choose a multiple, such as {max(1, round(self.size / samples)) * samples}."
+            )
+
+    def sent(self, shapes: Shapes) -> list[Sent]:
+        """The samples of this rank, once."""
+        return [gathered_rows(shapes, 1, views=shapes.global_views)]
+
+    def held(self, shapes: Shapes) -> int:
+        return self.size * shapes.width * FLOAT
 
     @property
     def excluded(self) -> torch.Tensor:

@@ -10,22 +10,10 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
+from pretrain.models import TRUNKS
 from pretrain.models.batchnorm import ViewBatchNorm, statistics_of_each
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-
-TRUNKS = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-)
 
 
 def build_trunk(arch: str, zero_init_residual: bool = True) -> tuple[nn.Module, int]:

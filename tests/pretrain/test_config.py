@@ -63,6 +63,5 @@ def test_overrides_win_over_yaml_and_yaml_over_defaults(tmp_path):
     ],
 )
 def test_an_impossible_value_is_named_before_anything_is_read(override, named):
-    cfg = load(Config, None, ["run_dir=r", "data.root=d", override])
     with pytest.raises(UserError, match=named):
-        ready(cfg)
+        ready(load(Config, None, ["run_dir=r", "data.root=d", override]))

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 from torchvision.transforms import v2
 
-from helpers.oracles import unigrad_loss
+from helpers.oracles.unigrad import unigrad_loss
 from pretrain.engine.diagnostics import effective_rank
 from pretrain.gradients import attract, repel_correlation
 from pretrain.methods import build

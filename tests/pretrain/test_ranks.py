@@ -14,7 +14,7 @@ from helpers.tiny_runs import TINY, fixed_batch, free_port, tiny_branch
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
-from pretrain.methods import ROWS
+from pretrain.methods import ROWS, keywords
 from pretrain.models.siamese import project
 from pretrain.runtime import distributed
 from pretrain.runtime.compile import compiled
@@ -48,7 +48,7 @@ def one_step(images, world_size, name):
     """Gradients, memory, the network and the events of one float64 step on this rank's share of fixed images."""
     torch.set_default_dtype(torch.float64)
     name, *words = name.split()
-    own = [*words, *(["method.queue_size=32"] if name == "moco" else [])]
+    own = [*words, *(["method.queue_size=32"] if "queue_size" in keywords(name) else [])]
     try:
         cfg = load(Config, None, [*TINY, "run_dir=r", "data.root=d", f"method.name={name}", *own])
         learner = build(cfg, torch.device("cpu"))

@@ -18,12 +18,14 @@ from helpers.tiny_runs import TINY, free_port
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
-from pretrain.methods import ROWS
+from pretrain.methods import ROWS, keywords
+from pretrain.methods.collectives import Sent
 from pretrain.methods.memory import CurrentBatch
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import run_tool
 from pretrain.train import step
 from tools import scaling
+from tools.benchmarks import step_cost
 
 ASKED = os.environ.get("UNIGRAD_SCALING_RANKS")
 RANKS = [int(count) for count in (ASKED or "2").split(",")]
@@ -58,7 +60,7 @@ class Listening(TorchDispatchMode):
 
 def configured(name):
     name, *words = name.split()
-    queue = ["method.queue_size=64"] if name == "moco" else []
+    queue = ["method.queue_size=64"] if "queue_size" in keywords(name) else []
     asked = [f"method.name={name}", f"optim.batch_size={IMAGES}", *words, *queue]
     return [*TINY, "run_dir=r", "data.root=d", *asked]
 
@@ -120,7 +122,7 @@ def ranks_seen(request, tmp_path_factory):
 
 @cache
 def planned(name):
-    return scaling.read(None, configured(name))
+    return step_cost.step_cost(None, configured(name))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -152,12 +154,12 @@ def test_a_ring_moves_twice_what_is_reduced_and_once_what_is_gathered():
     """R ranks, each with 1/R of S bytes in hand at a time: R-1 rounds to add them up, R-1 more to hand them round."""
     for ranks in (2, 8, 1024):
         whole = 3 * ranks
-        assert scaling.Sent("F", "all_reduce", whole, 1).wire(ranks) == 2 * (ranks - 1) * (whole // ranks)
-        assert scaling.Sent("rows", "all_gather", whole // ranks, 1).wire(ranks) == (ranks - 1) * (whole // ranks)
+        assert Sent("F", "all_reduce", whole, 1).wire(ranks) == 2 * (ranks - 1) * (whole // ranks)
+        assert Sent("rows", "all_gather", whole // ranks, 1).wire(ranks) == (ranks - 1) * (whole // ranks)
 
 
 def test_a_batch_that_does_not_split_is_told_in_its_line():
-    text = scaling.tables(planned("unigrad"), 8, scaling.Assumed(400.0, 12.5, 20.0, 1300.0))
+    text = step_cost.tables(planned("unigrad"), 8, step_cost.Assumed(400.0, 12.5, 20.0, 1300.0))
     lines = [line for line in text.splitlines() if "does not split" in line]
     assert [line.split(" | ")[0] for line in lines] == ["| 4", "| 8", "| 16", "| 32", "| 64", "| 128"]
 

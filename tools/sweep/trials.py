@@ -97,15 +97,16 @@ def read_setting(path: Path | None, folder: Path) -> CommonSetting:
         raise UserError(
             f"--with {path} has to hold sections such as 'optim', and 'rows' a mapping of rows to sections."
         )
-    known = {row.stem for row in folder.resolve().parent.glob("*/*.yaml")}
+    known = {row.stem: row for row in folder.resolve().parent.glob("*/*.yaml")}
     for name in rows:
         if name not in known:
             raise UserError(f"--with {path}: no table has a row '{name}' for its 'rows'.")
     setting = CommonSetting(_flat(tree), {name: _flat(values or {}) for name, values in rows.items()})
-    for values in (setting.common, *setting.rows.values()):
+    first = next(iter(sorted(folder.glob("*.yaml"))), None)  # the common values are tried on one row
+    for row, values in ((first, setting.common), *((known[name], own) for name, own in setting.rows.items())):
         _check_free(values, f"--with {path}")
         try:
-            config.load(config.Config, None, _spelled(values))
+            config.load(config.Config, row, _spelled(values))
         except UserError as error:
             raise UserError(f"--with {path}: {error}") from error
     return setting
@@ -172,8 +173,8 @@ def _trial(path: Path, setting: CommonSetting, given: Sequence[str], data: Path,
         *given,
         *(f"{key}={value}" for key, value in place.items()),
     ]
-    cfg = config.load(config.Config, path, overrides)
     try:  # the threads and the device are for the machine that will run it
+        cfg = config.load(config.Config, path, overrides)
         ready(dataclasses.replace(cfg, run=dataclasses.replace(cfg.run, device="cpu", threads=0)))
     except UserError as error:
         raise UserError(f"row {path.stem}: {error}") from error
@@ -193,8 +194,8 @@ def _check_same(trial: Trial) -> None:
         return
     old = _recipe(dataclasses.asdict(config.load(config.Config, file)))
     for key, value in _recipe(dataclasses.asdict(trial.cfg)).items():
-        if old[key] != value:
+        if old.get(key) != value:
             raise UserError(
-                f"{file.parent} holds a run with {key}={old[key]}, but this comparison asks for {value}: choose "
+                f"{file.parent} holds a run with {key}={old.get(key)}, but this comparison asks for {value}: choose "
                 "another --out."
             )

@@ -57,6 +57,8 @@ class PretrainingRun:
         run = self.setting("run", {})
         kept = {key: value for key, value in self.config.items() if key not in ("run", "run_dir", "data")}
         kept["data"], kept["precision"] = self.setting("data.root"), run.get("precision")
+        # earlier code also wrote the options of all other rows, as null
+        kept["method"] = {key: value for key, value in self.setting("method", {}).items() if value is not None}
         return json.dumps(kept, sort_keys=True, default=str)
 
 

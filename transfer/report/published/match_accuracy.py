@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -124,14 +123,10 @@ def _expected(method: str, settings: dict[str, Any]) -> dict[str, Any]:
     base = dataclasses.asdict(Config())
     common = flat({section: base[section] for section in COMPARED})
     entry = methods.find(method)
-    own = {
-        f"method.{name}": parameter.default
-        for name, parameter in inspect.signature(entry.make).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
+    own = {f"method.{name}": value for name, value in vars(entry.defaults()).items()}
     width = settings.get("model.projector_width", methods.WIDTH)
     if entry.balance is not None:
-        own["method.balance"] = entry.balance * (width / methods.WIDTH) ** entry.grows
+        own["method.balance"] = entry.balance_at(width)
     own |= {f"method.{name}_target": value for name, value in zip(SIDES, entry.targets, strict=True)}
     return {name: value for name, value in (common | own | settings).items() if name not in FREE}
 
