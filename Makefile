@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+OLDEST := .venv-oldest
+# CONSTRAINTS: a file of pip constraints, for the environment of make test-oldest
 
-.PHONY: demo test
+.PHONY: demo test test-oldest
 demo: $(STAMP)
 	$(VENV)/bin/python tools/launch.py pipeline --config configs/demo.yaml --cluster local
 
@@ -12,11 +14,16 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
-$(STAMP): setup.py tools/install_detectron2.py
+# the tests, but those of a real SLURM, under the oldest versions that setup.py declares; PYTHON=python3.10 is the oldest Python
+test-oldest:
+	$(MAKE) $(OLDEST)/.installed VENV=$(OLDEST) CONSTRAINTS=tests/oldest.txt
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/slurm
+
+$(STAMP): setup.py tools/install_detectron2.py $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not found: name a Python 3.10 or newer, as in 'make PYTHON=python3.12'." >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than 3.10: name a newer Python, as in 'make PYTHON=python3.12'." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) lacks the venv module: install it (Debian: apt install python3-venv)." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -e '.[test]'
+	$(VENV)/bin/python -m pip install $(addprefix -c ,$(CONSTRAINTS)) -e '.[test]'
 	$(VENV)/bin/python tools/install_detectron2.py
 	touch $(STAMP)

