@@ -7,13 +7,14 @@ from dataclasses import fields
 from functools import cache
 
 from transfer.evaluators import Task, evaluators
-from transfer.options import Common
 
 DETECTION = (  # of tools/train_detection.py, whose room nothing but the tools may open
     Task("detection", "Detection", order=200),
     Task("segmentation", "Instance segmentation", headline="segm", order=201),
     Task("semantic", "Semantic segmentation", order=202),
 )
+# Before each evaluator had options of its own, those of frozen rows wrote each other's into their result files.
+FORMERLY_SHARED = frozenset({"k", "probe", "head", "held_out", "readings", "images"})
 
 
 @cache
@@ -43,9 +44,8 @@ def unit(task: str, metric: str) -> str:
     return tasks()[task].units.get(metric, "%")
 
 
-def own_settings(task: str) -> frozenset[str]:
-    """Names of an evaluator's settings in its result files; empty for detection, whose settings are detectron2's."""
+def foreign_settings(task: str) -> frozenset[str]:
+    """Names of settings that an earlier result file of a task holds and that are other evaluators' options."""
     if task not in evaluators():
         return frozenset()
-    schemas = (Common, evaluators()[task].options)
-    return frozenset(one.name for schema in schemas for one in fields(schema))
+    return FORMERLY_SHARED - {one.name for one in fields(evaluators()[task].options)}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
-from transfer import results
+from transfer import results, tasks
+from transfer.report.collect.same_evaluation import differing, evaluation
 
 
 def a_result(**changes: object) -> results.Result:
@@ -89,3 +91,25 @@ def test_commit_is_the_clones_head_as_git_says() -> None:
 
 def test_hardware_is_told_without_asking() -> None:
     assert a_result().hardware
+
+
+EARLIER = sorted((ROOT / "tests" / "data" / "earlier_results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_a_file_of_an_earlier_commit_is_still_read(path: Path) -> None:
+    result = results.load(path)
+    assert result.task == path.stem and result.metrics
+    assert "found" in result.settings and result.settings["image_size"] == 32
+
+
+@pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
+def test_what_an_earlier_file_says_of_other_evaluators_makes_it_no_other_evaluation(path: Path) -> None:
+    """Earlier files of k-NN also held the options of linear probes and of readings."""
+    earlier = results.load(path)
+    foreign = tasks.foreign_settings(earlier.task)
+    today = replace(earlier, settings={name: value for name, value in earlier.settings.items() if name not in foreign})
+    assert ("probe" in today.settings, "k" in today.settings) == (path.stem == "linear", path.stem == "knn")
+    assert evaluation(earlier) == evaluation(today) and differing([earlier, today], "settings") == []
+    other = replace(today, settings=today.settings | {"image_size": 64})
+    assert evaluation(other) != evaluation(today) and differing([other, today], "settings") == ["image_size"]

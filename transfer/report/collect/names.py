@@ -6,17 +6,11 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
+from transfer.tasks import tasks
+
 Group = TypeVar("Group", bound=Hashable)
 
-TASK_NAMES = {
-    "knn": "k-NN",
-    "linear": "Linear probe",
-    "semi": "Few labels",
-    "readings": "Further readings",
-    "detection": "Detection",
-    "segmentation": "Instance segmentation",
-    "semantic": "Semantic segmentation",
-}
+TASK_NAMES = {name: task.display_name for name, task in tasks().items()}
 BETWEEN = re.compile(r"[,:;] (?![^()]*\))")  # what separates the settings in a protocol's name, outside of brackets
 
 
