@@ -23,7 +23,7 @@ def surrogate(rows: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 def pairing(views: int, globals_: int, device: torch.device | None = None) -> torch.Tensor:
     """(K, G): each global view is drawn to the other global views, each local view to all of them (Section 5.2).
 
-    Made on `device`, for a GPU to take it over from the host the host would wait.
+    Made on `device`: to copy it to a GPU from the host, the host would have to wait.
     """
     pairs = torch.ones(views, globals_, device=device)
     pairs.fill_diagonal_(0)

@@ -8,7 +8,7 @@ but for rare roundings by one level, hue and blur within the few levels that are
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -91,7 +91,7 @@ def taps(sigma: Number) -> list[Number]:
 
 
 def _convolve(first: list[Number], second: list[Number]) -> list[Number]:
-    sums: list = [0.0] * (len(first) + len(second) - 1)
+    sums: list[Any] = [0.0] * (len(first) + len(second) - 1)
     for place, one in enumerate(first):
         for offset, other in enumerate(second):
             sums[place + offset] = sums[place + offset] + one * other

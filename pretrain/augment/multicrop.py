@@ -113,7 +113,7 @@ class MultiCrop:
             cut, drawn = torch.empty((count, 3, size, size), dtype=torch.uint8), []
             for view in range(count):
                 stream = Stream(seed, epoch, index, first + view)
-                put(crop(picture, random_window(*pixels.shape[:2], scale, stream), size)[0], cut[view])
+                put(crop(picture, random_window(pixels.shape[0], pixels.shape[1], scale, stream), size)[0], cut[view])
                 drawn.append(self.draw(stream))
             crops.append(apply(cut, drawn) if self.applies else cut)
             draws.append(torch.tensor(drawn))
@@ -175,7 +175,7 @@ def put(view: torch.Tensor, place: torch.Tensor) -> None:
 def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
     """Photometry of the views of one size, uint8 (V, 3, S, S), changed in place; V rows of NUMBERS say how.
 
-    Views go through their operations one by one and meet at the hue, which is the dearest and cheaper for all at once.
+    Views go through their operations one by one, but for the hue: it costs most, and less for all views at once.
     """
     steps = [color.hue_steps(numbers[HUE]) for numbers in draws]
     orders = [[int(operation) for operation in numbers[ORDER]] for numbers in draws]

@@ -49,7 +49,8 @@ def _decode_jpeg(data: bytes) -> np.ndarray | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in ("YCbCr", "Gray") or height * width > MOST_PIXELS:
             return None
-        return simplejpeg.decode_jpeg(data, "RGB")
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+        return pixels
     except ValueError:
         return None
 

@@ -14,7 +14,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.seeds import seed_of
 
 
-class ViewDataset(Dataset):
+class ViewDataset(Dataset[tuple[Views, list[str]]]):
     """`dataset[epoch, index] -> (views, files that were passed over)`.
 
     Randomness is keyed by (seed, epoch, index, view), so the views of a step do not depend on which worker makes them,

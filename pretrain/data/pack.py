@@ -1,7 +1,7 @@
 """Pack a folder of images into one blob and an index: resumable at any point, verified, whole or absent.
 
-The work lies in .NAME.part beside the packed set: the blob as far as it goes, and a journal with a line an image, which
-an interrupted run reads again.
+Work in progress lies in .NAME.part beside the packed set: the blob as far as it is written, and a journal of one line
+an image. An interrupted run reads both again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
 from pretrain.runtime.interrupts import leave_interrupts_to_parent, starting_processes
 
+Plan = dict[str, str | int]
+T = TypeVar("T")
 JOURNAL, PLAN = "journal.jsonl", "plan.json"
 AT_ONCE = 64  # images a worker's turn, and between two journal entries reaching the disk
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -54,6 +56,9 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
     others are copied byte for byte. With a quality of 0 all are written uncompressed. Images that cannot be decoded are
     left out, counted and named.
 
+    Args: source, a folder as `open_source` reads it; out, the packed set's folder; short_side, in pixels; quality, 0 to
+        100; workers, processes that decode and resize.
+
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
     """
@@ -61,7 +66,12 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
     images = open_source(source)
     if images.packed is not None:
         raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
-    plan = {"source": str(source.resolve()), "short_side": short_side, "quality": quality, "stamp": _stamp(images)}
+    plan: Plan = {
+        "source": str(source.resolve()),
+        "short_side": short_side,
+        "quality": quality,
+        "stamp": _stamp(images),
+    }
     if _already_there(out, plan):
         print(f"{out}: these images are packed there already, left as they are")
         return
@@ -112,7 +122,7 @@ def _stamp(images: ImageSource) -> int:
     return stamp
 
 
-def _already_there(out: Path, plan: dict[str, str | int]) -> bool:
+def _already_there(out: Path, plan: Plan) -> bool:
     """Whether `out` is the packed set that `plan` would make; an absent or empty folder is not.
 
     Raises:
@@ -130,7 +140,7 @@ def _already_there(out: Path, plan: dict[str, str | int]) -> bool:
     raise UserError(f"{out} was packed from another folder or with other options: give another folder or remove it.")
 
 
-def _begin(part: Path, plan: dict[str, str | int]) -> None:
+def _begin(part: Path, plan: Plan) -> None:
     """Open the work folder, or find it as the same plan left it.
 
     Raises:
@@ -148,7 +158,8 @@ def _begin(part: Path, plan: dict[str, str | int]) -> None:
 
 def _kept(part: Path, names: list[str]) -> list[Entry]:
     """What an earlier run wrote whole: its entries up to the first that the blob does not bear out."""
-    journal, entries = part / JOURNAL, []
+    journal = part / JOURNAL
+    entries: list[Entry] = []
     if not journal.is_file() or not (part / BLOB).is_file():
         return []
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -172,7 +183,7 @@ def _borne_out(part: Path, entries: list[Entry], what: str) -> Iterator[Entry]:
             yield entry
 
 
-def _fill(part: Path, images: ImageSource, make: partial, workers: int) -> list[Entry]:
+def _fill(part: Path, images: ImageSource, make: partial[tuple[bytes, str]], workers: int) -> list[Entry]:
     """Append all images that the journal does not have to the blob, and return the entries of all."""
     names = _names(images)
     entries = _kept(part, names)
@@ -192,7 +203,7 @@ def _fill(part: Path, images: ImageSource, make: partial, workers: int) -> list[
     return entries
 
 
-def _to_disk(file: IO) -> None:
+def _to_disk(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
 
@@ -201,7 +212,7 @@ def _line(entry: Entry) -> str:
     return json.dumps(asdict(entry)) + "\n"  # ASCII
 
 
-def _made(make: partial, paths: tuple[Path, ...], workers: int) -> Iterator[tuple[bytes, str]]:
+def _made(make: partial[tuple[bytes, str]], paths: tuple[Path, ...], workers: int) -> Iterator[tuple[bytes, str]]:
     """`make` of every path, in order, by several processes: a slice at a time, so that few results wait in memory."""
     if workers < 2:
         yield from map(make, paths)
@@ -227,7 +238,7 @@ def _verify(part: Path, entries: list[Entry]) -> None:
         )
 
 
-def _finish(part: Path, out: Path, images: ImageSource, entries: list[Entry], plan: dict[str, str | int]) -> None:
+def _finish(part: Path, out: Path, images: ImageSource, entries: list[Entry], plan: Plan) -> None:
     """Write the index of the readable images, and give the folder its name."""
     kept = [index for index, entry in enumerate(entries) if not entry.refused]
     refused = [entry.refused for entry in entries if entry.refused]
@@ -263,8 +274,11 @@ def _told_when_full(part: Path) -> Iterator[None]:
         ) from error
 
 
-def _shown(things: Iterable, total: int, what: str, begun: int = 0) -> Iterator:
-    """Pass `things` on under a progress bar, where someone is looking."""
+def _shown(things: Iterable[T], total: int, what: str, begun: int = 0) -> Iterator[T]:
+    """Pass `things` on under a progress bar, where the output is a terminal.
+
+    Args: total, of them; what, is done, for the bar; begun, how many an earlier run did.
+    """
     with tqdm(total=total, initial=begun, desc=what, unit="image", disable=not sys.stderr.isatty()) as bar:
         for thing in things:
             yield thing

@@ -70,7 +70,7 @@ def write_index(
 ) -> None:
     """Write the index beside its blob, atomically. `header` needs "classes", empty for a flat set."""
     text = json.dumps({"format": FORMAT, **header}).encode()
-    columns = {
+    columns: dict[str, Any] = {
         "header": np.frombuffer(text, np.uint8),
         "names": np.frombuffer("\0".join(names).encode("utf-8", "surrogateescape"), np.uint8),
         "labels": np.asarray(labels, np.int32),

@@ -31,7 +31,8 @@ def rows_of(branch: Callable[[Views], torch.Tensor], views: Views, count: int) -
 def send_back(branch: nn.Module, views: Views, gradient: torch.Tensor, count: int) -> None:
     """Pass every part again and send its share of `gradient` (K, n, C) through it; ranks average at the last only."""
     *first, last = zip(split(views, count), gradient.chunk(count, dim=1), strict=True)
-    alone = branch.no_sync() if hasattr(branch, "no_sync") else contextlib.nullcontext()
+    no_sync: Callable[[], contextlib.AbstractContextManager[None]] | None = getattr(branch, "no_sync", None)
+    alone = no_sync() if no_sync else contextlib.nullcontext()
     with alone:
         for part, share in first:
             branch(part).backward(share)

@@ -171,15 +171,16 @@ def load_trunk(path: str | Path) -> nn.Module:
     Raises:
         UserError: unreadable or another kind of file, or tensors that are not the whole trunk's.
     """
-    content = load_torch(Path(path))
-    content = content if isinstance(content, Mapping) else {}
+    read = load_torch(Path(path))
+    content: Mapping[str, Any] = read if isinstance(read, Mapping) else {}
+    held: Any
     if content.get("format") == FORMAT:
         prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
         held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
     else:
         arch, held = content.get("arch"), content.get("state_dict")
     try:
-        trunk = torchvision.models.get_model(arch, weights=None)
+        trunk: nn.Module = torchvision.models.get_model(arch, weights=None)
         trunk.fc = nn.Identity()
         trunk.load_state_dict(held, strict=True)
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:

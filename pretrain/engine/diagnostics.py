@@ -69,7 +69,7 @@ def effective_rank(moments: torch.Tensor, most: int | None = None, epsilon: floa
     values = torch.linalg.eigvalsh(moments.double()).clamp_min(0).sqrt()
     values = values if most is None else values[-most:]
     shares = values / values.sum().clamp_min(torch.finfo(torch.float64).tiny) + epsilon
-    return torch.special.entr(shares).sum().exp().item()
+    return float(torch.special.entr(shares).sum().exp())
 
 
 class Health(nn.Module):

@@ -72,7 +72,7 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     torch.manual_seed(cfg.run.seed)
     form = build_form(cfg)
     model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
         model.online.project = model.target.project = compiled(project, "the network")
     form = distributed.average_gradients(form.to(device))

@@ -165,7 +165,8 @@ class Monitor:
             step: steps done so far.
             values: scalars on the device, averaged over the window and over ranks.
             settings: the lr and the like, as they now are.
-            readings: measurements too dear for every step, equal on all ranks or rank 0's; given where a line is due.
+            readings: measurements that cost too much for every step, equal on all ranks or rank 0's; given where a line
+                is due.
 
         Raises:
             Alarm: a value is not finite, or the features have collapsed.
@@ -222,7 +223,7 @@ class Monitor:
             "width, too large), lower optim.base_lr, or go on regardless with run.stop_on_collapse=false."
         )
         if self.settings.stop_on_collapse:
-            raise Alarm(sentence, line["step"])
+            raise Alarm(sentence, int(line["step"]))
         self.tell(f"warning: {sentence}")
 
     def _write(self, line: dict[str, float]) -> None:

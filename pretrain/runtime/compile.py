@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 
-def compiled(function: Callable[..., Any], what: str, backend: str | Callable[..., Any] = "inductor") -> Callable:
+def compiled(
+    function: Callable[..., Any], what: str, backend: str | Callable[..., Any] = "inductor"
+) -> Callable[..., Any]:
     """`function` as one compiled graph for every shape it meets; as written from the first time that compiling fails.
 
     Nothing is compiled before the first call. One graph or none, the backward with it: a function of which a part had
@@ -22,7 +24,7 @@ def compiled(function: Callable[..., Any], what: str, backend: str | Callable[..
     refused = False
 
     @functools.cache
-    def fast() -> Callable:
+    def fast() -> Callable[..., Any]:
         return torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
 
     @functools.wraps(function)
@@ -43,9 +45,12 @@ def compiled(function: Callable[..., Any], what: str, backend: str | Callable[..
     return call
 
 
-def _backward_at_once() -> contextlib.AbstractContextManager:
+def _backward_at_once() -> contextlib.AbstractContextManager[Any]:
     """Compile a backward with its forward, where torch can: left for later, it would fail where nobody expects it."""
     from torch._functorch import config  # no public name has it
 
     eager = "force_non_lazy_backward_lowering"
-    return config.patch(**{eager: True}) if hasattr(config, eager) else contextlib.nullcontext()
+    patch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if hasattr(config, eager):
+        patch = config.patch({eager: True})
+    return patch

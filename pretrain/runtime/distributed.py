@@ -15,7 +15,7 @@ from torch import nn
 from pretrain.runtime.errors import UserError
 
 T = TypeVar("T")
-_beside: list[dist.ProcessGroup] = []  # the group of what ranks tell each other beside the computation, over gloo
+_on_host: list[Any] = []  # the group, over gloo, of what ranks tell each other from the memory of their hosts
 
 
 def start(device: torch.device, timeout_minutes: float = 30) -> None:
@@ -35,12 +35,12 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
     timeout = timedelta(minutes=timeout_minutes)
     bound = device if device.type == "cuda" else None  # else NCCL would guess this rank's GPU at its first collective
     dist.init_process_group(backend, timeout=timeout, device_id=bound)
-    _beside[:] = [dist.new_group(backend="gloo", timeout=timeout)]
+    _on_host[:] = [dist.new_group(backend="gloo", timeout=timeout)]
 
 
 def stop() -> None:
     """Leave the process group, if there is one."""
-    _beside.clear()
+    _on_host.clear()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -74,7 +74,7 @@ def any_rank(value: bool) -> Callable[[], bool]:
     if world_size() == 1:
         return lambda: value
     told = torch.tensor([value], dtype=torch.uint8)
-    work = dist.all_reduce(told, dist.ReduceOp.MAX, _beside[0], async_op=True)
+    work = dist.all_reduce(told, dist.ReduceOp.MAX, _on_host[0], async_op=True)
 
     def answer() -> bool:
         work.wait()
@@ -88,7 +88,7 @@ def gathered(value: Any) -> list[Any]:
     if world_size() == 1:
         return [value]
     values = [None] * world_size()
-    dist.all_gather_object(values, value, _beside[0])
+    dist.all_gather_object(values, value, _on_host[0])
     return values
 
 
@@ -100,16 +100,17 @@ def on_rank_0(work: Callable[[], T]) -> T:
     """
     if world_size() == 1:
         return work()
-    told: list[Any] = [None, None]
+    told: list[Any] = [None, None]  # what `work` returned, and what it refused
     if rank() == 0:
         try:
             told[0] = work()
         except UserError as error:
             told[1] = str(error)
-    dist.broadcast_object_list(told, 0, _beside[0])
+    dist.broadcast_object_list(told, 0, _on_host[0])
     if told[1] is not None:
         raise UserError(told[1])
-    return told[0]
+    result: T = told[0]
+    return result
 
 
 def all_mean(value: torch.Tensor) -> torch.Tensor:
@@ -182,8 +183,13 @@ def average_gradients(module: nn.Module) -> nn.Module:
     """
     if world_size() > 1:
         for parameter in module.parameters():
-            parameter.register_post_accumulate_grad_hook(lambda ready: all_mean_(ready.grad))
+            parameter.register_post_accumulate_grad_hook(_average_gradient)  # type: ignore[no-untyped-call] # torch's own
     return module
+
+
+def _average_gradient(parameter: torch.Tensor) -> None:
+    assert parameter.grad is not None, "called once the gradient is there"
+    all_mean_(parameter.grad)
 
 
 def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
@@ -192,6 +198,6 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
         return module
     wrap = nn.parallel.DistributedDataParallel
     newer = "forward_sync_buffers" in inspect.signature(wrap).parameters  # torch's newer name
-    leave_buffers = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    leave_buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
     devices = [device.index] if device.type == "cuda" else None
     return wrap(module, device_ids=devices, gradient_as_bucket_view=True, **leave_buffers)

@@ -23,7 +23,8 @@ def commit() -> str | None:
     """
     folder = Path(__file__).resolve().parent
     if (copied := REPOSITORY / SNAPSHOT).is_file():
-        return json.loads(copied.read_text(encoding="utf-8"))["commit"]
+        recorded: str | None = json.loads(copied.read_text(encoding="utf-8"))["commit"]
+        return recorded
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 
 import pytest
@@ -92,25 +93,33 @@ def join(rank, world_size, port, images, path):
         "MASTER_PORT": str(port),
     }
     distributed.start(torch.device("cpu"))
-    steps = {name: one_step(images, world_size, name) for name in CASES}
-    steps["compiled"] = gradients_compiled_and_not(images, world_size)
-    torch.save(steps, f"{path}/{rank}.pth")
+    for name in CASES:  # one in memory at a time
+        *step_of_one, events = one_step(images, world_size, name)
+        torch.save(step_of_one, path_of(path, rank, name))
+        torch.save(events, path_of(path, rank, f"{name} events"))
+        del step_of_one
+        gc.collect()
+    torch.save(gradients_compiled_and_not(images, world_size), path_of(path, rank, "compiled"))
     distributed.stop()
+
+
+def path_of(folder, rank, what):
+    return f"{folder}/{rank} {what}.pth"
 
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
-    """What each of two gloo ranks has after a step of every row: one pool serves all rows."""
+    """What each of two gloo ranks has after a step of a row, by the row: one pool serves all rows."""
     path = tmp_path_factory.mktemp("ranks")
     multiprocessing.spawn(join, (2, free_port(), fixed_batch(), str(path)), nprocs=2)
-    return [torch.load(path / f"{rank}.pth", weights_only=True) for rank in range(2)]
+    return lambda what: [torch.load(path_of(path, rank, what), weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_equal_one_process(two_ranks, name):
     alone = one_step(fixed_batch(), 1, name)
-    for together in two_ranks:
-        for one, two in zip(alone[:3], together[name][:3], strict=True):
+    for together in two_ranks(name):
+        for one, two in zip(alone[:3], together, strict=True):
             assert one.keys() == two.keys()
             for key in one:
                 same = sorted_rows if key == "samples.rows" else torch.Tensor  # a queue's order is that of the ranks
@@ -123,8 +132,7 @@ def sorted_rows(rows):
 
 def test_one_collective_a_norm_serves_both_views(two_ranks):
     """20 norms in a ResNet-18, 1 in its projector: forward in each branch, backward in one of them."""
-    for together in two_ranks:
-        events = together["unigrad"][3]
+    for events in two_ranks("unigrad events"):
         target, online = events.index("target"), events.index("online")
         assert target < online
         after = events[online:]
@@ -134,14 +142,12 @@ def test_one_collective_a_norm_serves_both_views(two_ranks):
 
 @pytest.mark.parametrize("name", ["unigrad", "directpred", OWN_SAMPLES])
 def test_f_travels_while_the_online_branch_computes_where_its_samples_are_there(two_ranks, name):
-    for together in two_ranks:
-        events = together[name][3]
+    for events in two_ranks(f"{name} events"):
         early = events[events.index("target") : events.index("online")]
         assert events.count("F") == 1 and ("F" in early) == (name != OWN_SAMPLES)
 
 
 def test_one_graph_holds_a_branch_and_what_it_says_to_other_ranks(two_ranks):
-    for together in two_ranks:
-        plain, ours, graphs = together["compiled"]
+    for plain, ours, graphs in two_ranks("compiled"):
         assert graphs == 1
         torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
