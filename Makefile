@@ -1,17 +1,23 @@
-# make demo, make test: set up .venv on first use, then run. PYTHON chooses the interpreter: make test PYTHON=python3.12
+# make demo, check, test: set up .venv on first use, then run. PYTHON chooses the interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 OLDEST := .venv-oldest
 # CONSTRAINTS: a file of pip constraints, for the environment of make test-oldest
 
-.PHONY: demo test test-oldest
+.PHONY: demo check style test test-oldest
 demo: $(STAMP)
 	$(VENV)/bin/python tools/launch.py pipeline --config configs/demo.yaml --cluster local
 
-test: $(STAMP)
+style: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+check: style
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow" --ignore tests/slurm
+
+test: style
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 # the tests, but those of a real SLURM, under the oldest versions that setup.py declares; PYTHON=python3.10 is the oldest Python

