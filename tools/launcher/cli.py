@@ -14,6 +14,7 @@ from tools.launcher.plan import TOOLS
 
 RUN_DIR = "gets job.json, jobs/ (logs) and the code; of pretrain it is the run_dir"
 TRIALS = "N jobs (an array, where there is a queue), in whose arguments {trial} is 0 to N-1"
+GPUS = "default: all of this machine; on a cluster 8 for pretrain, 1 for detection and evaluate, else 0"
 SIGNAL_DELAY = "seconds before the time limit at which a run stops by itself"
 OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
 
@@ -37,7 +38,11 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     add("--run-dir", type=Path, metavar="DIR", help=f"{RUN_DIR} (default runs/NAME-DATE)")
     add("--name", help="name of the job in the queue (default: of the tool or configuration)")
     add("--trials", type=int, metavar="N", help=f"{TRIALS} (at least 1; default: one job)")
-    add("--follow", action="store_true", help="show rank 0's log to the end and return the exit code (default off)")
+    add(
+        "--follow",
+        action="store_true",
+        help="show rank 0's log to the end and return the exit code (default off; on where --cluster waits)",
+    )
     add("--dry-run", action="store_true", help="print what would be submitted, and do nothing (default off)")
     return root
 
@@ -46,7 +51,7 @@ def add_resources(root: argparse.ArgumentParser) -> None:
     """Add what every scheduler understands."""
     add = root.add_argument
     add("--nodes", type=int, default=1, metavar="N", help="machines, at least 1 (default 1)")
-    add("--gpus", type=int, metavar="G", help="GPUs a node, 0 is CPU and gloo (default: 8 for pretrain; all, if here)")
+    add("--gpus", type=int, metavar="G", help=f"GPUs a node, at least 0: CPU and gloo ({GPUS})")
     add("--tasks", type=int, metavar="T", help="processes a node, at least 1 (default: one a GPU)")
     add("--cpus", type=int, metavar="C", help="cores a process, at least 1 (default: 1 and one a loading process)")
     add("--time", type=minutes, default=3 * 24 * 60, metavar="3d12h", help="time limit: d, h and m (default 3d)")
