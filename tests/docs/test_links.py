@@ -14,7 +14,7 @@ from helpers.repository import ROOT
 from pretrain.config import Config
 
 ELSEWHERE = ("CHANGELOG.md", "docs/extending.md")  # old names; files that a recipe adds
-LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"(?:\]\(|src=\")([^)\s#\"]+)(?:#[^)]*)?[)\"]")
 PATH = re.compile(r"`((?:pretrain|transfer|tools|configs|docs|tests|\.ci)/[\w./*+-]*)`")
 MODULE = re.compile(r"`((?:pretrain|transfer)(?:\.\w+)+)(?:\(.*)?`")
 SECTIONS = {field.name: field.default_factory() for field in fields(Config) if is_dataclass(field.default_factory)}
