@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     page, markdown = write(found, args.out, args.paper)
     beside = match_detection.tables(found)
     if beside:
-        print(to_markdown(Document(match_detection.TITLE, beside[1:]), args.out))
+        print(to_markdown(Document(match_detection.TITLE, beside[1:])))
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

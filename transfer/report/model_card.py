@@ -44,7 +44,7 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
     export = folder / "export" / "trunk.pth"
     if not export.is_file():
         raise UserError(f"{export} is missing: a run writes it with its first checkpoint, so let it train until then.")
-    return write_text(folder / NAME, to_markdown(compose_card(run, export, found), folder))
+    return write_text(folder / NAME, to_markdown(compose_card(run, export, found)))
 
 
 def compose_card(run: PretrainingRun, export: Path, found: Found) -> Document:

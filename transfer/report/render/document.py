@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal, TypeAlias
 
+from transfer.report.render.charts import Chart, Line
 from transfer.report.render.pictures import Picture
-from transfer.report.render.svg import Chart
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,19 @@ class Charts:
     columns: int
     legend: Literal["shared", "own", "none"] = "shared"
 
+    def lines(self) -> list[Line]:
+        """Of all charts, for the legend that they share."""
+        return [line for chart in self.charts for line in chart.lines]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table in HTML. rows: how many it spans."""
+
+    column: int
+    text: str
+    rows: int = 1
+
 
 @dataclass(frozen=True)
 class Table:
@@ -101,6 +115,17 @@ class Table:
     numeric: frozenset[int] = frozenset()
     merged: int = 0
 
+    def cells(self) -> list[list[Cell]]:
+        """Every row's cells; where the `merged` leading cells repeat, they stand once for all their rows."""
+        written = []
+        for _, group in groupby(self.rows, key=lambda row: row[: self.merged] if self.merged else id(row)):
+            together = list(group)
+            for place, row in enumerate(together):
+                first = 0 if place == 0 else self.merged
+                spans = [len(together) if column < self.merged else 1 for column in range(len(row))]
+                written.append([Cell(column, row[column], spans[column]) for column in range(first, len(row))])
+        return written
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -110,6 +135,10 @@ class Figure:
     key: str
     alt: str
     caption: str
+
+    def file(self) -> str:
+        """Name of its file beside the Markdown."""
+        return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in self.key) + ".png"
 
 
 @dataclass(frozen=True)

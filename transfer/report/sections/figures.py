@@ -8,7 +8,7 @@ from typing import Any
 
 from transfer.report.collect.find import PretrainingRun
 from transfer.report.collect.run_labels import label
-from transfer.report.render.svg import Chart, Line
+from transfer.report.render.charts import Chart, Line
 
 
 @dataclass(frozen=True)

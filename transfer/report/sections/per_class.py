@@ -8,7 +8,7 @@ from statistics import fmean
 from transfer.report.collect.find import Found, finite
 from transfer.report.collect.recipe import by_recipe
 from transfer.report.render.document import Block, Charts, Heading, Table, Text
-from transfer.report.render.svg import Chart, Line
+from transfer.report.render.charts import Chart, Line
 from transfer.report.sections.predictions import INITS, TITLES
 from transfer.report.sections.provenance import arch_name
 from transfer.results import Result

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from transfer.report.collect.find import PretrainingRun
 from transfer.report.collect.run_labels import label
 from transfer.report.render.document import Block, Charts, Heading, Text
-from transfer.report.render.svg import Chart
+from transfer.report.render.charts import Chart
 from transfer.report.sections.figures import FIGURE_2, FIGURE_3, OPTIMISATION, Panel, charts
 
 IN_A_ROW, WITH_MANY_LINES = 4, 2  # panels; four as in the paper, where that leaves them room

@@ -1,10 +1,6 @@
-"""The page's only script: every column's heading becomes a button that sorts its table. Without it nothing is lost."""
-
-from __future__ import annotations
-
-# A cell that spans several rows is written out in each of them first, so that every row can move by itself. Numbers are
-# compared by what stands at the beginning of a cell ("41.20 ± 0.35 (n=3)"); empty ones come last in either direction.
-PAGE_SCRIPT = """
+// Every column's heading becomes a button that sorts its table. Without this script nothing is lost.
+// A cell that spans several rows is written out in each of them first, so that every row can move by itself. Numbers
+// are compared by what stands at the beginning of a cell ("41.20 ± 0.35 (n=3)"); empty cells come last.
 "use strict";
 document.querySelectorAll("table").forEach(table => {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
@@ -22,7 +18,7 @@ document.querySelectorAll("table").forEach(table => {
   }
   const text = (row, column) => row.cells[column].textContent.trim();
   function number(words) {
-    const found = words.replace(/,/g, "").match(/^[+-]?\\d+(\\.\\d+)?/);
+    const found = words.replace(/,/g, "").match(/^[+-]?\d+(\.\d+)?/);
     return found ? +found[0] : NaN;
   }
   function sort(column, down) {
@@ -51,4 +47,3 @@ document.querySelectorAll("table").forEach(table => {
     });
   });
 });
-"""

@@ -1,0 +1,167 @@
+"""Curves: one Vega-Lite specification a chart, interactive in the page and an SVG file beside the Markdown.
+
+Vega draws them; templates/curves.vl.json says how. The runtime that the page holds is vl-convert's, so nothing is
+fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from transfer.report.collect.find import finite
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_POINTS, FEWEST_COLUMNS, MOST_COLUMNS = 2400, 40, 300  # of a chart; of a line, about one a pixel
+COLOURS = tuple(f"var(--s{index})" for index in range(7))  # of palette.css
+DASHES = ((), (7, 4), (1.5, 4), (10, 3, 1.5, 3), (14, 6))
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+FILE_SIZE = (420, 200)  # width and height of the plot in a file
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run's values; a y that is not finite interrupts the line.
+
+    style: colour, shape of the marks and dashes; without colour the first 20 styles still differ. Lines of one name
+    share one style.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    style: int = 0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A quantity over epochs or steps. key: file name and identity. meaning: one clause under the title."""
+
+    key: str
+    title: str
+    meaning: str
+    x_label: str
+    unit: str
+    lines: tuple[Line, ...]
+
+    def in_words(self) -> str:
+        """The chart for those who cannot see it: first and last value of every line."""
+        parts = []
+        for line in self.lines:
+            drawn = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
+            lost = len(line.y) - len(drawn)
+            text = f"{line.name}: no finite value"
+            if drawn:
+                (x0, y0), (x1, y1) = drawn[0], drawn[-1]
+                text = f"{line.name}: {y0:.4g}{self.unit} at {self.x_label} {x0:g}"
+                text += f", {y1:.4g}{self.unit} at {x1:g}" if len(drawn) > 1 else " (a single point)"
+            parts.append(text + (f", {lost} of {len(line.y)} values not finite" if lost else ""))
+        return f"{self.title}. {'; '.join(parts)}."
+
+
+def specification(chart: Chart, height: int = FILE_SIZE[1]) -> dict[str, Any]:
+    """The chart in Vega-Lite, as wide as its place. Its data: one entry a line, with lists x, y and marked."""
+    spec = json.loads((TEMPLATES / "curves.vl.json").read_text(encoding="utf-8"))
+    columns = min(MOST_COLUMNS, max(FEWEST_COLUMNS, MOST_POINTS // 4 // len(chart.lines)))
+    lines = [_data(number, thin(line, columns), len(chart.lines) > 1) for number, line in enumerate(chart.lines)]
+    spec |= {"height": height, "data": {"values": lines}, "usermeta": {"x": chart.x_label, "unit": chart.unit}}
+    across = spec["encoding"]["x"]
+    across["title"] = chart.x_label
+    across["scale"]["domain"] = [0, max((x for line in chart.lines for x in line.x), default=0) or 1]
+    styles = legend(chart.lines)
+    looks = {"color": colour, "strokeDash": lambda style: list(dash(style)), "shape": shape}
+    for layer in spec["layer"]:
+        for channel, encoding in layer.get("encoding", {}).items():
+            if channel in looks:
+                encoding |= {"scale": {"domain": list(styles), "range": list(map(looks[channel], styles.values()))}}
+                encoding["legend"] = None
+            if channel == "y":
+                axis = {"tickCount": 4, "labelExpr": f"datum.label + {json.dumps(chart.unit)}"}
+                encoding |= {"title": None, "scale": {"zero": False}, "axis": axis}
+    return dict(spec)
+
+
+@cache
+def svg_file(chart: Chart) -> str:
+    """The chart as the text of an SVG file, with its title, its legend, and colours for light and dark."""
+    spec = specification(chart) | {"title": chart.title, "width": FILE_SIZE[0], "background": "var(--ground)"}
+    spec |= {"autosize": "pad", "padding": 12}
+    if len(legend(chart.lines)) > 1:
+        for layer in spec["layer"]:
+            for encoding in layer.get("encoding", {}).values():
+                encoding.pop("legend", None)
+    drawn: str = vl_convert.vegalite_to_svg(spec)
+    said, colours = escape(chart.in_words()), (TEMPLATES / "palette.css").read_text(encoding="utf-8")
+    opening, _, rest = drawn.partition(">")
+    return f'{opening} role="img" aria-label="{said}"><title>{said}</title><style>{colours}</style>{rest}\n'
+
+
+@cache
+def runtime() -> str:
+    """Vega's JavaScript, which offers `vegaEmbed`: the one script of the page that is not ours (about 0.9 MB)."""
+    script: str = vl_convert.javascript_bundle()
+    return script.replace("</body", "<\\/body").replace("</script", "<\\/script")
+
+
+def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
+    """At most four points in each of `columns` equal slices of x; peaks, troughs and gaps stay where they are."""
+    if len(line.x) <= 2 * columns:
+        return line
+    low, width = min(line.x), (max(line.x) - min(line.x)) / columns or 1.0
+    slices: dict[int, list[int]] = {}
+    for index, x in enumerate(line.x):
+        slices.setdefault(int((x - low) / width), []).append(index)
+    kept: set[int] = set()
+    for indices in slices.values():
+        kept |= {indices[0], indices[-1]}
+        real = [index for index in indices if math.isfinite(line.y[index])]
+        kept |= {index for index in indices if not math.isfinite(line.y[index])} if len(real) < len(indices) else set()
+        if real:
+            kept |= {min(real, key=line.y.__getitem__), max(real, key=line.y.__getitem__)}
+    order = sorted(kept)
+    return replace(line, x=tuple(line.x[i] for i in order), y=tuple(line.y[i] for i in order))
+
+
+def legend(lines: Sequence[Line]) -> dict[str, int]:
+    """Style by name, each name once, in the order of styles."""
+    return dict(sorted({line.name: line.style for line in lines}.items(), key=lambda entry: entry[1]))
+
+
+def colour(style: int) -> str:
+    """Of a line: a variable of palette.css."""
+    return COLOURS[style % len(COLOURS)]
+
+
+def dash(style: int) -> tuple[float, ...]:
+    """Lengths of a line's dashes and gaps, none for a solid line."""
+    return DASHES[style // len(SHAPES) % len(DASHES)]
+
+
+def shape(style: int) -> str:
+    """Of a line's marks, by Vega's names."""
+    return SHAPES[style % len(SHAPES)]
+
+
+def _data(number: int, line: Line, among_others: bool) -> dict[str, Any]:
+    """One line for the specification. marked: the last point, points that stand alone, and among others two more."""
+    real = [index for index, y in enumerate(line.y) if finite(y)]
+    marked = set(real[-1:]) | {index for index in real if not {index - 1, index + 1} & set(real)}
+    if among_others and real:
+        marked |= {real[round(share * (len(real) - 1))] for share in _marked(line.style)}
+    y = [value if finite(value) else None for value in line.y]
+    flags = [int(index in marked) for index in range(len(y))]
+    return {"line": number, "name": line.name, "x": list(line.x), "y": y, "marked": flags}
+
+
+def _marked(style: int) -> tuple[float, float]:
+    """Where along a line its marks stand, as shares: neighbouring styles stand apart, so that few cover another."""
+    offset = (5 * style % 13 + 0.5) / 13
+    return 0.45 * offset, 0.5 + 0.45 * offset
