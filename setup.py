@@ -8,7 +8,7 @@ setup(
     description="UniGrad: self-supervised pretraining stated as gradients, and what the features are worth downstream",
     license="Apache-2.0",
     packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
-    package_data={"transfer.report": ["**/*.yaml"]},  # published numbers
+    package_data={"transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"]},
     python_requires=">=3.10",
     install_requires=[  # the oldest versions are those of tests/oldest.txt: make test-oldest
         "torch>=2.10.0",  # the first that compiles a backward pass with its forward, where a failure can be caught
@@ -26,6 +26,8 @@ setup(
         "tensorboard>=2.15.0",
         "tqdm>=4.66.0",
         "matplotlib>=3.8.0",
+        "jinja2>=3.1.6",  # the report's pages: it deletes our f-string HTML, its escaping and 180 lines of writers
+        "vl-convert-python>=1.9.0",  # Vega's curves, drawn and inlined: it deletes our SVG axes, ticks and legends
         # what detectron2 imports beyond the above
         "iopath>=0.1.9",
         "yacs>=0.1.8",

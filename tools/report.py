@@ -31,16 +31,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write the report, print our rows beside published ones, and say where it is."""
     args = parser().parse_args(argv)
-    from transfer.report.published import match_detection
     from transfer.report.render.document import Document
     from transfer.report.render.markdown import to_markdown
-    from transfer.report.write import look, write
+    from transfer.report.sections.paper_tables import BESIDE, detection
+    from transfer.report.write import collect_inputs, write
 
-    found = look(args.folders, args.out, args.paper)
-    page, markdown = write(found, args.out, args.paper)
-    beside = match_detection.tables(found)
-    if beside:
-        print(to_markdown(Document(match_detection.TITLE, beside[1:])))
+    data = collect_inputs(args.folders, args.out, args.paper)
+    page, markdown = write(data, args.out)
+    if blocks := detection(data):
+        print(to_markdown(Document(BESIDE, blocks)))
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from helpers.report_samples import a_line, a_result, a_run, cells, fill, markdown_of
-from transfer.report.collect.find import find
+from transfer.report.collect.search import search_folders
 from transfer.report.collect.statistics import Row, Summary, compare, reading
-from transfer.report.collect.trials import measured
+from transfer.report.collect.trials import group_trials
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def everything(tmp_path: Path) -> Path:
 
 
 def rows_of(folder: Path) -> list[Row]:
-    found = find([folder])
+    found = search_folders([folder])
     return compare(found.results, found.runs)
 
 
@@ -118,9 +118,9 @@ def test_another_evaluation_under_the_same_name_supersedes_nothing(tmp_path: Pat
     later = {"date": "2025-06-01T00:00:00+00:00", "settings": {"weight_decay": 0.1}}
     a_result(tmp_path / "a.json", 40.0, "pretrained", settings={"weight_decay": 0.0})
     a_result(tmp_path / "b.json", 44.0, "pretrained", **later)
-    found = find([tmp_path])
+    found = search_folders([tmp_path])
     assert not any(entry.superseded for entry in found.results)
-    assert sorted(one.summary("top1").values for one in measured(found.results, found.runs)) == [(40.0,), (44.0,)]
+    assert sorted(one.summary("top1").values for one in group_trials(found.results, found.runs)) == [(40.0,), (44.0,)]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_copies_and_repetitions_count_once(tmp_path: Path) -> None:
     first = a_result(tmp_path / "a.json", 40.0, "pretrained")
     (tmp_path / "copy.json").write_bytes(first.read_bytes())
     a_result(tmp_path / "again.json", 44.0, "pretrained", date="2025-06-01T00:00:00+00:00")
-    found = find([tmp_path, tmp_path])
+    found = search_folders([tmp_path, tmp_path])
     assert [row.pretrained.values for row in compare(found.results, found.runs)] == [(44.0,)]
     assert any("copy" in note for note in found.notes)
     assert "superseded by a newer file" in markdown_of(tmp_path, tmp_path / "out")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers.report_samples import a_result, fill
+from helpers.report_samples import a_line, a_result, fill
 from transfer.report.write import write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,7 +22,9 @@ BEFORE = """<script>
 const errors = [];
 addEventListener("error", event => errors.push(event.message || "cannot be loaded: " + event.target.src), true);
 </script>"""
-VISIT = """<script>addEventListener("load", () => {
+VISIT = """<script>addEventListener("load", async () => {
+  const plots = [...document.querySelectorAll(".plot")], drawn = plot => plot.querySelector("svg");
+  for (let tries = 0; tries < 100 && !plots.every(drawn); tries++) await new Promise(done => setTimeout(done, 50));
   const tableOf = caption => [...document.querySelectorAll("table")].find(one =>
     one.caption.textContent.startsWith(caption) || one.closest(".scroll").previousElementSibling?.id === caption);
   const column = (table, name) => [...table.tHead.rows[0].cells].findIndex(one => one.textContent === name);
@@ -31,7 +33,25 @@ VISIT = """<script>addEventListener("load", () => {
     dark: matchMedia("(prefers-color-scheme: dark)").matches,
     ground: getComputedStyle(document.body).backgroundColor, sorted: {}};
   told.pictures = [...document.images].map(one => one.naturalWidth);
-  told.charts = [...document.querySelectorAll("svg.chart")].map(one => one.getBoundingClientRect().height);
+  told.charts = plots.map(plot => drawn(plot).getBoundingClientRect().height);
+  told.fetched = performance.getEntriesByType("resource").map(one => one.name);
+  const plot = document.querySelector("#figure_2a .plot"), box = plot.parentElement.querySelector(".values");
+  const read = () => box.hidden ? [] : [...box.children].map(one => one.textContent);
+  const place = plot.getBoundingClientRect();
+  const press = async key => {
+    plot.dispatchEvent(new KeyboardEvent("keydown", {key}));
+    await new Promise(done => setTimeout(done, 50));
+    return read();
+  };
+  told.before = read();
+  plot.dispatchEvent(new PointerEvent("pointermove", {clientX: place.right - 2, clientY: place.top + 20}));
+  await new Promise(done => setTimeout(done, 50));
+  told.pointed = read();
+  told.rules = drawn(plot).querySelectorAll(".mark-rule.role-mark line").length;
+  told.inside = box.getBoundingClientRect().right <= told.width && box.getBoundingClientRect().left >= 0;
+  plot.dispatchEvent(new PointerEvent("pointerleave", {pointerType: "mouse"}));
+  told.left = read();
+  told.keys = [await press("Home"), await press("ArrowRight"), await press("Escape")];
   for (const [caption, name] of [["table-9", "top1"], ["table-9", "Row"], ["ResNet-18", "Difference"]]) {
     const table = tableOf(caption), at = column(table, name), button = table.tHead.rows[0].cells[at].firstChild;
     const cells = [...table.tBodies[0].rows].map(row => row.cells.length);
@@ -57,7 +77,7 @@ def visit(page: Path, folder: Path, width: int, *options: str) -> dict[str, Any]
     frame = folder / "frame.html"
     frame.write_text(FRAME % width)
     (folder / "watched.html").write_text(
-        text.replace("<head>", f"<head>{BEFORE}").replace("</body>", f"{VISIT}</body>"), encoding="utf-8"
+        text.replace("<head>", f"<head>{BEFORE}", 1).replace("</body>", f"{VISIT}</body>"), encoding="utf-8"
     )
     command = [
         BROWSER,
@@ -79,21 +99,40 @@ def visit(page: Path, folder: Path, width: int, *options: str) -> dict[str, Any]
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     runs = fill(folder / "runs")
+    for seed in range(2):
+        values = (0.41 + seed / 10, 0.42 + seed / 10, 0.43 + seed / 10)
+        lines = [a_line(step, positive_cosine=value) for step, value in zip((5, 10, 20), values, strict=True)]
+        (runs / f"pretrain-{seed}" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     for number, (random, pretrained) in enumerate([(50.0, 20.0), (50.0, 45.0), (None, 45.0)]):
         for init, top1 in (("random", random), ("pretrained", pretrained)):
             a_result(runs / f"{number}-{init}.json", top1, init, task="linear", protocol=f"probe {number}")
     return write_report([runs], folder / "out", paper=True)[0]
 
 
+READINGS = [
+    ["epoch 0.5", "UniGrad, seed 00.41", "UniGrad, seed 10.51"],
+    ["epoch 1", "UniGrad, seed 00.42", "UniGrad, seed 10.52"],
+    ["epoch 2", "UniGrad, seed 00.43", "UniGrad, seed 10.53"],
+]
+
+
 def test_on_a_desktop_the_page_has_no_errors_and_its_tables_sort(page: Path, tmp_path: Path) -> None:
     told = visit(page, tmp_path, 1280)
     assert told["errors"] == [] and not told["dark"] and told["width"] == told["page"] == 1280
     assert len(told["pictures"]) == 4 and min(told["pictures"]) > 0
-    assert len(told["charts"]) >= 5 and min(told["charts"]) > 100
+    assert len(told["charts"]) >= 5 and min(told["charts"]) > 100 and told["fetched"] == []
     (focused, down, up) = told["sorted"]["table-9 top1"]["steps"]
     values = ["60.7", "65.2", "69.8", "70.0", "70.3"]  # the paper's Table 9
     assert focused and down[:2] == ["descending", values[::-1]] and up[:2] == ["ascending", values]
     assert told["sorted"]["table-9 Row"]["steps"][1][1] == [f"depth {number}" for number in range(1, 6)]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pointing_at_a_curve_tells_what_was_logged_there(page: Path, tmp_path: Path, width: int) -> None:
+    told = visit(page, tmp_path, width)
+    assert told["before"] == told["left"] == [] and told["errors"] == []
+    assert told["pointed"] == READINGS[-1] and told["rules"] > 0 and told["inside"]
+    assert told["keys"] == [READINGS[0], READINGS[1], []]
 
 
 def test_rows_that_shared_cells_move_whole_and_what_is_missing_comes_last(page: Path, tmp_path: Path) -> None:

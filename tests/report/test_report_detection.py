@@ -5,10 +5,11 @@ import pytest
 from helpers.report_samples import a_result
 from helpers.repository import ROOT
 from transfer.detection.config.load import load_config, protocol_name
-from transfer.report.collect.find import find
-from transfer.report.published.match_detection import tables
+from transfer.report.collect.search import search_folders
 from transfer.report.published.tables import published_tables
 from transfer.report.render.document import Charts, Heading, Table, Text
+from transfer.report.sections import per_class
+from transfer.report.sections.paper_tables import detection
 from transfer.report.write import write_report
 
 VOC_FPN, COCO_FPN, VOC_C4 = published_tables("detection")
@@ -38,7 +39,7 @@ def detected(path, published, seed=0, init="pretrained", shift=0.0, **changes):
 
 
 def shown(folder):
-    return [block for block in tables(find([folder])) if isinstance(block, Table)]
+    return [block for block in detection(search_folders([folder])) if isinstance(block, Table)]
 
 
 def test_our_rows_stand_below_the_published_ones_of_their_protocol(tmp_path):
@@ -67,7 +68,7 @@ def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
     small = f"{VOC_FPN.setting.protocol}: ResNet-50, 24000 iterations, lr 0.02, short side 320-320 (test 320), VOC07 AP"
     detected(tmp_path / "sides.json", VOC_FPN, 3, protocol=small)
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
-    blocks = tables(find([tmp_path]))
+    blocks = detection(search_folders([tmp_path]))
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert not any(row[0].startswith("here") for row in table.rows)
     (note,) = [block.text for block in blocks if isinstance(block, Text)]
@@ -100,7 +101,7 @@ def test_a_published_table_wants_what_its_configuration_says(published, config):
 
 def test_a_report_without_such_results_has_no_such_section(tmp_path):
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
-    assert tables(find([tmp_path])) == []
+    assert detection(search_folders([tmp_path])) is None
 
 
 def test_published_numbers_are_the_papers():
@@ -120,9 +121,7 @@ def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):
             "curves": {"bbox": {"recall": recall, "0.50": [100.0, ap, 0.0], "0.75": []}},
         }
         detected(tmp_path / f"{init}.json", VOC_FPN, init=init, artefacts=artefacts)
-    from transfer.report.sections.per_class import classes_and_curves
-
-    blocks = classes_and_curves(find([tmp_path]))
+    blocks = per_class.build(search_folders([tmp_path]))
     (table,) = [block for block in blocks if isinstance(block, Table)]
     assert table.rows == (("cat", "10.0", "30.0", "+20.0"), ("dog", "20.0", "60.0", "+40.0"))
     (charts,) = [block for block in blocks if isinstance(block, Charts)]
@@ -130,20 +129,18 @@ def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):
     assert [line.y for line in chart.lines] == [(100.0, 10.0, 0.0), (100.0, 30.0, 0.0)]
     page, markdown = write_report([tmp_path], tmp_path / "report")
     assert "Precision of boxes at IoU 0.50" in page.read_text() and "Table 8" in markdown.read_text()
-    assert any(isinstance(block, Heading) and block.anchor == "classes" for block in blocks)
+    assert "## Classes and curves" in markdown.read_text()
 
 
 def test_classes_of_two_recipes_are_never_averaged(tmp_path):
-    from transfer.report.sections.per_class import classes_and_curves
-
     for method, ap in (("unigrad", 10.0), ("simclr", 50.0)):
         pretraining = {"method": method, "step": 20, "epoch": 2.0}
         artefacts = {"images": [], "by_class": {"bbox": {"cat": ap, "dog": None}}}
         given = {"artefacts": artefacts, "pretraining": pretraining, "checkpoint_sha256": method}
         detected(tmp_path / f"{method}.json", VOC_FPN, **given)
-    blocks = classes_and_curves(find([tmp_path]))
+    blocks = per_class.build(search_folders([tmp_path]))
     assert [block.rows[0][2] for block in blocks if isinstance(block, Table)] == ["50.0", "10.0"]
-    titles = [block.text for block in blocks if isinstance(block, Heading)][1:]
+    titles = [block.text for block in blocks if isinstance(block, Heading)]
     assert "SimCLR" in titles[0] and "UniGrad" in titles[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from pathlib import Path
@@ -15,14 +16,15 @@ from torch.nn import functional
 from helpers.report_samples import a_line, a_run, markdown_of
 from pretrain import methods
 from pretrain.engine import diagnostics
-from transfer.report.collect.find import find
-from transfer.report.collect.run_labels import label
-from transfer.report.render.svg import Chart, Line, draw, sample, ticks
-from transfer.report.sections.figures import FIGURE_2, FIGURE_3, OPTIMISATION, charts
-from transfer.report.sections.provenance import METHODS
+from transfer.report.collect.names import METHODS, method_name
+from transfer.report.collect.run_names import name_runs
+from transfer.report.collect.search import search_folders
+from transfer.report.render.charts import Chart, Line, colour, dash, shape, specification, svg_file
+from transfer.report.sections.training import PANELS, charts
 from transfer.report.write import write_report
 
 SVG = "{http://www.w3.org/2000/svg}"
+FIGURE_2, FIGURE_3, OPTIMISATION = (PANELS[name] for name in ("figure_2", "figure_3", "optimisation"))
 FIGURE_3_KEYS = {  # what each method's own run writes, in the order of the panels
     "directpred": [
         ["directpred_first_norm", "directpred_middle_norm", "directpred_last_norm", "directpred_cosine"],
@@ -39,11 +41,11 @@ def of_method(folder: Path, name: str, seed: int = 0, overrides: tuple[str, ...]
 
 
 def labels_of(folder: Path) -> list[str]:
-    return [entry.label for entry in label(find([folder]).runs)]
+    return [entry.name for entry in name_runs(search_folders([folder]).runs)]
 
 
 def drawn_in(folder: Path, panels: tuple = FIGURE_2 + FIGURE_3 + OPTIMISATION) -> dict[str, Chart]:
-    return {chart.key: chart for chart in charts(find([folder]).runs, panels)}
+    return {chart.key: chart for chart in charts(search_folders([folder]).runs, panels)}
 
 
 def test_no_quantity_is_drawn_twice() -> None:
@@ -54,7 +56,7 @@ def test_no_quantity_is_drawn_twice() -> None:
 def test_figure_2_has_the_papers_panels_in_its_order_and_the_rank(tmp_path: Path) -> None:
     values = {"positive_cosine": 0.01, "negative_cosine": 0.02, "knn_top1": 1.0, "decorrelation": 0.03}
     of_method(tmp_path / "run", "simclr", **values, effective_rank=2.0)
-    drawn = charts(find([tmp_path]).runs, FIGURE_2)
+    drawn = charts(search_folders([tmp_path]).runs, FIGURE_2)
     slopes = [*values.values(), 2.0]
     assert [chart.lines[0].y for chart in drawn] == [tuple(slope * step for step in (10, 20, 30)) for slope in slopes]
     assert all(chart.lines[0].x == (1.0, 2.0, 3.0) and chart.x_label == "epoch" for chart in drawn)
@@ -69,7 +71,7 @@ def test_figure_3_draws_what_the_method_measures(name: str, tmp_path: Path) -> N
     measured = diagnostics.figure_3(form, rows[0], rows[1])
     assert set(measured) == set(itertools.chain(*FIGURE_3_KEYS[name]))
     of_method(tmp_path / "run", name, **{key: float(value) for key, value in measured.items()})
-    drawn = charts(find([tmp_path]).runs, FIGURE_3)
+    drawn = charts(search_folders([tmp_path]).runs, FIGURE_3)
     for chart, keys in zip(drawn, FIGURE_3_KEYS[name], strict=True):
         assert [line.y[0] for line in chart.lines] == pytest.approx([10 * float(measured[key]) for key in keys])
         assert len({line.name for line in chart.lines}) == len({line.style for line in chart.lines}) == len(keys)
@@ -110,8 +112,10 @@ def test_run_without_steps_is_not_missed_in_figures(tmp_path: Path) -> None:
     assert "No logged step was found" in said and "Figure" not in said
 
 
-def test_every_row_of_the_tables_has_a_name_and_a_place() -> None:
-    assert set(METHODS) == set(methods.ROWS) and len(set(METHODS.values())) == len(METHODS)
+def test_names_are_those_of_rows_in_the_papers_order() -> None:
+    """A row without a name of its own is called as it is typed."""
+    assert set(METHODS) <= set(methods.ROWS) and len(set(METHODS.values())) == len(METHODS)
+    assert method_name("a_row_to_come") == "a_row_to_come"
     assert [name for name in METHODS if name in methods.TABLE_2] == list(methods.TABLE_2)
 
 
@@ -154,16 +158,18 @@ def test_repetitions_alone_are_told_apart_by_seed_or_folder(tmp_path: Path) -> N
 
 
 def test_twenty_lines_differ_without_colour() -> None:
-    plain = {re.sub(r' class="[^"]*"', "", sample(style, 0, 0)) for style in range(20)}
-    assert len(plain) == 20
+    assert len({(dash(style), shape(style)) for style in range(20)}) == 20
 
 
-def test_lines_are_drawn_as_their_legend_shows_them(tmp_path: Path) -> None:
+def test_lines_are_drawn_as_their_legend_shows_them() -> None:
     lines = tuple(Line(f"run {style}", (0.0, 1.0, 2.0), (1.0, style, 2.0), style) for style in range(13))
-    root = ElementTree.fromstring(draw(Chart("k", "t", "m", "epoch", "", lines), standalone=True))
-    paths = [path for path in root.iter(f"{SVG}path") if path.get("class", "").startswith("line")]
-    looks = [(path.get("class"), path.get("stroke-dasharray")) for path in paths]
-    assert len(looks) == 26 and looks[:13] == looks[13:]  # legend, then curves
+    root = ElementTree.fromstring(svg_file(Chart("k", "t", "m", "epoch", "", lines)))
+    drawn = [path for group in root.iter(f"{SVG}g") if "mark-line" in group.get("class", "") for path in group]
+    looks = [(path.get("stroke"), path.get("stroke-dasharray") or None) for path in drawn]
+    assert looks == [(colour(style), ",".join(f"{length:g}" for length in dash(style)) or None) for style in range(13)]
+    symbols = [group for group in root.iter(f"{SVG}g") if "role-legend-symbol" in group.get("class", "")]
+    shown = [(path.get("stroke"), path.get("stroke-dasharray") or None) for group in symbols for path in group]
+    assert shown == looks
     assert [text.text for text in root.iter(f"{SVG}text") if (text.text or "").startswith("run")] == [
         f"run {style}" for style in range(13)
     ]
@@ -173,8 +179,8 @@ def test_run_without_a_finite_value_is_told_beside_the_others(tmp_path: Path) ->
     of_method(tmp_path / "a", "moco", positive_cosine=math.nan)
     of_method(tmp_path / "b", "byol", positive_cosine=0.01)
     chart = drawn_in(tmp_path)["figure_2a"]
-    assert chart.says().endswith("MoCo: no finite value, 3 of 3 values not finite; BYOL: 0.1 at epoch 1, 0.3 at 3.")
-    ElementTree.fromstring(draw(chart, standalone=True))
+    assert chart.in_words().endswith("MoCo: no finite value, 3 of 3 values not finite; BYOL: 0.1 at epoch 1, 0.3 at 3.")
+    ElementTree.fromstring(svg_file(chart))
 
 
 def test_page_of_all_methods_names_each_once_a_legend(tmp_path: Path) -> None:
@@ -182,15 +188,35 @@ def test_page_of_all_methods_names_each_once_a_legend(tmp_path: Path) -> None:
         of_method(tmp_path / "runs" / name, name)
     page, markdown = write_report([tmp_path / "runs"], tmp_path / "out")
     text = page.read_text(encoding="utf-8")
-    legends = re.findall(r'<ul class="legend">(.*?)</ul>', text)
-    assert [re.findall(r"</svg>([^<]*)</li>", legend) for legend in legends] == [list(METHODS.values())] * 2
+    legends = re.findall(r'<ul class="legend">(.*?)</ul>', text, re.DOTALL)
+    assert [re.findall(r"<span>([^<]*)</span>", legend) for legend in legends] == [list(METHODS.values())] * 2
     shown = re.findall(r"!\[([^\]]+)\]\(figures/figure_2a", markdown.read_text(encoding="utf-8"))
     assert all(f"{name}: 0.5 at epoch 1, 0.5 at 3" in shown[0] for name in METHODS.values())
     assert len(text) < 3_000_000
 
 
-@pytest.mark.parametrize("ends", [(1e-13, 2e-13), (0.99, 0.9900000000001), (1.0, 1.0000000000000002), (5e-324, 0.0)])
-def test_ticks_of_a_tiny_range_are_apart_and_hold_it(ends: tuple[float, float]) -> None:
-    low, high = sorted(ends)
-    marks = ticks(low, high)
-    assert len(set(marks)) == len(marks) >= 2 and marks[0] <= low and high <= marks[-1]
+@pytest.mark.parametrize("ends", [(1e-13, 2e-13), (0.99, 0.9900000000001), (5e-324, 0.0), (5.0, 5.0), (-3.0, 7e6)])
+def test_an_axis_of_any_range_has_numbers_and_a_line(ends: tuple[float, float]) -> None:
+    root = ElementTree.fromstring(svg_file(Chart("k", "t", "m", "epoch", "", (Line("run", (0.0, 1.0), ends),))))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert "epoch" in texts and "1.0" in texts and not any("NaN" in (text or "") for text in texts)
+    (line,) = [path for group in root.iter(f"{SVG}g") if "mark-line" in group.get("class", "") for path in group]
+    assert "NaN" not in line.get("d", "") and line.get("d", "").startswith("M0,")
+
+
+def test_what_is_pointed_at_is_what_was_logged(tmp_path: Path) -> None:
+    """The page's script reads the values beside the pointer from the specification."""
+    of_method(tmp_path / "run", "moco", knn_top1=1.5)
+    chart = drawn_in(tmp_path)["figure_2c"]
+    spec = specification(chart)
+    (line,) = spec["data"]["values"]
+    assert (line["x"], line["y"]) == ([1.0, 2.0, 3.0], [15.0, 30.0, 45.0])
+    assert spec["usermeta"] == {"x": "epoch", "unit": "%"}
+
+
+def test_a_page_of_many_long_runs_stays_small() -> None:
+    steps = tuple(float(step) for step in range(20_000))
+    lines = tuple(
+        Line(f"run {style}", steps, tuple(math.sin(x / 9 + style) for x in steps), style) for style in range(13)
+    )
+    assert len(json.dumps(specification(Chart("k", "t", "m", "epoch", "", lines)))) < 150_000

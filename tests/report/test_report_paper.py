@@ -16,9 +16,9 @@ from helpers.repository import ROOT
 from pretrain import config
 from tools import report as tool
 from transfer.evaluate import choose
-from transfer.report.collect.find import find
+from transfer.report.collect.search import search_folders
 from transfer.report.render.document import Block, Heading, Table
-from transfer.report.sections.paper_tables import beside
+from transfer.report.sections import sections
 from transfer.report.write import write_report
 
 CONFIGS = ROOT / "configs"
@@ -71,11 +71,22 @@ def linear(path: Path, pretraining: dict[str, Any], top1: float = 70.0, seed: in
     return a_result(path, None, "pretrained", seed, **{**values, **changes})
 
 
+def paper_blocks(folder: Path) -> list[Block]:
+    """The blocks of the sections on the paper, each below its heading."""
+    data = search_folders([folder])
+    data.paper = True
+    blocks: list[Block] = []
+    for section in sections():
+        if section.anchor in ("paper", "apart") and (built := section.build(data)):
+            blocks += [Heading(section.title, section.anchor), *built]
+    return blocks
+
+
 def tables(folder: Path) -> dict[str, Table]:
     """By anchor of the heading above each."""
     shown: dict[str, Table] = {}
     anchor = ""
-    for block in beside(find([folder])):
+    for block in paper_blocks(folder):
         anchor = block.anchor if isinstance(block, Heading) else anchor
         if isinstance(block, Table):
             shown[anchor] = block
@@ -87,7 +98,7 @@ def ours(table: Table) -> list[tuple[str, ...]]:
 
 
 def reasons(folder: Path) -> str:
-    blocks: list[Block] = beside(find([folder]))
+    blocks = paper_blocks(folder)
     assert not [row for block in blocks if isinstance(block, Table) for row in ours(block)]
     return tables(folder)["apart"].rows[0][-1]
 
@@ -225,7 +236,7 @@ def test_csv_and_json_hold_every_number_once_a_place(tmp_path, capsys) -> None:
 def test_the_papers_tables_can_be_had_without_a_run_and_never_unasked(tmp_path) -> None:
     markdown = write_report([], tmp_path / "paper", paper=True)[1].read_text(encoding="utf-8")
     assert all(f"### Table {number}" in markdown for number in (2, 3, 4, 5, 8, 9, 10, 11))
-    assert "Measured here, not comparable\n" not in markdown
+    assert "Trials here, not comparable\n" not in markdown
     a_result(tmp_path / "runs" / "knn.json", 40.0, "pretrained")
     assert "### Table 2" not in write_report([tmp_path / "runs"], tmp_path / "out")[1].read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from helpers.repository import ROOT
 
-DATA = (".yaml", ".j2", ".css", ".js")  # what the report reads beside its modules
+DATA = (".yaml", ".j2", ".css", ".js", ".json")  # what the report reads beside its modules
 INSPECT = """
 import importlib, importlib.metadata as metadata, json, pkgutil
 from packaging.requirements import Requirement

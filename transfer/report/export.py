@@ -7,13 +7,13 @@ import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pretrain.runtime.files import write_json, write_text
-from transfer.report.collect.find import Found
-from transfer.report.collect.trials import Measured, measured
-from transfer.report.published import match_detection
+from transfer.report.collect.search import Collected
+from transfer.report.collect.trials import Trials, group_trials
+from transfer.report.published.match import standing_below, why_in_no_table
 from transfer.report.published.tables import published_tables
-from transfer.report.sections import paper_tables
 
 
 @dataclass(frozen=True)
@@ -43,31 +43,26 @@ class Record:
     source: str = ""
 
 
-def records(found: Found, with_published: bool) -> list[Record]:
+def records(data: Collected) -> list[Record]:
     """Of every measured number one record a table that it stands in, else one with the reason why it stands in none.
 
-    Args: with_published, the published rows of all tables too.
+    Where the paper is asked for, the published rows of all tables come first.
     """
-    ours = measured(found.results, found.runs)
-    made = [*_published()] if with_published else []
-    for table in published_tables("accuracy"):
-        for row, below in paper_tables.answering(table, ours).items():
+    ours = group_trials(data.results, data.runs)
+    made = [*_published()] if data.paper else []
+    for table in (*published_tables("accuracy"), *published_tables("detection")):
+        for row, below in standing_below(table, ours).items():
             made += [one for group in below for one in _measured(group, table.title, row)]
-    for detection in published_tables("detection"):
-        for group in match_detection.answering(detection, ours):
-            made += _measured(group, detection.title, group.recipe)
-    return made + [
-        one for group in ours if (why := paper_tables.reason(group)) for one in _measured(group, "", "", why)
-    ]
+    return made + [one for group in ours if (why := why_in_no_table(group)) for one in _measured(group, "", "", why)]
 
 
-def write_records(found: Found, out: Path, with_published: bool) -> None:
+def write_records(data: Collected, out: Path) -> None:
     """Write OUT/report.csv and OUT/report.json.
 
     Raises:
         OSError: OUT cannot be written.
     """
-    made = [asdict(record) for record in records(found, with_published)]
+    made = [asdict(record) for record in records(data)]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(Record.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
@@ -78,7 +73,7 @@ def write_records(found: Found, out: Path, with_published: bool) -> None:
 
 def _published() -> Iterator[Record]:
     for table in (*published_tables("accuracy"), *published_tables("detection")):
-        known = {"task": table.task, "source": table.source}
+        known: dict[str, Any] = {"task": table.task, "source": table.source}
         if table.match == "detection":
             setting = table.setting
             known |= {"dataset": setting.dataset, "protocol": setting.protocol, "arch": setting.arch}
@@ -87,27 +82,10 @@ def _published() -> Iterator[Record]:
                 yield Record(table.title, row.name, "published", metric, value, epochs=row.epochs, **known)
 
 
-def _measured(group: Measured, table: str, row: str, why: str = "") -> Iterator[Record]:
-    protocol, dataset, date, hardware, commit = group.tags()
+def _measured(group: Trials, table: str, row: str, why: str = "") -> Iterator[Record]:
+    where = dict(zip(("protocol", "dataset", "date", "hardware", "commit"), group.tags(), strict=True))
+    known: dict[str, Any] = where | {"task": group.first.task, "arch": group.first.arch, "not_comparable": why}
     for metric in group.metrics():
-        summary = group.summary(metric)
-        if summary is None:
-            continue
-        yield Record(
-            table,
-            row or group.recipe,
-            "measured",
-            metric,
-            summary.mean,
-            summary.std,
-            len(summary.values),
-            group.epochs,
-            group.first.task,
-            dataset,
-            protocol,
-            group.first.arch,
-            date,
-            hardware,
-            commit,
-            why,
-        )
+        if summary := group.summary(metric):
+            numbers = (summary.mean, summary.std, len(summary.values), group.epochs)
+            yield Record(table, row or group.recipe, "measured", metric, *numbers, **known)

@@ -12,13 +12,15 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_text
 from transfer.convert.read_trunk import read_trunk
 from transfer.convert.trunk import TrunkFile
-from transfer.report.collect.find import Downstream, Found, PretrainingRun, find, finite
+from transfer.report.collect.names import arch_name, images_name, recipe_name
 from transfer.report.collect.recipe import maker
-from transfer.report.collect.trials import RANDOM, epochs_text, measured
+from transfer.report.collect.search import Collected, Downstream, PretrainingRun, finite, search_folders
+from transfer.report.collect.synthetic import says_synthetic
+from transfer.report.collect.trials import RANDOM, epochs_text, group_trials
 from transfer.report.render.document import Block, Bullets, Code, Document, Facts, Heading, Text
 from transfer.report.render.markdown import to_markdown
 from transfer.report.sections.paper_tables import by_protocol
-from transfer.report.sections.provenance import arch_name, images_name, recipe_name, run_facts, says_synthetic
+from transfer.report.sections.provenance import run_facts
 
 NAME = "MODEL_CARD.md"
 AT_THE_END = {
@@ -37,7 +39,7 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
         UserError: no run or no exported trunk in `run_dir`, or a folder that is missing.
     """
     folder = Path(run_dir).resolve()
-    found = find([folder, *folders])
+    found = search_folders([folder, *folders])
     run = next((run for run in found.runs if run.folder == folder), None)
     if run is None:
         raise UserError(f"{run_dir} holds no run (metrics.jsonl beside config.yaml): give the folder of one.")
@@ -47,7 +49,7 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
     return write_text(folder / NAME, to_markdown(compose_card(run, export, found)))
 
 
-def compose_card(run: PretrainingRun, export: Path, found: Found) -> Document:
+def compose_card(run: PretrainingRun, export: Path, found: Collected) -> Document:
     """The card's sections."""
     trunk, sha256 = read_trunk(export), sha256_of(export)
     mine = [entry for entry in found.results if maker([run], entry.result) or entry.result.checkpoint_sha256 == sha256]
@@ -126,9 +128,9 @@ def _recipe(run: PretrainingRun) -> list[Block]:
     ]
 
 
-def _results(run: PretrainingRun, mine: Sequence[Downstream], found: Found) -> list[Block]:
+def _results(run: PretrainingRun, mine: Sequence[Downstream], found: Collected) -> list[Block]:
     heading = Heading("Results", "results")
-    ours = measured(mine, [run])
+    ours = group_trials(mine, [run])
     if not ours:
         return [heading, Text("No downstream result of this run was found, so what its features are worth is unknown.")]
     note = "Percent, mean ± sample standard deviation over n trials. Numbers of two protocols cannot be compared."
@@ -150,7 +152,7 @@ def _limits(run: PretrainingRun, trunk: TrunkFile, mine: Sequence[Downstream], s
     same = [name for name in sets if name in Path(str(run.setting("data.root", ""))).parts]
     if same:
         limits.append(f"It was pretrained on images of {', '.join(same)} too, without their labels.")
-    single = [one for one in measured(mine, [run]) if one.recipe != RANDOM and len(one.results) == 1]
+    single = [one for one in group_trials(mine, [run]) if one.recipe != RANDOM and len(one.results) == 1]
     if single:
         limits.append(f"{len(single)} of its evaluations are single trials, of which the spread is unknown.")
     other = [one for one in used if one.init != "random" and one.checkpoint_sha256 != sha256]

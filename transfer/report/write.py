@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_text
-from transfer.report.collect.find import Found, find
+from transfer.report.collect.search import Collected, search_folders
 from transfer.report.compose import compose
 from transfer.report.export import write_records
 from transfer.report.render.html import to_html
@@ -25,10 +25,10 @@ def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = F
     Raises:
         UserError: a folder is missing, nothing of ours was found, or `out` cannot be a folder.
     """
-    return write(look(folders, out, paper), out, paper)
+    return write(collect_inputs(folders, out, paper), out)
 
 
-def look(folders: Sequence[str | Path], out: str | Path, paper: bool) -> Found:
+def collect_inputs(folders: Sequence[str | Path], out: str | Path, paper: bool) -> Collected:
     """All that a report is made of, once `write_report`'s arguments are seen to fit; its errors."""
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out} is a file: give the folder that the report shall be written to.")
@@ -36,11 +36,14 @@ def look(folders: Sequence[str | Path], out: str | Path, paper: bool) -> Found:
         raise UserError(
             "no folder is given: name folders that hold runs or results, or ask for the paper with --paper."
         )
-    return find(folders) if folders else Found()
+    data = search_folders(folders) if folders else Collected()
+    data.paper = paper
+    return data
 
 
-def write(found: Found, out: str | Path, paper: bool) -> tuple[Path, Path]:
-    """The files of `write_report`, from what was found."""
-    out, document = Path(out), compose(found, paper)
-    write_records(found, out, paper)
-    return write_text(out / "report.html", to_html(document)), write_markdown(document, out)
+def write(data: Collected, out: str | Path) -> tuple[Path, Path]:
+    """The files of `write_report`: the numbers first, then what is drawn of them."""
+    out, document = Path(out), compose(data)
+    write_records(data, out)
+    markdown = write_markdown(document, out)
+    return write_text(out / "report.html", to_html(document)), markdown

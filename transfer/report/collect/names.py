@@ -1,17 +1,44 @@
-"""What an evaluation is called where a protocol's whole name would be too long."""
+"""What methods, recipes, networks, data sets and evaluations are called in words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from transfer.tasks import tasks
+import yaml
+
+from transfer.report.collect.search import PretrainingRun
+from transfer.tasks import display_name
 
 Group = TypeVar("Group", bound=Hashable)
 
-TASK_NAMES = {name: task.display_name for name, task in tasks().items()}
+# as their papers spell them, in the order of the paper; a method that is not there is called as it is typed
+METHODS: dict[str, str] = yaml.safe_load((Path(__file__).parent / "method_names.yaml").read_text(encoding="utf-8"))
 BETWEEN = re.compile(r"[,:;] (?![^()]*\))")  # what separates the settings in a protocol's name, outside of brackets
+
+
+def method_name(name: object) -> str:
+    """The method as its paper spells it."""
+    return METHODS.get(str(name), str(name))
+
+
+def recipe_name(run: PretrainingRun) -> str:
+    """ "UniGrad+CutMix+multi-crop": the method and what the run adds to it, as the paper's Table 4 has it."""
+    added = {"CutMix": run.setting("mixing.cutmix_alpha"), "multi-crop": run.setting("views.local_count")}
+    method = method_name(run.setting("method.name", "unknown method"))
+    return "+".join([method, *(name for name, amount in added.items() if amount)])
+
+
+def arch_name(arch: str) -> str:
+    """ "resnet18" as ResNet-18."""
+    return re.sub(r"^resnet(\d+)$", r"ResNet-\1", arch)
+
+
+def images_name(run: PretrainingRun) -> str:
+    """The last two folder names of data.root, such as imagenette/train."""
+    return "/".join(Path(str(run.setting("data.root", "unknown images"))).parts[-2:])
 
 
 def distinctions(protocols: Iterable[tuple[Group, str]]) -> dict[tuple[Group, str], str]:
@@ -42,4 +69,4 @@ def _enough(mine: Sequence[str], others: Sequence[Sequence[str]]) -> Sequence[st
 
 def evaluation_name(task: str, distinction: str) -> str:
     """ "Few labels (SimCLR's 1 % list)", or the task alone where it has a single protocol."""
-    return TASK_NAMES[task] + (f" ({distinction})" if distinction else "")
+    return display_name(task) + (f" ({distinction})" if distinction else "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from transfer.report.collect.find import Downstream, PretrainingRun, finite
-from transfer.report.sections.provenance import method_name, recipe_name
+from transfer.report.collect.names import method_name, recipe_name
+from transfer.report.collect.search import Downstream, PretrainingRun, finite
 from transfer.results import Result
 
 Protocol = tuple[str, str, str, str]  # task, data set, protocol, network
@@ -43,7 +43,8 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
         folder = "/".join(Path(str(meta.get("run") or "")).parts[-2:])
         unknown = f" ({folder}, not found)" if folder else ""
         return f"{method_name(meta.get('method') or 'unknown method')}, {length}{unknown}"
-    method, alike = recipe_name(mine), {}
+    method = recipe_name(mine)
+    alike: dict[str, str] = {}
     for run in runs:
         if recipe_name(run) == method:
             alike.setdefault(run.recipe(), run.name)

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transfer.report.collect.find import Downstream, PretrainingRun, finite
 from transfer.report.collect.recipe import Protocol, by_recipe
 from transfer.report.collect.same_evaluation import differing
+from transfer.report.collect.search import Downstream, PretrainingRun, finite
 from transfer.results import TASKS, Result
 
 
@@ -48,6 +48,11 @@ class Row:
     remarks: tuple[str, ...] = ()
 
     @property
+    def group(self) -> tuple[str, str, str]:
+        """What two protocols must share to be told apart in a row's name."""
+        return self.task, self.dataset, self.arch
+
+    @property
     def difference(self) -> float | None:
         """Pretrained minus random, of the means."""
         return self.pretrained.mean - self.random.mean if self.pretrained and self.random else None
@@ -57,7 +62,7 @@ class Row:
         """Both sample deviations in quadrature, None unless both sides have one."""
         if not self.pretrained or not self.random or self.pretrained.std is None or self.random.std is None:
             return None
-        return (self.pretrained.std**2 + self.random.std**2) ** 0.5
+        return float((self.pretrained.std**2 + self.random.std**2) ** 0.5)
 
 
 def reading(row: Row) -> str:

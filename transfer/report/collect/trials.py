@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transfer.report.collect.find import Downstream, PretrainingRun, finite
 from transfer.report.collect.recipe import maker, recipe_of
 from transfer.report.collect.same_evaluation import evaluation
+from transfer.report.collect.search import Downstream, PretrainingRun, finite
 from transfer.report.collect.statistics import Summary, value_text
 from transfer.results import Result
 
@@ -18,7 +18,7 @@ ABSENT = "—"
 
 
 @dataclass(frozen=True)
-class Measured:
+class Trials:
     """Results that differ in their seeds alone. recipe: what was pretrained, in words. run: where it was, if found."""
 
     results: tuple[Result, ...]
@@ -63,7 +63,7 @@ def epochs_text(epochs: float | None) -> str:
     return ABSENT if epochs is None else f"{epochs:g}"
 
 
-def measured(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Measured]:
+def group_trials(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Trials]:
     """Every evaluation, its trials together; results that a newer file supersedes do not count."""
     groups: dict[tuple[object, ...], list[Result]] = {}
     for entry in found:
@@ -74,7 +74,7 @@ def measured(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> lis
         sizes = (one.counts.get(name) for name in ("train", "val", "classes"))
         key = (recipe, one.pretraining.get("epoch"), *evaluation(one), *sizes)
         groups.setdefault(key, []).append(one)
-    return [Measured(tuple(together), str(key[0]), maker(runs, together[0])) for key, together in groups.items()]
+    return [Trials(tuple(together), str(key[0]), maker(runs, together[0])) for key, together in groups.items()]
 
 
 def _short(commit: str | None) -> str:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from pretrain import methods
 from pretrain.config import Config
-from transfer.report.collect.find import PretrainingRun, finite
-from transfer.report.collect.run_labels import flat
-from transfer.report.collect.trials import RANDOM, Measured
+from transfer.report.collect.run_names import flat
+from transfer.report.collect.search import PretrainingRun, finite
+from transfer.report.collect.trials import RANDOM, Trials
 from transfer.report.published.tables import PublishedRow, PublishedTable, published_tables
 
 SAME = 0.01  # share by which numbers of images may differ: damaged images are left out, last batches dropped
@@ -27,8 +27,14 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def place(measured: Measured, table: PublishedTable) -> PublishedRow | Refusal:
-    """The row of `table` that `measured` stands below, or why it may not."""
+def stands_below(measured: Trials, table: PublishedTable) -> str | None:
+    """Name of the row of `table` that `measured` stands below, None where it may not."""
+    row = _place(measured, table)
+    return row.name if isinstance(row, PublishedRow) else None
+
+
+def _place(measured: Trials, table: PublishedTable) -> PublishedRow | Refusal:
+    """The row, or why it may not stand below any."""
     if measured.first.task != table.task:
         return Refusal(0, f"{table.name} holds no numbers of this kind")
     if reason := _evaluation(measured, table) or _trunk(measured, table):
@@ -49,23 +55,25 @@ def _nearest(refusals: Sequence[Refusal]) -> Refusal:
     return max(refusals, key=lambda refusal: (refusal.agreed, -len(refusal.reason)))
 
 
-def why_not(measured: Measured) -> str:
-    """Why no published table of accuracies holds this number."""
+def why_not(measured: Trials) -> str:
+    """Why no published table of accuracies holds this number; empty where one does."""
     alike = [table for table in published_tables("accuracy") if table.task == measured.first.task]
     fitting = [table for table in alike if not table.setting.labels or _on_its_list(measured, table)]
     if not alike:
         return "the paper has no table of this kind"
     if not fitting:
         return "not fine-tuned on one of SimCLR's two lists"
-    return _nearest([found for table in fitting if isinstance(found := place(measured, table), Refusal)]).reason
+    places = [_place(measured, table) for table in fitting]
+    refusals = [place for place in places if isinstance(place, Refusal)]
+    return _nearest(refusals).reason if len(refusals) == len(places) else ""
 
 
-def _on_its_list(measured: Measured, table: PublishedTable) -> bool:
+def _on_its_list(measured: Trials, table: PublishedTable) -> bool:
     """Whether the few labels were those of the table's list."""
     return f"SimCLR's {table.setting.labels} % list" in measured.first.protocol
 
 
-def _evaluation(measured: Measured, table: PublishedTable) -> str:
+def _evaluation(measured: Trials, table: PublishedTable) -> str:
     """What differs from the published data, network and protocol; empty where nothing does."""
     first, setting = measured.first, table.setting
     sizes = {name: first.counts.get(name, 0) for name in setting.counts}
@@ -82,7 +90,7 @@ def _evaluation(measured: Measured, table: PublishedTable) -> str:
     return f"another protocol than the paper's ({', '.join(other)} differ)" if other else ""
 
 
-def _trunk(measured: Measured, table: PublishedTable) -> str:
+def _trunk(measured: Trials, table: PublishedTable) -> str:
     """Why the pretraining cannot be set beside the published one at all; empty where it can."""
     if measured.recipe == RANDOM:
         return "the paper has no row of an untrained network"
@@ -98,7 +106,7 @@ def _trunk(measured: Measured, table: PublishedTable) -> str:
     return ""
 
 
-def _recipe(measured: Measured, run: PretrainingRun, row: PublishedRow, table: PublishedTable) -> Refusal | None:
+def _recipe(measured: Trials, run: PretrainingRun, row: PublishedRow, table: PublishedTable) -> Refusal | None:
     """What the run differs in from `row`; None where nothing does."""
     assert row.settings is not None and measured.epochs is not None
     if row.epochs and abs(measured.epochs - row.epochs) > SAME * row.epochs:

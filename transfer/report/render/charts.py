@@ -17,7 +17,7 @@ from typing import Any
 
 import vl_convert
 
-from transfer.report.collect.find import finite
+from transfer.report.collect.search import finite
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_POINTS, FEWEST_COLUMNS, MOST_COLUMNS = 2400, 40, 300  # of a chart; of a line, about one a pixel
@@ -107,7 +107,7 @@ def svg_file(chart: Chart) -> str:
 @cache
 def runtime() -> str:
     """Vega's JavaScript, which offers `vegaEmbed`: the one script of the page that is not ours (about 0.9 MB)."""
-    script: str = vl_convert.javascript_bundle()
+    script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks the default
     return script.replace("</body", "<\\/body").replace("</script", "<\\/script")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from transfer.report.collect.find import Found, finite
+from transfer.report.collect.names import arch_name
 from transfer.report.collect.recipe import by_recipe
-from transfer.report.render.document import Block, Charts, Heading, Table, Text
+from transfer.report.collect.search import Collected, finite
 from transfer.report.render.charts import Chart, Line
+from transfer.report.render.document import Block, Charts, Heading, Table, Text
+from transfer.report.sections import Section
 from transfer.report.sections.predictions import INITS, TITLES
-from transfer.report.sections.provenance import arch_name
 from transfer.results import Result
 
 KINDS = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints", "iou": "pixels"}
@@ -19,18 +20,18 @@ MOST_CLASSES = 30  # rows of a table: of more classes those that differ most
 SHOWN_IOUS = ("0.50", "0.75")
 
 
-def classes_and_curves(found: Found) -> list[Block]:
+def build(data: Collected) -> list[Block] | None:
     """For each protocol and recipe that tells them: curves of the lowest seed, the mean over seeds of every class."""
-    told = [e for e in found.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
+    told = [e for e in data.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
     blocks: list[Block] = []
-    for number, ((task, dataset, protocol, arch), recipe, sides) in enumerate(by_recipe(told, found.runs)):
+    for number, ((task, dataset, protocol, arch), recipe, sides) in enumerate(by_recipe(told, data.runs)):
         of_init = {init: [entry.result for entry in sides[init]] for init in INITS}
         title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
         blocks += [Heading(title, f"classes-{number}", 3), Text(f"{protocol}.", "note")]
         charts = _charts(number, of_init)
         blocks += [Charts(tuple(charts), 2, legend="own")] if charts else []
         blocks += [_table(kind, of_init) for kind in KINDS if any(_has(kind, rs) for rs in of_init.values())]
-    return [Heading("Classes and curves", "classes"), *blocks] if blocks else []
+    return blocks or None
 
 
 def _has(kind: str, found: Sequence[Result]) -> bool:
@@ -82,3 +83,6 @@ def _means(kind: str, found: Sequence[Result]) -> dict[str, float]:
 
 def _text(value: float | None) -> str:
     return "—" if value is None else f"{value:.1f}"
+
+
+SECTIONS = (Section("classes", "Classes and curves", 90, build),)

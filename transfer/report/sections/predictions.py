@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transfer.report.collect.find import Downstream, Found
+from transfer.report.collect.names import arch_name
 from transfer.report.collect.recipe import by_recipe
+from transfer.report.collect.search import Collected, Downstream
 from transfer.report.render.document import Block, Figure, Figures, Heading, Text
 from transfer.report.render.pictures import Picture
-from transfer.report.sections.provenance import arch_name
+from transfer.report.sections import Section
 
 MOST_IMAGES = 4
 WIDTH = 1000
@@ -17,23 +18,23 @@ TITLES = {"detection": "Detection", "segmentation": "Segmentation", "semantic": 
 INITS = {"random": "random initialisation", "pretrained": "pretrained"}
 
 
-def detections(found: Found) -> list[Block]:
+def build(data: Collected) -> list[Block]:
     """For each detection protocol and recipe its first images, by the results of the lowest seed of either side.
 
-    Pictures that cannot be read are named in found.notes.
+    Pictures that cannot be read are named in data.notes.
     """
-    blocks: list[Block] = [Heading("Detections", "detections")]
-    each = by_recipe((entry for entry in found.results if entry.result.task in TITLES), found.runs)
+    each = by_recipe((entry for entry in data.results if entry.result.task in TITLES), data.runs)
     if not each:
-        return [*blocks, Text("No detection or segmentation result was found.", "note")]
+        return [Text("No detection or segmentation result was found.", "note")]
+    blocks: list[Block] = []
     for number, ((task, dataset, protocol, arch), recipe, of_init) in enumerate(each):
         title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
         blocks += [Heading(title, f"detections-{number}", 3), Text(f"{protocol}.", "note")]
-        blocks += _pairs(number, of_init, found)
+        blocks += _pairs(number, of_init, data)
     return blocks
 
 
-def _pairs(number: int, of_init: Mapping[str, Sequence[Downstream]], found: Found) -> list[Block]:
+def _pairs(number: int, of_init: Mapping[str, Sequence[Downstream]], data: Collected) -> list[Block]:
     sides = {init: min(of_init[init], key=lambda entry: entry.result.seed) for init in INITS if of_init[init]}
     images = {init: _images(entry) for init, entry in sides.items()}
     names = [name for name in dict.fromkeys(name for of_side in images.values() for name in of_side)]
@@ -42,7 +43,7 @@ def _pairs(number: int, of_init: Mapping[str, Sequence[Downstream]], found: Foun
     for name in shared[:MOST_IMAGES]:
         row = [_figure(number, name, init, images[init].get(name), entry) for init, entry in sides.items()]
         problems = [problem for figure in row if (problem := figure.picture.problem())]
-        found.notes += problems
+        data.notes += problems
         figures += [] if problems else row  # a pair is shown whole or not at all
     missing = [INITS[init] for init in INITS if init not in sides]
     notes: list[Block] = [Text(f"No result for {' or '.join(missing)}.", "note")] if missing else []
@@ -61,3 +62,6 @@ def _images(entry: Downstream) -> dict[str, Path]:
     """File name to path of a result's pictures; their paths are relative to the result file."""
     listed = entry.result.artefacts.get("images") or []
     return {Path(str(name)).name: entry.path.parent / str(name) for name in listed}
+
+
+SECTIONS = (Section("detections", "Detections", 100, build),)

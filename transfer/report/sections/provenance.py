@@ -1,76 +1,20 @@
-"""Where the numbers come from: what a run was, in facts, and whether its images are synthetic."""
+"""Where the numbers come from: what a run was, and with what the results were measured."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-from transfer.report.collect.find import Downstream, Found, PretrainingRun, finite
-from transfer.report.render.document import Facts, Table
-
-METHODS = {  # in the paper's order
-    "moco": "MoCo",
-    "simclr": "SimCLR",
-    "simclr_both_terms": "SimCLR (both terms)",
-    "byol": "BYOL",
-    "simsiam": "SimSiam",
-    "directpred": "DirectPred",
-    "directpred_middle_term": "DirectPred (middle term)",
-    "unigrad": "UniGrad",
-    "barlow_twins": "Barlow Twins",
-    "barlow_twins_identity": "Barlow Twins (A = I)",
-    "barlow_twins_l2": "Barlow Twins (l2)",
-    "vicreg": "VICReg",
-    "vicreg_l2": "VICReg (l2)",
-}
-STAMPED = 3  # a set's README stands at its top; images lie up to this many folders below, such as in classes/train
+from transfer.report.collect.names import arch_name, recipe_name
+from transfer.report.collect.search import Collected, Downstream, PretrainingRun, finite
+from transfer.report.render.document import Block, Facts, Table
+from transfer.report.sections import Section
 
 
-def method_name(name: object) -> str:
-    """The method as its paper spells it."""
-    return METHODS.get(str(name), str(name))
-
-
-def recipe_name(run: PretrainingRun) -> str:
-    """ "UniGrad+CutMix+multi-crop": the method and what the run adds to it, as the paper's Table 4 has it."""
-    added = {"CutMix": run.setting("mixing.cutmix_alpha"), "multi-crop": run.setting("views.local_count")}
-    method = method_name(run.setting("method.name", "unknown method"))
-    return "+".join([method, *(name for name, amount in added.items() if amount)])
-
-
-def arch_name(arch: str) -> str:
-    """ "resnet18" as ResNet-18."""
-    return re.sub(r"^resnet(\d+)$", r"ResNet-\1", arch)
-
-
-def images_name(run: PretrainingRun) -> str:
-    """The last two folder names of data.root, such as imagenette/train."""
-    return "/".join(Path(str(run.setting("data.root", "unknown images"))).parts[-2:])
-
-
-def synthetic_sets(found: Found) -> list[str]:
-    """Names of data sets that say of themselves that they are synthetic, by their name, a README or a stamp file."""
-    names = {entry.result.dataset for entry in found.results if entry.result.dataset.lower().startswith("synthetic")}
-    roots = {str(run.setting("data.root", "")) for run in found.runs}
-    roots |= {str(entry.result.pretraining.get("data") or "") for entry in found.results}
-    names |= {"/".join(Path(root).parts[-2:]) for root in roots if root and says_synthetic(Path(root))}
-    return sorted(names)
-
-
-def says_synthetic(folder: Path) -> bool:
-    """Whether this folder, or one of the few above it, is named or labelled as synthetic."""
-    folder = folder.resolve()
-    for place in [folder, *folder.parents][:STAMPED]:
-        if place.name.lower().startswith("synthetic") or (place / "synthetic.json").is_file():
-            return True
-        for readme in place.glob("README*") if place.is_dir() else ():
-            text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-            if text.lstrip("# \n").lower().startswith("synthetic"):
-                return True
-    return False
+def build(data: Collected) -> list[Block]:
+    """What the runs were, then the code, hardware and days of the results together."""
+    return [*provenance_of_runs(data.runs), *([results_facts(data.results)] if data.results else [])]
 
 
 def run_facts(run: PretrainingRun) -> Facts:
@@ -113,7 +57,7 @@ def _given(method: dict[str, Any]) -> list[str]:
     return [f"{key.replace('_', ' ')} {value}" for key, value in method.items() if key != "name" and value is not None]
 
 
-def provenance_of_runs(runs: Sequence[PretrainingRun]) -> list[Facts | Table]:
+def provenance_of_runs(runs: Sequence[PretrainingRun]) -> Sequence[Facts | Table]:
     """One box for one run; of several, a box of what they share and a table of what differs."""
     facts = [run_facts(run) for run in runs]
     if len(facts) < 2:
@@ -164,3 +108,6 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+SECTIONS = (Section("provenance", "Provenance", 20, build),)

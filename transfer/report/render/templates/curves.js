@@ -58,6 +58,6 @@ document.querySelectorAll("figure.chart").forEach(async figure => {
     if (event.key === "Escape") hide();
     if (!step) return;
     event.preventDefault();
-    show(at < 0 ? all.length - 1 : at + step);
+    show(at < 0 && Number.isFinite(step) ? all.length - 1 : at + step);
   });
 });

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from omegaconf import OmegaConf
 
@@ -72,15 +72,19 @@ class Downstream:
 
 
 @dataclass
-class Found:
-    """Everything a report is made from. notes: sentences about files that are ours and could not be used."""
+class Collected:
+    """Everything a report is made from. notes: sentences about files that are ours and could not be used.
+
+    paper: whether every table of the paper is asked for.
+    """
 
     runs: list[PretrainingRun] = field(default_factory=list)
     results: list[Downstream] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    paper: bool = False
 
 
-def find(folders: Sequence[str | Path]) -> Found:
+def search_folders(folders: Sequence[str | Path]) -> Collected:
     """Look through `folders` (hidden ones below them excepted) for runs and results, each file once.
 
     Raises:
@@ -89,26 +93,26 @@ def find(folders: Sequence[str | Path]) -> Found:
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"{folder} is not a folder: give folders that hold pretraining runs or result files.")
-    found = Found()
+    data = Collected()
     bytes_seen: dict[str, Path] = {}
     run_files: list[Path] = []
     for path in _files(folders):
         if path.name == "metrics.jsonl":
             run_files.append(path)
         elif path.suffix == ".json" and path.stat().st_size <= MOST_BYTES:
-            _add_result(path, found, bytes_seen)
+            _add_result(path, data, bytes_seen)
     names = _short_names([path.parent for path in run_files])
     for path, name in zip(run_files, names, strict=True):
-        _add_run(path, name, found)
-    found.results = _without_repetitions(found.results)
-    if not found.runs and not found.results:
+        _add_run(path, name, data)
+    data.results = _without_repetitions(data.results)
+    if not data.runs and not data.results:
         where = ", ".join(map(str, folders))
-        reason = f" {' '.join(found.notes)}" if found.notes else ""
+        reason = f" {' '.join(data.notes)}" if data.notes else ""
         raise UserError(
             f"no pretraining run (metrics.jsonl beside config.yaml) and no result file below {where}: pretrain with "
             f"tools/pretrain.py or evaluate with tools/evaluate.py first.{reason}"
         )
-    return found
+    return data
 
 
 def _files(folders: Sequence[str | Path]) -> Iterator[Path]:
@@ -123,26 +127,26 @@ def _files(folders: Sequence[str | Path]) -> Iterator[Path]:
                     yield path
 
 
-def _add_result(path: Path, found: Found, bytes_seen: dict[str, Path]) -> None:
+def _add_result(path: Path, data: Collected, bytes_seen: dict[str, Path]) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        found.notes.append(f"{path} could not be opened ({error.strerror}).")
+        data.notes.append(f"{path} could not be opened ({error.strerror}).")
         return
     if not _is_ours(content):
         return
     digest = hashlib.sha256(content).hexdigest()
     if digest in bytes_seen:
-        found.notes.append(f"{path} is a copy of {bytes_seen[digest]} and is counted once.")
+        data.notes.append(f"{path} is a copy of {bytes_seen[digest]} and is counted once.")
         return
     try:
         result = results.load(path)
         _check_values(path, result)
     except UserError as error:
-        found.notes.append(str(error))
+        data.notes.append(str(error))
         return
     bytes_seen[digest] = path
-    found.results.append(Downstream(path, result))
+    data.results.append(Downstream(path, result))
 
 
 def _is_ours(content: bytes) -> bool:
@@ -156,7 +160,7 @@ def _is_ours(content: bytes) -> bool:
 
 def _check_values(path: Path, result: Result) -> None:
     """`load` checks the keys; a report also counts on these values' types."""
-    kinds = {
+    kinds: dict[Any, tuple[Any, ...]] = {
         str: (result.protocol, result.dataset, result.arch, result.checkpoint, result.checkpoint_sha256, result.date),
         dict: (result.metrics, result.counts, result.pretraining, result.settings, result.artefacts),
         (int, float): (result.seed, result.seconds),
@@ -180,23 +184,23 @@ def _inner(result: Result) -> dict[Any, list[Any]]:
     }
 
 
-def _add_run(path: Path, name: str, found: Found) -> None:
+def _add_run(path: Path, name: str, data: Collected) -> None:
     folder = path.parent
     lines, damaged = _lines(path)
     if damaged:
-        found.notes.append(f"{path}: {damaged} line(s) are damaged or cut short and were left out.")
+        data.notes.append(f"{path}: {damaged} line(s) are damaged or cut short and were left out.")
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     except Exception as error:  # a missing file or the YAML parser's many types: each means the same to the reader
         if lines:
             reason = " ".join(str(error).split())
-            found.notes.append(f"{folder}: config.yaml cannot be read, so this run is not shown ({reason}).")
+            data.notes.append(f"{folder}: config.yaml cannot be read, so this run is not shown ({reason}).")
         return
     if not lines:
-        found.notes.append(f"{path} holds no step yet: the run is listed without curves.")
+        data.notes.append(f"{path} holds no step yet: the run is listed without curves.")
     command = folder / "command.txt"
     text = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
-    found.runs.append(PretrainingRun(folder, name, config if isinstance(config, dict) else {}, lines, text))
+    data.runs.append(PretrainingRun(folder, name, config if isinstance(config, dict) else {}, lines, text))
 
 
 def _lines(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
@@ -226,17 +230,17 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
 def _without_repetitions(found: Sequence[Downstream]) -> list[Downstream]:
     """Mark all but the newest of several files about the same checkpoint, evaluation and seed."""
 
-    def key(entry: Downstream) -> tuple:
+    def key(entry: Downstream) -> tuple[object, ...]:
         r = entry.result
         return *evaluation(r), r.init, r.seed, r.checkpoint_sha256
 
-    newest: dict[tuple, Downstream] = {}
+    newest: dict[tuple[object, ...], Downstream] = {}
     for entry in found:
         if key(entry) not in newest or entry.result.date >= newest[key(entry)].result.date:
             newest[key(entry)] = entry
     return [Downstream(entry.path, entry.result, newest[key(entry)] is not entry) for entry in found]
 
 
-def finite(value: Any) -> bool:
+def finite(value: Any) -> TypeGuard[float]:
     """Whether a metric is a number that can be averaged or drawn."""
     return isinstance(value, int | float) and math.isfinite(value)

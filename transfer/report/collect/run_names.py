@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretrain.runtime.sorting import natural_key
-from transfer.report.collect.find import PretrainingRun
-from transfer.report.sections.provenance import METHODS, recipe_name
+from transfer.report.collect.names import METHODS, recipe_name
+from transfer.report.collect.search import PretrainingRun
 
-MOST_SETTINGS = 3  # a label of more is a list, not a name
+MOST_SETTINGS = 3  # a name of more is a list, not a name
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A run with its label. style: place of the label among all, the same for every repetition of one recipe."""
+class NamedRun:
+    """A run with its name. style: place of the name among all, the same for every repetition of one recipe."""
 
     run: PretrainingRun
-    label: str
+    name: str
     style: int
 
 
-def label(runs: Sequence[PretrainingRun]) -> list[Labelled]:
-    """The runs in the paper's order of methods, then by label, numbers in it by size.
+def name_runs(runs: Sequence[PretrainingRun]) -> list[NamedRun]:
+    """The runs in the paper's order of methods, then by name, numbers in it by size.
 
-    Repetitions of one recipe (other seeds) share a label, unless that recipe is all there is: then the seed is it.
+    Repetitions of one recipe (other seeds) share a name, unless that recipe is all there is: then the seed is it.
     """
     recipes: dict[str, list[PretrainingRun]] = {}
     for run in runs:
         recipes.setdefault(run.recipe(), []).append(run)
     named = _repetitions(runs) if len(recipes) == 1 and len(runs) > 1 else _recipes(recipes)
     named.sort(key=lambda entry: (_place(entry[1]), natural_key(entry[0])))
-    labels = list(dict.fromkeys(text for text, _ in named))
-    return [Labelled(run, text, labels.index(text)) for text, run in named]
+    names = list(dict.fromkeys(text for text, _ in named))
+    return [NamedRun(run, text, names.index(text)) for text, run in named]
 
 
 def _repetitions(runs: Sequence[PretrainingRun]) -> list[tuple[str, PretrainingRun]]:

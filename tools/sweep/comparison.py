@@ -11,7 +11,7 @@ from pretrain import methods
 from pretrain.runtime.files import write_json, write_text
 from tools.sweep.trials import Trial
 from transfer import results
-from transfer.report.collect.find import find, finite
+from transfer.report.collect.search import finite, search_folders
 from transfer.report.collect.statistics import Summary
 from transfer.report.published.tables import expected_top1
 
@@ -44,7 +44,7 @@ def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict
 
     Args: measured, result files, and errors, sentences, by name of the trial or UNTRAINED. out: holds the run folders.
     """
-    runs = {run.folder: run for run in find([out]).runs} if measured else {}
+    runs = {run.folder: run for run in search_folders([out]).runs} if measured else {}
     found = {UNTRAINED: Line(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}
     found[UNTRAINED].add(readings_of(measured.get(UNTRAINED, [])))
     if UNTRAINED in errors:
