@@ -104,7 +104,7 @@ def test_page_is_well_formed_and_needs_nothing_beside_it(everything: Path, tmp_p
     assert all(script.keys() <= {"id", "type"} for script in page.of("script"))
     pictures = page.of("img")
     assert len(pictures) == 2 + 2  # views of two runs, one scene by two networks
-    assert all(picture["src"].startswith("data:image/jpeg;base64,") and picture["alt"] for picture in pictures)
+    assert all(picture["src"].startswith("data:image/webp;base64,") and picture["alt"] for picture in pictures)
     anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {link["href"] for link in page.of("a")} <= {f"#{anchor}" for anchor in anchors}
     ours = re.sub(r'<script id="vega">.*?</script>', "", text, flags=re.DOTALL)  # test_report_browser watches Vega's

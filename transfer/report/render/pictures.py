@@ -33,10 +33,10 @@ class Picture:
         return picture
 
     def as_data_uri(self) -> str:
-        """As JPEG within the page: about a fifth of the PNG's bytes."""
+        """As WebP within the page: about a tenth of the PNG's bytes."""
         buffer = io.BytesIO()
-        self.open().save(buffer, "JPEG", quality=84, optimize=True)
-        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        self.open().save(buffer, "WEBP", quality=75, method=4)
+        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
     def as_png(self, path: Path) -> Path:
         """As a PNG file of its own, written atomically."""

@@ -13,7 +13,7 @@ from transfer.report.render.pictures import Picture
 from transfer.report.sections import Section
 
 MOST_IMAGES = 4
-WIDTH = 1000
+WIDTH = 800  # pixels; a pair stands side by side in the page
 TITLES = {"detection": "Detection", "segmentation": "Segmentation", "semantic": "Semantic segmentation"}
 INITS = {"random": "random initialisation", "pretrained": "pretrained"}
 
