@@ -46,7 +46,7 @@ class DirectPred(GradientForm):
         self.register_buffer("through", torch.empty(0, 0))
         self.register_buffer("largest", torch.ones(()))
         self.num_updates = 0
-        self.register_load_state_dict_pre_hook(adopt_shapes)
+        self.register_load_state_dict_pre_hook(adopt_shapes)  # type: ignore[no-untyped-call]  # torch has no types here
 
     def get_extra_state(self) -> int:
         """How many updates there were. It is counted on the host, since a step must not wait for the device."""
@@ -74,14 +74,16 @@ class DirectPred(GradientForm):
         return twice_predicted(u1, predicted, self.correlation.corr, self.largest, self.eps, self.middle_term)
 
     def positive(self, u1: torch.Tensor, u2: torch.Tensor) -> torch.Tensor:
-        return attract_through(u2, self.through) / (u1 @ self.through).norm(dim=-1, keepdim=True)
+        length: torch.Tensor = (u1 @ self.through).norm(dim=-1, keepdim=True)
+        return attract_through(u2, self.through) / length
 
     def negative(self, u1: torch.Tensor, u2: torch.Tensor, view: int) -> torch.Tensor:
         """λ W W u1 / ‖W u1‖, the dynamic λ included."""
         predicted = u1 @ self.through
         twice = self._twice(u1, predicted)
         balance = (u2 * predicted).sum(-1, True) / (u1 * twice).sum(-1, True)
-        return balance * twice / predicted.norm(dim=-1, keepdim=True)
+        length: torch.Tensor = predicted.norm(dim=-1, keepdim=True)
+        return balance * twice / length
 
     def figure_3(self, u1: torch.Tensor, u2: torch.Tensor) -> dict[str, torch.Tensor]:
         """Magnitudes of the three terms of W W u1 (Eq. 25), cosine of the first two, and λ: Figure 3 a, b."""

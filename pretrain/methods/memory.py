@@ -64,7 +64,7 @@ class FeatureCorrelation(nn.Module):
         assert 0 <= rho < 1, f"rho={rho}"
         self.rho = rho
         self.register_buffer("corr", torch.empty(0, 0))
-        self.register_load_state_dict_pre_hook(adopt_shapes)
+        self.register_load_state_dict_pre_hook(adopt_shapes)  # type: ignore[no-untyped-call]  # torch has no types here
         self._begun: tuple[torch.Tensor, Callable[[], None]] | None = None
 
     @torch.no_grad()
@@ -145,7 +145,7 @@ class NegativeQueue(nn.Module):
         self.size = size
         self.register_buffer("rows", torch.empty(0, 0))
         self.register_buffer("num_rows", torch.zeros((), dtype=torch.long))
-        self.register_load_state_dict_pre_hook(adopt_shapes)
+        self.register_load_state_dict_pre_hook(adopt_shapes)  # type: ignore[no-untyped-call]  # torch has no types here
 
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
