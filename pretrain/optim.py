@@ -1,13 +1,20 @@
-"""LARS and the groups of parameters that are treated alike."""
+"""What changes the parameters: LARS, the groups that are treated alike, and the schedules of rates.
+
+A schedule is an fvcore ParamScheduler over the share of steps done, 0 to 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
-
-OPTIMISERS = ("sgd", "lars")
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    ParamScheduler,
+)
 
 
 def trust_ratios(sizes: torch.Tensor, lengths: torch.Tensor, trust: float) -> torch.Tensor:
@@ -41,7 +48,7 @@ class LARS(torch.optim.Optimizer):
         super().__init__(groups, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override] # no overloads
         """One update of all parameters that have a gradient."""
         loss = None
         if closure is not None:
@@ -55,7 +62,7 @@ class LARS(torch.optim.Optimizer):
 
     def _update(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
         directions = torch._foreach_add(
-            [parameter.grad for parameter in parameters], parameters, alpha=group["weight_decay"]
+            [cast(torch.Tensor, parameter.grad) for parameter in parameters], parameters, alpha=group["weight_decay"]
         )
         if group["adapt"]:
             sizes = torch.stack(torch._foreach_norm(parameters))
@@ -84,7 +91,12 @@ def build(
     parameters decay (official code). Under LARS parameters of one dimension, the biases and those of norms, have
     neither decay nor adaptation.
 
-    Args: bias_lr_share, learning rate of parameters of one dimension over that of the others.
+    Args:
+        name: of the optimiser.
+        parameters: all that learn.
+        momentum: of either optimiser.
+        weight_decay: of the parameters that decay.
+        bias_lr_share: learning rate of parameters of one dimension over that of the others.
     """
     vectors: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
@@ -96,3 +108,22 @@ def build(
         return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
     groups[1] |= {"adapt": False, "weight_decay": 0.0}
     return LARS(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+
+
+def warmup_cosine(peak: float, warmup: float) -> ParamScheduler:
+    """Linear from 0 to `peak` over the first share `warmup` of the run, then half a cosine from `peak` to 0.
+
+    The cosine spans exactly the steps after the warm-up; the official code divides by all steps, so it never ends.
+    """
+    if warmup == 0:
+        return CosineParamScheduler(peak, 0.0)
+    return CompositeParamScheduler(
+        [LinearParamScheduler(0.0, peak), CosineParamScheduler(peak, 0.0)],
+        lengths=[warmup, 1 - warmup],
+        interval_scaling=["rescaled", "rescaled"],
+    )
+
+
+def target_momentum(start: float) -> ParamScheduler:
+    """1 - (1-start)(cos(πt)+1)/2 for t from 0 to 1: from `start` to 1 (official code; BYOL)."""
+    return CosineParamScheduler(start, 1.0)

@@ -169,8 +169,10 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     targets, negative_targets = (rows[branch] for branch in learner.targets)
     terms = objective(learner.form, online, targets, mixing=mixing, negative_targets=negative_targets)
     learner.optimizer.zero_grad()
-    learner.scaler.scale(terms["positive"] + terms["negative"]).backward()
+    loss: torch.Tensor = learner.scaler.scale(terms["positive"] + terms["negative"])
+    torch.autograd.backward(loss)
     if learner.accumulate > 1:
+        assert online.grad is not None, "a leaf after its backward"
         with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
             accumulation.send_back(learner.branch, seen, online.grad, learner.accumulate)
     learner.scaler.step(learner.optimizer)
@@ -207,14 +209,16 @@ def _target_rows(learner: Learner, views: Sequence[torch.Tensor], momentum: floa
 def _online_rows(learner: Learner, views: Sequence[torch.Tensor]) -> torch.Tensor:
     """(K, n, C) with a graph behind them; or as leaves, where the batch passes in parts and again (accumulation.py)."""
     if learner.accumulate == 1:
-        return learner.branch(views)
+        online: torch.Tensor = learner.branch(views)
+        return online
     with torch.no_grad(), without_running_statistics(learner.model.online):
         return accumulation.rows_of(learner.model.online, views, learner.accumulate).requires_grad_()
 
 
 def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None) -> dict[str, torch.Tensor | float]:
     """What is read where a line is logged; with `measure` also what waits for the device."""
-    readings = learner.health.observe(stepped.targets)
+    readings: dict[str, torch.Tensor | float] = {}
+    readings |= learner.health.observe(stepped.targets)
     readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
     if measure:
         readings["effective_rank"] = learner.health.effective_rank()
@@ -223,7 +227,7 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
     return readings
 
 
-def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader:
+def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader[Any]:
     """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps."""
     views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
     return DataLoader(
@@ -258,7 +262,7 @@ def _save(cfg: config.Config, learner: Learner, monitor: Monitor, done: int) -> 
 
 
 def _keep_for_replay(
-    cfg: config.Config, learner: Learner, loader: DataLoader, sampler: StepSampler, alarm: Alarm
+    cfg: config.Config, learner: Learner, loader: DataLoader[Any], sampler: StepSampler, alarm: Alarm
 ) -> None:
     """The views of a step follow from its keys, so the offending batch is made again rather than every batch held."""
     batch = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])

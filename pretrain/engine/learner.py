@@ -8,7 +8,7 @@ import torch
 from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
-from pretrain import config, methods, optim, schedule
+from pretrain import config, methods, optim
 from pretrain.engine import diagnostics
 from pretrain.models.siamese import Siamese, project
 from pretrain.runtime import distributed
@@ -75,7 +75,7 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     model = model.to(device).to(memory_format=torch.channels_last)
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
         model.online.project = model.target.project = compiled(project, "the network")
-    form = distributed.average_gradients(form.to(device))
+    distributed.average_gradients(form.to(device))  # in place, as every module's `to`
     return Learner(
         model=model,
         branch=distributed.data_parallel(model.online, device),
@@ -90,10 +90,10 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
             bias_lr_share=1.0 if cfg.optim.bias_base_lr is None else cfg.optim.bias_base_lr / cfg.optim.base_lr,
         ),
         scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
-        lr=schedule.warmup_cosine(
+        lr=optim.warmup_cosine(
             cfg.optim.base_lr * cfg.optim.batch_size / 256, cfg.optim.warmup_epochs / cfg.optim.epochs
         ),
-        target_momentum=schedule.target_momentum(cfg.optim.target_momentum),
+        target_momentum=optim.target_momentum(cfg.optim.target_momentum),
         device=device,
         dtype=PRECISIONS[cfg.run.precision],
         seed=cfg.run.seed,

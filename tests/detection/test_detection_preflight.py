@@ -129,6 +129,7 @@ def test_the_keys_of_a_trunk_describe_it(arch):
     assert validate.architecture(cfg) == arch
 
 
+@pytest.mark.slow
 def test_a_file_that_was_trained_on_other_pixels_asks_for_them(tmp_path, sets):
     """lightly's benchmarks and others train without statistics; a converted file carries what its source was fed."""
     trunk = TrunkFile(dict(random_trunk("resnet18").state_dict()), "resnet18", "torchvision", {}, pixels=UNSCALED)

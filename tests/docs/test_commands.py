@@ -126,6 +126,7 @@ def check(words: list[str] | tuple[str, ...]) -> None:
         assert (ROOT / rest[0]).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands())
 def test_the_tool_takes_the_command_as_it_stands(command):
     check(shlex.split(PROCESSES.sub("", re.sub(r"^\w+=\S+ ", "", command)), comments=True))

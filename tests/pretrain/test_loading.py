@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
         path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["torchvision", "timm", "detectron2", "torch.hub"])
 def test_the_example_computes_the_trunks_features(folder, monkeypatch, library):
     pytest.importorskip(library)
@@ -48,6 +49,7 @@ def test_the_example_computes_the_trunks_features(folder, monkeypatch, library):
     assert (seen["features"] - expected).abs().max() <= 1e-4 * expected.abs().max().clamp(min=1)
 
 
+@pytest.mark.slow
 def test_load_trunk_gives_torchvisions_network_from_whatever_a_run_leaves(tmp_path):
     content, siamese = training_checkpoint("resnet18")
     torch.save(content, tmp_path / "checkpoint.pth")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pretrain.schedule import target_momentum, warmup_cosine
+from pretrain.optim import target_momentum, warmup_cosine
 
 
 def test_learning_rate_warms_up_linearly_then_follows_a_cosine_that_ends_at_zero():

@@ -48,6 +48,7 @@ def test_the_card_holds_data_recipe_provenance_and_hash(run: Path) -> None:
     assert sections == ["## Data", "## Recipe and provenance", "## Results", "## Limits", "## Licence"]
 
 
+@pytest.mark.slow
 def test_the_lines_that_it_says_load_the_trunk_do(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = write_card(run).read_text(encoding="utf-8")
     monkeypatch.chdir(run)

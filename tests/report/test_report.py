@@ -79,6 +79,7 @@ def test_numbers_are_never_mixed_across(other: dict[str, object], tmp_path: Path
     assert sorted(row.pretrained.values for row in rows_of(tmp_path)) == [(40.0,), (60.0,)]
 
 
+@pytest.mark.slow
 def test_runs_of_other_configurations_are_other_rows(tmp_path: Path) -> None:
     for number, balance in enumerate((8.0, 8.0, 800.0)):
         folder = a_run(tmp_path / f"run-{number}", [a_line(20)], seed=number)

@@ -148,6 +148,7 @@ def test_repetitions_share_label_and_style_beside_other_recipes(tmp_path: Path) 
     assert [(line.name, line.style) for line in lines] == [("SimCLR (3 runs)", 0)] * 3 + [("BYOL", 1)]
 
 
+@pytest.mark.slow
 def test_repetitions_alone_are_told_apart_by_seed_or_folder(tmp_path: Path) -> None:
     for seed in (0, 10, 2):
         of_method(tmp_path / "seeds" / str(seed), "simclr", seed)
@@ -183,6 +184,7 @@ def test_run_without_a_finite_value_is_told_beside_the_others(tmp_path: Path) ->
     ElementTree.fromstring(svg_file(chart))
 
 
+@pytest.mark.slow
 def test_page_of_all_methods_names_each_once_a_legend(tmp_path: Path) -> None:
     for name in METHODS:
         of_method(tmp_path / "runs" / name, name)

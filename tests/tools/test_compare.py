@@ -20,6 +20,8 @@ from tools.launcher.pipeline import processes
 from tools.sweep import jobs
 from tools.sweep.trials import find_rows, make_trials, read_setting
 
+pytestmark = pytest.mark.slow
+
 TABLES = ROOT / "configs" / "pretrain"
 SMALL = {
     "views": {"size": 32},

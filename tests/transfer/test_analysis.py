@@ -120,6 +120,7 @@ def command(place, out, *more):
     return ["readings", *where, "image_size=16", "workers=0", "device=cpu", "threads=1", *more]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of scikit-learn, about itself
 def test_the_task_writes_every_reading_and_its_pictures(place, tmp_path):
     evaluate.main(command(place, tmp_path / "all.json"))

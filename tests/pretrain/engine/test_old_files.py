@@ -50,6 +50,7 @@ def assert_state(state, expected):
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("branch", "first"), [("online", 1), ("target", 108)])
 def test_both_branches_of_an_old_checkpoint_convert(run_dir, branch, first):
     trunk = read_trunk(run_dir / "checkpoints" / "step_00000004.pth", branch)
@@ -66,6 +67,7 @@ def test_an_old_export_loads(run_dir):
     assert trunk.meta["step"] == 4 and trunk.meta["method"] == "unigrad"
 
 
+@pytest.mark.slow
 def test_an_old_run_goes_on_from_its_checkpoint_under_its_own_configuration(run_dir):
     config = load(Config, run_dir / "config.yaml")
     assert (config.optim.epochs, config.optim.base_lr, config.method.balance) == (2, 1.5, 0.8)

@@ -41,6 +41,7 @@ def test_zero_init_residual_zeroes_the_last_batchnorm_of_every_block():
     assert all(not block.bn3.weight.any() for block in [*trunk.layer1, *trunk.layer4])
 
 
+@pytest.mark.slow
 def test_target_follows_parameters_only_and_gets_no_gradient(siamese):
     with torch.no_grad():
         for parameter in siamese.online.parameters():

@@ -12,6 +12,8 @@ from pretrain.runtime.errors import UserError
 from tools.benchmark import main
 from tools.benchmarks.reference import checks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path):

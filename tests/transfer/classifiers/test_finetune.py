@@ -118,6 +118,7 @@ def test_batch_norm_follows_the_new_images(tmp_path):
     assert trunk[1].num_batches_tracked == 6  # two batches an epoch; scoring val leaves the statistics alone
 
 
+@pytest.mark.slow
 def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
     train = open_source(paint(tmp_path / "train", 6, seed=1))
     val = open_source(paint(tmp_path / "val", 10, seed=2))
@@ -132,6 +133,7 @@ def test_learns_colours_and_repeats_itself_with_other_workers(tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_the_lr_that_does_best_on_other_images(tmp_path):
     train, rest, val = (open_source(paint(tmp_path / str(seed), 6, seed=seed)) for seed in (1, 2, 3))
     options = dataclasses.replace(SMALL, epochs=20, sweep=[1e-6, 0.5], sweep_images=9)

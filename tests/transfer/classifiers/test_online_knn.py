@@ -44,6 +44,7 @@ def test_the_probe_is_the_evaluations_k_20(root, trunk, capsys):
     assert measured == {"knn_top1": pytest.approx(knn.knn_accuracy(*pair, 3, cpu)["top1 k=20 T=0.07"])}
 
 
+@pytest.mark.slow
 def test_the_trunk_and_the_random_state_are_left_as_found(root, trunk):
     before, random = copy.deepcopy(trunk.state_dict()), torch.get_rng_state()
     online_knn.build_probe(configured(root))(trunk)
@@ -69,6 +70,7 @@ def test_an_unreadable_image_is_named_once(root, trunk, tmp_path, capsys):
     assert first == second and capsys.readouterr().err.count("broken.png") == 1
 
 
+@pytest.mark.slow
 def test_a_run_with_data_val_writes_the_reading_and_trains_the_same(root, tmp_path):
     small = ["model.arch=resnet18", "model.projector_width=8", "optim.batch_size=27", "optim.epochs=2", "views.size=16"]
     small += ["optim.warmup_epochs=0", "data.workers=0", "run.device=cpu", "run.precision=fp32", "run.threads=1"]

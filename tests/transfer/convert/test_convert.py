@@ -28,6 +28,8 @@ from transfer.convert.trunk import build_trunk
 from transfer.convert.verify import stages, write_verified
 from transfer.convert.write import from_detectron2, save_detectron2, to_detectron2
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("res2", "res3", "res4", "res5")
 
 

@@ -129,6 +129,7 @@ def test_either_branch_is_taken_bit_for_bit_and_named(file):
     assert (trunk.branch, found.branch) == (RECIPES[kind][2], other)
 
 
+@pytest.mark.slow
 def test_bottlenecks_map_as_well(tmp_path):
     write(tmp_path / "in.pth", "moco v2 as published", "resnet50")
     path = tmp_path / "in.pth"

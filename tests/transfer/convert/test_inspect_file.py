@@ -14,6 +14,8 @@ from tools import convert as tool
 from transfer.convert.read_trunk import read_trunk
 from transfer.convert.write import tensors_sha256
 
+pytestmark = pytest.mark.slow
+
 
 def inspected(path, capsys, *options):
     tool.main([str(path), "--inspect", *options])
