@@ -19,7 +19,7 @@ from helpers.detection_samples import (
 from transfer.detection import train
 from transfer.detection.config import load
 
-pytestmark = [QUIET, pytest.mark.slow]
+pytestmark = [*QUIET, pytest.mark.slow]
 MASK_C4 = CONFIGS / "c4" / "coco_mini_mask_r18_c4_cpu.yaml"
 CITYSCAPES = CONFIGS / "fpn" / "cityscapes_mask_rcnn_r50_fpn_24k.yaml"
 RETINA = CONFIGS / "fpn" / "coco_mini_retinanet_r18_cpu.yaml"

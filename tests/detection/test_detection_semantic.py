@@ -21,7 +21,7 @@ from transfer.detection.data.mapper import SemanticMapper
 from transfer.detection.evaluation import measure
 from transfer.detection.modeling import weights
 
-pytestmark = [QUIET, pytest.mark.slow]
+pytestmark = [*QUIET, pytest.mark.slow]
 MINI = CONFIGS / "semantic" / "coco_mini_semantic_r18_fpn_cpu.yaml"
 DEEPLAB = CONFIGS / "semantic" / "voc_deeplabv3plus_r50_20k.yaml"
 SIDE = 64

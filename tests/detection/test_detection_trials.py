@@ -14,7 +14,7 @@ from tools import train_detection
 from transfer import results
 from transfer.detection import trials
 
-pytestmark = [QUIET, pytest.mark.slow]
+pytestmark = [*QUIET, pytest.mark.slow]
 
 
 def a_result(seed, ap, **changes):
