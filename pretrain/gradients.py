@@ -32,8 +32,13 @@ def repel_softmax(
 ) -> torch.Tensor:
     """Negative gradient of contrastive methods: Σ_v s_v v, s the softmax of cos(u1, v)/τ over V (Eq. 2, 4; rows a, b).
 
-    Args: u1 (n, C) unit rows; samples (M, C), V; excluded, bool broadcastable to (n, M), which v are not in V.
-    Returns (n, C).
+    Args:
+        u1: (n, C) unit rows of one view.
+        samples: (M, C) unit rows, V.
+        temperature: τ.
+        excluded: bool, broadcastable to (n, M); true where v is not in V for this row.
+
+    Returns: (n, C).
     """
     logits = u1 @ samples.T / temperature
     if excluded is not None:
@@ -48,8 +53,13 @@ def repel_as_sample(
 
     t_v = exp(cos(v, u1)/τ) / Σ_{y∈V, y≠v} exp(cos(v, y)/τ): how strongly v's own softmax repels from u1.
 
-    Args: u1 (n, C) unit rows; samples (M, C), V; excluded, bool (n, M), where v is u1 itself.
-    Returns (n, C).
+    Args:
+        u1: (n, C) unit rows of one view.
+        samples: (M, C) unit rows, V.
+        temperature: τ.
+        excluded: bool (n, M), true where v is u1 itself.
+
+    Returns: (n, C).
     """
     among = samples @ samples.T / temperature
     among.fill_diagonal_(-torch.inf)
@@ -95,19 +105,32 @@ def twice_predicted(
 ) -> torch.Tensor:
     """W W u1 = F u1/λ_max + 2ε (F/λ_max)^{1/2} u1 + ε² u1 (Eq. 25); without the middle term, Eq. 27, the official loss.
 
-    Args: u1 (n, C) unit rows; predicted (n, C), W u1; corr, largest, eps, as in `direct_predictor`. Returns (n, C).
+    Args:
+        u1: (n, C) unit rows of one view.
+        predicted: (n, C), W u1.
+        corr: (C, C), the symmetric F.
+        largest: scalar, λ_max of F.
+        eps: ε of `direct_predictor`.
+        middle: whether the middle term is kept.
+
+    Returns: (n, C).
     """
     outer = repel_correlation(u1, corr) / largest + eps**2 * u1
     return outer + 2 * eps * (predicted - eps * u1) if middle else outer
 
 
 def spread(centred: torch.Tensor, balance: float, variance: float, gamma: float) -> torch.Tensor:
-    """λB of VICReg (Eq. 11): what takes its covariance's diagonal out again and puts the hinge on the deviation in.
+    """λB of VICReg (Eq. 11): it removes the diagonal of the covariance and adds the hinge on the deviation.
 
     λB = N/(C(N-1)) (2 λ1 W'_diag + λ2/2 · 1(γ > std) / std), with λ1 = λ C (N-1)² / (2 N²).
 
-    Args: centred (N, C), the rows of the global batch less their mean; balance, λ; variance, λ2; gamma, γ.
-    Returns (C,).
+    Args:
+        centred: (N, C) rows of the global batch, less their mean.
+        balance: λ.
+        variance: λ2, weight of the hinge.
+        gamma: γ, the standard deviation below which the hinge acts.
+
+    Returns: (C,).
     """
     n, width = centred.shape
     diagonal = centred.square().sum(0) / (n - 1)

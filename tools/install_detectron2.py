@@ -1,4 +1,4 @@
-"""Install detectron2, or report on the one that is there: python tools/install_detectron2.py [--check]."""
+"""Install detectron2, or report on the installed one: python tools/install_detectron2.py [--check]."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pretrain.runtime.errors import UserError, run_tool
 
 REPOSITORY = "https://github.com/facebookresearch/detectron2"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # 2026-06-06
-# The official Python sources of 2024-04 as a wheel. Its tag is CPython 3.10 on Linux because of a compiled library that
-# other versions of Python ignore, so pip is told that tag; with --target because it is not this interpreter's.
+# The official Python sources of 2024-04 as a wheel. It is tagged for CPython 3.10 on Linux, because it also holds a
+# compiled library, which other versions of Python ignore. So pip is told that tag; it then asks for --target.
 WHEEL = "sal-detectron2==0.7.2 --hash=sha256:491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561"
 WHEEL_OPTIONS = (
     "--require-hashes --only-binary :all: --python-version 3.10 --implementation cp --abi none --platform any"
@@ -42,7 +42,7 @@ print(json.dumps({
 
 
 def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command without stdin and without asking for passwords; its output as text."""
+    """Run a command with no stdin and no prompt for passwords, and capture its output as text."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False, **options
@@ -57,7 +57,7 @@ def reason(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def require_torch() -> None:
-    """Raise UserError where torch is absent; a torchvision that does not fit it raises what `run_tool` translates."""
+    """Raise UserError where torch is missing. `run_tool` reports a torchvision that does not fit torch."""
     try:
         import torch  # noqa: F401
         import torchvision  # noqa: F401
@@ -68,7 +68,7 @@ def require_torch() -> None:
 
 
 def probe() -> tuple[dict[str, Any] | None, str]:
-    """Import detectron2 in a fresh process: what was found there, or None and the reason."""
+    """Import detectron2 in a fresh process and return what it has, or None and the reason for the failure."""
     done = run(sys.executable, "-c", PROBE, cwd=tempfile.gettempdir())
     return (None, reason(done)) if done.returncode else (json.loads(done.stdout.splitlines()[-1]), "")
 
@@ -113,9 +113,9 @@ def install(repository: str) -> None:
 
 
 def drop_unusable_library() -> None:
-    """Delete the compiled library of an installed detectron2 when this interpreter tries it and cannot load it.
+    """Delete the compiled library of an installed detectron2 where this interpreter cannot load it.
 
-    Built for another torch it may do worse than raise ImportError, which is all that detectron2 is prepared for.
+    A library built for another torch may crash the process; detectron2 only handles ImportError.
     """
     folder = Path(sysconfig.get_path("purelib"), "detectron2")
     tried = [folder / f"_C{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
@@ -137,8 +137,8 @@ def describe(report: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Install unless a detectron2 that imports is there, import it in a fresh process, and print what it has."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="report only, install nothing")
-    parser.add_argument("--repository", default=REPOSITORY, help=f"a mirror to take it from (default {REPOSITORY})")
+    parser.add_argument("--check", action="store_true", help="report only, install nothing (default: install)")
+    parser.add_argument("--repository", default=REPOSITORY, help="a mirror to take it from (default: %(default)s)")
     args = parser.parse_args(argv)
     require_torch()
     report, why = probe()

@@ -175,7 +175,7 @@ def _check_processes(chosen: Chosen) -> None:
 
 
 def _measure(chosen: Chosen, source: Source, pictures: Path | None) -> Result:
-    """The result of one evaluator; the seconds of rows count in full, whoever was the first to need them."""
+    """The result of one evaluator; its seconds include computing the rows, even where an earlier one did that."""
     rows = source.rows if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS else ()
     begun = time.perf_counter()
     subject = Subject(

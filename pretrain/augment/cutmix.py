@@ -1,4 +1,4 @@
-"""CutMix as the paper uses it (Section 5.2): mixed images for the online branch, and how much of whom is in each."""
+"""CutMix as the paper uses it (Section 5.2): mixed images for the online branch, and their shares of area."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from torchvision.transforms import v2
 
 
 def cutmix(views: torch.Tensor, alpha: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Paste a patch of another image of the batch onto every image, in each view with a patch of its own.
+    """Paste a patch of another image of the batch onto every image; each view draws its own patches.
 
-    Draws come from `seed` on the host, so nothing waits for the device and the global generator is left alone.
+    The host draws from `seed`, so nothing waits for the device. The global generator keeps its state.
 
-    Args: views (V, n, 3, H, W); alpha, of the Beta(α, α) that shares of area are drawn from.
-    Returns: mixed views of the same shape, and (V, n, n), float32: row i holds the shares of the n images in mixed
-        image i of that view, which sum to 1.
+    Args:
+        views: (V, n, 3, H, W).
+        alpha: α of the Beta(α, α) that the shares of area are drawn from.
+        seed: of the draws.
+
+    Returns: mixed views of the same shape, and the mixing matrices (V, n, n) in float32. Row i holds the shares of the
+        n images in mixed image i, which sum to 1.
     """
     n = views.shape[1]
     mix, numbers = v2.CutMix(num_classes=n, alpha=alpha), torch.arange(n, device=views.device)

@@ -141,10 +141,18 @@ def _between(low: float, high: float, stream: Stream) -> float:
 def random_window(
     height: int, width: int, scale: tuple[float, float], stream: Stream, ratio: tuple[float, float] = (3 / 4, 4 / 3)
 ) -> tuple[int, int, int, int]:
-    """torchvision's RandomResizedCrop.get_params: (top, left, height, width) in pixels.
+    """Draw the window of a random resized crop, as torchvision's RandomResizedCrop.get_params does.
 
-    Area uniform in `scale` of the image's, aspect log-uniform in `ratio`; after ten windows that do not fit, the
-    largest central one whose aspect does.
+    After ten windows that do not fit into the image, the largest central one with an allowed aspect is taken.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        scale: smallest and largest area as a share of the image's; drawn uniformly.
+        stream: where the random numbers come from.
+        ratio: smallest and largest width / height; drawn uniformly on the log scale.
+
+    Returns: top, left, height and width of the window, in pixels.
     """
     logs = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(10):

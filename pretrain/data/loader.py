@@ -80,7 +80,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         self.steps_per_epoch = images // batch_size
         self.steps = round(epochs * self.steps_per_epoch)
         self.start = 0
-        self._shuffled = (-1, torch.empty(0))  # the epoch whose order is at hand
+        self._shuffled = (-1, torch.empty(0))  # an epoch and its order, kept for the next call
 
     def __len__(self) -> int:
         return self.steps - self.start

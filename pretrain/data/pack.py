@@ -56,8 +56,12 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
     others are copied byte for byte. With a quality of 0 all are written uncompressed. Images that cannot be decoded are
     left out, counted and named.
 
-    Args: source, a folder as `open_source` reads it; out, the packed set's folder; short_side, in pixels; quality, 0 to
-        100; workers, processes that decode and resize.
+    Args:
+        source: a folder as `open_source` reads it.
+        out: the packed set's folder.
+        short_side: largest short side of a packed image, in pixels; 0 keeps every size.
+        quality: of the JPEG files that are written, 1 to 100; 0 writes uncompressed pixels.
+        workers: number of processes that decode and resize.
 
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
@@ -157,7 +161,7 @@ def _begin(part: Path, plan: Plan) -> None:
 
 
 def _kept(part: Path, names: list[str]) -> list[Entry]:
-    """What an earlier run wrote whole: its entries up to the first that the blob does not bear out."""
+    """Entries that an earlier run wrote completely: those before the first whose bytes in the blob are wrong."""
     journal = part / JOURNAL
     entries: list[Entry] = []
     if not journal.is_file() or not (part / BLOB).is_file():
@@ -165,16 +169,16 @@ def _kept(part: Path, names: list[str]) -> list[Entry]:
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = Entry(**json.loads(line))
-        except (ValueError, TypeError):  # cut short
+        except (ValueError, TypeError):  # the run was killed while it wrote this line
             break
         if len(entries) == len(names) or entry.name != names[len(entries)]:
             break
         entries.append(entry)
-    return list(_borne_out(part, entries, "reading again"))
+    return list(_unchanged(part, entries, "reading again"))
 
 
-def _borne_out(part: Path, entries: list[Entry], what: str) -> Iterator[Entry]:
-    """The entries up to the first whose bytes in the blob are not those that were written."""
+def _unchanged(part: Path, entries: list[Entry], what: str) -> Iterator[Entry]:
+    """Yield the entries in order, up to the first whose bytes in the blob have changed since they were written."""
     with open(part / BLOB, "rb") as blob:
         for entry in _shown(entries, len(entries), what):
             data = blob.read(entry.size)
@@ -230,7 +234,7 @@ def _verify(part: Path, entries: list[Entry]) -> None:
     Raises:
         UserError: what the disk gives back is not what was written.
     """
-    whole = sum(1 for _ in _borne_out(part, entries, "verifying"))
+    whole = sum(1 for _ in _unchanged(part, entries, "verifying"))
     if whole < len(entries):
         raise UserError(
             f"{part / BLOB} gives other bytes for {entries[whole].name} than were written: check the disk, then run "

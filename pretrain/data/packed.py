@@ -68,7 +68,16 @@ def is_packed(root: Path) -> bool:
 def write_index(
     root: Path, header: dict[str, Any], names: list[str], labels: Any, offsets: Any, checksums: Any
 ) -> None:
-    """Write the index beside its blob, atomically. `header` needs "classes", empty for a flat set."""
+    """Write the index of a packed set next to its blob, atomically.
+
+    Args:
+        root: the packed set's folder.
+        header: what JSON can hold about the set; "classes" is needed, and is empty for a flat set.
+        names: N paths of the images below the folder that was packed, POSIX.
+        labels: (N,) class indices; -1 in a flat set.
+        offsets: (N + 1,) positions in the blob, in bytes: where each image begins, and the end.
+        checksums: (N,) CRC-32 of each image's bytes.
+    """
     text = json.dumps({"format": FORMAT, **header}).encode()
     columns: dict[str, Any] = {
         "header": np.frombuffer(text, np.uint8),

@@ -29,7 +29,16 @@ def rows_of(branch: Callable[[Views], torch.Tensor], views: Views, count: int) -
 
 
 def send_back(branch: nn.Module, views: Views, gradient: torch.Tensor, count: int) -> None:
-    """Pass every part again and send its share of `gradient` (K, n, C) through it; ranks average at the last only."""
+    """Pass each part of the batch forward again and send its share of the gradient back through the branch.
+
+    Ranks average their gradients at the last part only.
+
+    Args:
+        branch: the online network, possibly wrapped for several ranks; its parameters' gradients add up.
+        views: all K views of the n images of this rank.
+        gradient: (K, n, C), of the loss with respect to the branch's output.
+        count: number of parts that the n images are split into.
+    """
     *first, last = zip(split(views, count), gradient.chunk(count, dim=1), strict=True)
     no_sync: Callable[[], contextlib.AbstractContextManager[None]] | None = getattr(branch, "no_sync", None)
     alone = no_sync() if no_sync else contextlib.nullcontext()

@@ -38,7 +38,15 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
 def save(
     run_dir: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], keep: int, **notes: Any
 ) -> Path:
-    """Write the state dicts of `parts` and `notes`, atomically, then delete all but the newest `keep` checkpoints.
+    """Write one checkpoint, atomically, then delete all but the newest `keep` ones.
+
+    Args:
+        run_dir: the run folder; the file goes below its checkpoints/.
+        step: steps done.
+        parts: by name, what has a state dict: network, form, optimiser.
+        config: the run's resolved configuration.
+        keep: how many checkpoints stay, this one included.
+        notes: by name, other values, stored as they are.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written; earlier checkpoints are as they were.
@@ -62,7 +70,15 @@ def save(
 
 
 def write(path: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, Any], **notes: Any) -> Path:
-    """One checkpoint file: {"format", "step", "config"}, the state dict of each of `parts`, and `notes` as they are."""
+    """Write one checkpoint file: {"format", "step", "config"}, a state dict for each of `parts`, and `notes`.
+
+    Args:
+        path: of the file.
+        step: steps done.
+        parts: by name, what has a state dict.
+        config: the run's resolved configuration.
+        notes: by name, other values, stored as they are.
+    """
     state = {name: part.state_dict() for name, part in parts.items()}
     return save_torch(path, {"format": FORMAT, "step": step, "config": dict(config), **state, **notes})
 
@@ -100,9 +116,18 @@ def resume(
     config: Mapping[str, Any],
     tell: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Load the newest checkpoint that can be read into `parts`; what it holds, with `notes`, or None if there is none.
+    """Load the newest checkpoint that can be read into `parts`.
 
-    Rank 0 chooses, and the others load the same file: a shared folder need not show all of them the same.
+    Rank 0 chooses the file and all ranks load it: a shared folder may show them different files.
+
+    Args:
+        run_dir: the run folder.
+        parts: by name, what the state dicts are loaded into.
+        notes: names of the other values that the checkpoint must hold.
+        config: the run's resolved configuration, compared with the checkpoint's.
+        tell: prints one line.
+
+    Returns: all that the checkpoint holds, or None where there is none.
 
     Raises:
         UserError: none of the checkpoints can be read, or they belong to another network or method.
@@ -110,7 +135,7 @@ def resume(
     chosen: list[tuple[Path, dict[str, Any]]] = []  # what rank 0 has read already
 
     def choose() -> str | None:
-        """Only its name is told to the others: what it holds is large."""
+        """Name of the chosen file. Its content is too large to send to the other ranks."""
         if (known := newest(run_dir, tell)) is None:
             return None
         chosen.append(known)
@@ -154,7 +179,13 @@ def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], tell
 def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any]) -> Path:
     """Write a trunk under torchvision's names, without `fc`, with what is known about its origin.
 
-    The file is {"format", "arch", "state_dict", "meta"}; meta["step"] is 0 for random initialisation.
+    The file is {"format", "arch", "state_dict", "meta"}.
+
+    Args:
+        path: of the file.
+        trunk: a ResNet without its classifier.
+        arch: torchvision's name of the network, such as "resnet50".
+        meta: what JSON can hold about the origin; meta["step"] is 0 for random initialisation.
     """
     meta = {"mean": list(MEAN), "std": list(STD), **meta}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.state_dict().items()}

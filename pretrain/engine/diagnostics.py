@@ -1,6 +1,6 @@
 """What the paper looks at while methods train: Figure 2's curves, Figure 3's four checks, and the signs of collapse.
 
-Everything returns scalars on the device, as constants; whoever logs them reads them later.
+Everything returns scalars on the device, without gradient. The logger reads them later.
 """
 
 from __future__ import annotations

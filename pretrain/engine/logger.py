@@ -97,15 +97,15 @@ class Monitor:
             self.bar.close()
 
     def state(self) -> list[dict[str, Any]]:
-        """What the next line is made of, of every rank: values since the last line, and files that were passed over.
+        """For every rank, the values since the last line of metrics and the files that could not be read.
 
-        Part of a checkpoint, so that the line after a resume is that of a run that was never interrupted.
+        It goes into the checkpoint. A resumed run then writes the same next line as an uninterrupted one.
         """
         values = {name: torch.stack(column).cpu() for name, column in self.window.items()}
         return distributed.gathered({"values": values, "unreadable": sorted(self.unreadable)})
 
     def load(self, states: list[dict[str, Any]]) -> None:
-        """Go on from the `state` of an earlier process; with another number of ranks, from the mean of theirs."""
+        """Take over the `state` of an earlier run; where the number of ranks has changed, the mean over its ranks."""
         same = len(states) == distributed.world_size()
         own = [states[distributed.rank()]] if same else states
         for name in own[0]["values"]:
@@ -121,7 +121,7 @@ class Monitor:
             sys.stdout.flush()
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Pass `batches` on, adding up the time spent waiting for each."""
+        """Yield each of `batches`, and add up the time spent waiting for them."""
         batches = iter(batches)
         while True:
             before = time.perf_counter()
@@ -249,7 +249,11 @@ class Monitor:
 def draw_views(path: Path, views: Sequence[torch.Tensor], mixing: torch.Tensor | None = None, most: int = 8) -> Path:
     """Save a grid of the first `most` images as training sees them, a row a view, smaller views in the same cells.
 
-    Args: views, uint8 (V, n, 3, S, S) a size; mixing (K, n, n), drawn as each image's own share in percent.
+    Args:
+        path: of the PNG file.
+        views: for each size S, uint8 (V, n, 3, S, S); the largest first.
+        mixing: (K, n, n), shares of the images in each mixed one; drawn is an image's share in itself, in percent.
+        most: number of images that are drawn.
     """
     side = views[0].shape[-1]
     cells = []

@@ -16,7 +16,12 @@ from pretrain.runtime.files import save_torch
 def keep(run_dir: Path, step: int, batch: Batch, parts: Mapping[str, Any], config: Mapping[str, Any]) -> Path:
     """Keep the offending batch of every rank, the newest state from before it and the state at the alarm.
 
-    Args: step, steps done, the offending one being the last; batch, its views on this rank.
+    Args:
+        run_dir: the run folder.
+        step: steps done; the last of them is the offending one.
+        batch: the views of that step on this rank.
+        parts: by name, what has a state dict, as after that step.
+        config: the run's resolved configuration.
 
     Returns: RUN/alarm/step_XXXXXXXX with batch_rank_R.pth ({"step", "crops", "draws"}), before.pth and after.pth
         (checkpoints; no before.pth where the run had none yet: there the state is that of its seed).

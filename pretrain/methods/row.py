@@ -1,4 +1,4 @@
-"""What a form does, and what a row of the paper's tables declares beside its form."""
+"""The interface of a form, and the declaration of a row of the paper's tables."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ POSITIVE_MOMENTUM = ("momentum", "stop_gradient")
 class GradientForm(nn.Module, ABC):
     """dL/du1 = scale (positive + balance · negative) (Eq. 13), for one online view at a time.
 
-    Attributes: normalisation, of the rows: "l2", "bn" (over the batch, without affine part) or "none". row_by_row:
-        whether a row's gradient depends on no other row of its view; then all views are asked for at once.
+    Attributes:
+        normalisation: of the rows: "l2", "bn" (over the batch, without affine part) or "none".
+        row_by_row: whether a row's gradient depends on no other row of its view; then one call takes all views.
     """
 
     normalisation: str
@@ -36,11 +37,14 @@ class GradientForm(nn.Module, ABC):
 
     @abstractmethod
     def positive(self, u1: torch.Tensor, u2: torch.Tensor) -> torch.Tensor:
-        """(n, C) rows of a view and what they are drawn to, to (n, C)."""
+        """Positive gradient (n, C) of the rows u1 (n, C) of a view, whose targets are u2 (n, C)."""
 
     @abstractmethod
     def negative(self, u1: torch.Tensor, u2: torch.Tensor, view: int) -> torch.Tensor:
-        """(n, C) rows of online view number `view` and what they are drawn to, to (n, C), without the balance."""
+        """Negative gradient (n, C), without the balance, of the rows u1 (n, C) of online view number `view`.
+
+        u2 (n, C) are the targets of these rows.
+        """
 
     @abstractmethod
     def sent(self, shapes: Shapes) -> list[Sent]:
@@ -48,7 +52,7 @@ class GradientForm(nn.Module, ABC):
 
 
 class LossForm(nn.Module, ABC):
-    """A method that is a loss without a closed form of its gradient: row c. Its parameters learn with the network's."""
+    """A method given by a loss, without a closed form of its gradient: row c. Its parameters are trained too."""
 
     normalisation: str
 
@@ -58,7 +62,7 @@ class LossForm(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, u1: torch.Tensor, u2: torch.Tensor) -> torch.Tensor:
-        """(n, C) rows of a view and what they are drawn to, to (n,) losses that are differentiated."""
+        """Losses (n,), to be differentiated, of the rows u1 (n, C) of a view, whose targets are u2 (n, C)."""
 
     @abstractmethod
     def sent(self, shapes: Shapes) -> list[Sent]:
@@ -73,20 +77,20 @@ class EarlyForm(Protocol):
     """
 
     def prepare(self, samples: torch.Tensor) -> None:
-        """Start what `observe` of the same samples (G, n, C) ends; nothing is asked of the form in between."""
+        """Start the work on the samples (G, n, C) that `observe` finishes; no other method is called in between."""
 
 
 @runtime_checkable
 class SimplifiedForm(Protocol):
-    """A form that the paper simplifies, and that can measure how little the simplification leaves out (Figure 3)."""
+    """A form that the paper simplifies, and that can measure the term which is left out (Figure 3)."""
 
     def figure_3(self, u1: torch.Tensor, u2: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Scalars by name, after `observe`. u1, u2: (n, C) rows of an online view and what they are drawn to."""
+        """Scalars by name, after `observe`, for the rows u1 (n, C) of an online view and their targets u2 (n, C)."""
 
 
 @dataclass
 class NoOptions:
-    """Of a row that has none of its own."""
+    """The options of a row that has none."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""torch.compile where it works, and one sentence where it does not."""
+"""Compile a function with torch.compile; where that fails, print one sentence and run it uncompiled."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import torch
 def compiled(
     function: Callable[..., Any], what: str, backend: str | Callable[..., Any] = "inductor"
 ) -> Callable[..., Any]:
-    """`function` as one compiled graph for every shape it meets; as written from the first time that compiling fails.
+    """A version of `function` that is compiled at its first call with each shape, and runs uncompiled if that fails.
 
-    Nothing is compiled before the first call. One graph or none, the backward with it: a function of which a part had
-    run when the compiler gives up would update its running statistics, and talk to other ranks, twice.
+    Forward and backward are compiled as one whole graph each, before either runs. Otherwise the compiler could fail
+    halfway, and the second attempt would update running statistics and talk to other ranks again.
 
-    Args: what, the subject of the sentence that says why it failed, such as "the network"; backend, torch.compile's.
+    Args:
+        function: what is compiled.
+        what: subject of the message that says why compiling failed, such as "the network".
+        backend: torch.compile's.
     """
     refused = False
 
@@ -29,13 +32,13 @@ def compiled(
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        """The compiled graph's result, or the function's own once compiling has failed."""
+        """Result of the compiled graph, or of `function` itself once compiling has failed."""
         nonlocal refused
         if not refused:
             try:
                 with _backward_at_once():
                     return fast()(*arguments)
-            except Exception as error:  # the compiler's back ends raise anything; each means the same here
+            except Exception as error:  # the compiler raises errors of any type
                 refused = True
                 reason = " ".join(str(error).strip().split("\n")[:2])
                 told = f"{what} runs uncompiled, and slower: {type(error).__name__}: {reason}"
@@ -46,7 +49,7 @@ def compiled(
 
 
 def _backward_at_once() -> contextlib.AbstractContextManager[Any]:
-    """Compile a backward with its forward, where torch can: left for later, it would fail where nobody expects it."""
+    """Compile the backward together with the forward, where torch can. Later it would fail outside our `try`."""
     from torch._functorch import config  # no public name has it
 
     eager = "force_non_lazy_backward_lowering"

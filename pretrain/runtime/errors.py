@@ -12,15 +12,15 @@ from typing import NoReturn
 from pretrain.runtime.interrupts import INTERRUPTED, Interrupts
 
 BAD_INPUT = 2
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, the same command goes on where this one stopped
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the run was stopped; the same command resumes it
 
 
 class UserError(ValueError):
-    """Bad input, told in one sentence: what is wrong, where, and how to mend it."""
+    """Bad input. The message is one sentence: what is wrong, where, and how to mend it."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error
-    """A run that was asked to stop and left all that it needs to go on, told in one sentence."""
+    """A run that was asked to stop and has saved its state. The message is one sentence; a new start resumes it."""
 
 
 def fail(sentence: str) -> NoReturn:
@@ -31,9 +31,10 @@ def fail(sentence: str) -> NoReturn:
 
 
 def run_tool(main: Callable[[], object]) -> NoReturn:
-    """Run a tool's `main`; bad input ends in one sentence and exit code 2, a defect of ours in a traceback.
+    """Run a tool's `main` and end the process with the exit code that fits.
 
-    A run that was asked to stop ends with exit code 75; Ctrl-C elsewhere with one sentence and a shell's 130.
+    Bad input prints one sentence and exits with 2. A run that was asked to stop exits with 75. Ctrl-C prints one
+    sentence and exits with 130, as in a shell. A defect of ours shows its traceback.
     """
     with Interrupts().listening() as interrupts:
         try:
@@ -60,7 +61,7 @@ def _end(error: BaseException) -> None:
         sys.exit(STOPPED)
     if isinstance(error, UserError):
         fail(str(error))
-    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough, as `| head` does
+    if isinstance(error, BrokenPipeError):  # the reader of our output has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     # what `import torchvision` says when its operators do not fit torch

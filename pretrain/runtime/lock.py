@@ -1,7 +1,7 @@
-"""A file that one process holds at a time: the kernel lets go of it when that process ends, however it ends.
+"""A lock file that one process holds at a time. The kernel frees it when that process ends, even by a crash.
 
-The library filelock takes and releases the lock. What it does not do is added here: the holder's machine and process
-stand in the file, for the sentence that names them, and a file system without locks is told of and not waited for.
+The library filelock takes and frees the lock. Two things are added. The file names the holder's machine and process,
+for messages. A file system without locks is reported at once, without waiting.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from filelock import FileLock, Timeout
 
 from pretrain.runtime.errors import UserError
 
-# A file server may keep the lock of a machine that it has lost for a lease (NFS: 90 seconds by default).
+# A file server keeps the lock of a machine that it has lost until a lease ends (NFS: 90 seconds by default).
 LEASE = 180.0
-ENDING = 15.0  # seconds that an earlier start of a job on the same machine may need to be gone
+ENDING = 15.0  # seconds that an earlier start of a job on the same machine may need to end
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Holder(NamedTuple):
-    """The process that holds a lock; both are empty where it has not written them."""
+    """The process that holds a lock; both are empty where it has not written them yet."""
 
     host: str
     pid: str
 
 
 class Held(Exception):  # noqa: N818 - callers word the error
-    """A lock that another process did not let go of in time."""
+    """Another process still holds the lock after the waiting time."""
 
     def __init__(self, holder: Holder) -> None:
         super().__init__(f"process {holder.pid} on {holder.host}")
@@ -42,19 +42,21 @@ class Held(Exception):  # noqa: N818 - callers word the error
 
 @contextlib.contextmanager
 def exclusive(path: Path, wait: Callable[[Holder], float]) -> Iterator[bool]:
-    """Hold the file `path`, whose folder is made where it is missing; False where its file system has no locks.
+    """Hold the lock file `path`, whose folder is made where it is missing; yield False where there are no locks.
 
-    The file stays when the lock ends. Its holder may remove it while it holds it: who waits then makes it anew.
+    The file stays after the lock is freed. Its holder may delete it before: a waiting process then makes a new one.
 
-    Args: wait, called once where another process holds the file: it returns for how many seconds to wait, which may be
-        math.inf, and is the place to tell the user.
+    Args:
+        path: the lock file.
+        wait: called once with the holder where another process has the lock; it returns how many seconds to wait,
+            which may be math.inf. It is the place to tell the user.
 
     Raises:
         Held: another process still holds it after that time.
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without flock filelock would make a file that outlives a process which is killed, and then blocks the next start.
+    # Where there is no flock, filelock's fallback leaves a file behind a killed process that blocks the next start.
     lock = FileLock(path, fallback_to_soft=False)
     try:
         held = _acquire(lock, path, wait)
@@ -96,10 +98,14 @@ def lock_run_folder(
 ) -> Iterator[None]:
     """Hold RUN/.lock, so that one process trains in a run folder.
 
-    Another holder is waited for, since it may be an earlier start of the same job. Where the file system has no locks
-    the run goes on without.
+    Another holder may be an earlier start of the same job, so it gets time to end. Where the file system has no locks
+    the run goes on without one.
 
-    Args: tell, what prints a line. here, elsewhere: seconds to wait for a holder on this machine and on another.
+    Args:
+        run_dir: the run folder.
+        tell: prints one line.
+        here: seconds to wait for a holder on this machine.
+        elsewhere: seconds to wait for a holder on another machine.
 
     Raises:
         UserError: the folder cannot be written, or another process trains there.

@@ -1,4 +1,4 @@
-"""Things of which there are several kinds, one module a kind: what lies in a folder is what there is."""
+"""A registry whose entries are the modules of a folder: adding a module adds a kind."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 
 
 def collect(package: str, attribute: str) -> list[Any]:
-    """The `attribute` of each module of a package that has one, in the order of the modules' names.
+    """Import all modules of a package and return their `attribute`, in the order of the modules' names.
 
-    A module that is put into the folder is found; no list names it. Modules without the attribute are what the kinds
-    share.
+    A new module in the folder needs no entry in a list. Modules without the attribute are skipped.
 
     Args:
         package: dotted name, such as "tools.datasets".
-        attribute: the name under which each module offers its kind, such as "DATASET".
+        attribute: name of the variable that holds a module's kind, such as "DATASET".
     """
     folder = importlib.import_module(package).__path__
     modules = (importlib.import_module(f"{package}.{name}") for _, name, _ in pkgutil.iter_modules(folder))

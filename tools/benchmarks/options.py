@@ -16,7 +16,15 @@ NUMBER, NUMBERS, TEXT = "int", "list[int]", "str"
 
 
 def number(name: str, default: int | None, help: str, at_least: int = 1, unit: str = "") -> Option:
-    """An option that is one whole number; a default of None is as many as there are."""
+    """An option that is one whole number.
+
+    Args:
+        name: as it is typed.
+        default: its value where it is not given; None means as many as there are.
+        help: one line for --help.
+        at_least: smallest value that is accepted.
+        unit: of the number.
+    """
     return Option(name, NUMBER, default, Rule(help, at_least=at_least, unit=unit))
 
 
@@ -26,7 +34,14 @@ def numbers(name: str, default: list[int] | None, help: str) -> Option:
 
 
 def text(name: str, default: str | None, help: str, choices: tuple[str, ...] = ()) -> Option:
-    """An option that is a word; who uses it refuses other words than the choices."""
+    """An option that is a word; the command that uses it refuses words which are not among the choices.
+
+    Args:
+        name: as it is typed.
+        default: its value where it is not given.
+        help: one line for --help.
+        choices: the words that are accepted; empty accepts any.
+    """
     return Option(name, TEXT, default, Rule(help, choices=choices))
 
 

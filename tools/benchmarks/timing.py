@@ -1,4 +1,4 @@
-"""Timings that can be compared: contenders take turns, so that whatever else the machine does meets them alike."""
+"""Timings that can be compared: contenders take turns, so that other load on the machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ WALL = "the clock on the wall: whatever else this machine does adds to it"
 
 
 def faster(reference: list[float], own: list[float]) -> Spread:
-    """How many times the reference takes what `own` does, the two of a round as a pair."""
+    """Ratio of the reference's time to our own, taken in each round; above 1 where ours is faster."""
     return spread([one / other for one, other in zip(reference, own, strict=True)])
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Time of one call: between two CUDA events, or CPU time, to which other processes' turns do not add."""
+    """Time of one call: between two CUDA events, or as CPU time, which leaves out other processes."""
     if device.type != "cuda":
         start = time.process_time()
         call()
@@ -61,7 +61,7 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def wall_seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Time of one call by the clock on the wall, for work that several processes share; all other load adds to it."""
+    """Time of one call by the wall clock, for work shared by several processes; other load adds to it."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -73,7 +73,16 @@ def take_turns(
     device: torch.device,
     clock: Callable[[Callable[[], object], torch.device], float] = seconds,
 ) -> dict[str, list[float]]:
-    """Seconds of each call of each contender, in rounds that call every one once: values of one round are a pair."""
+    """Seconds of each call of each contender. A round calls every contender once, so its values can be paired.
+
+    Args:
+        contenders: by name, what is timed.
+        repeats: number of rounds.
+        device: where the calls run.
+        clock: from a call and the device to the seconds that it took.
+
+    Returns: for each contender, `repeats` times in seconds.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, call in contenders.items():
@@ -82,7 +91,7 @@ def take_turns(
 
 
 def environment(device: torch.device) -> dict[str, str | int | float | None]:
-    """What the numbers were taken on: versions, processor, threads, load by others, GPU, commit."""
+    """Where the numbers were measured: versions, processor, threads, load, GPU, commit."""
     on_gpu = device.type == "cuda"
     return {
         "clock": "CUDA events" if on_gpu else "CPU time of the process, all threads together",
@@ -100,7 +109,7 @@ def environment(device: torch.device) -> dict[str, str | int | float | None]:
 
 
 def write(path: Path, about: dict[str, Any], results: list[Any]) -> None:
-    """Results, dataclasses, under the environment that they were taken in, as JSON.
+    """Write results, which are dataclasses, and the environment they were measured in, as JSON.
 
     Raises:
         UserError: the file cannot be written.
@@ -113,7 +122,7 @@ def write(path: Path, about: dict[str, Any], results: list[Any]) -> None:
 
 
 def _unfolded(result: Any) -> dict[str, dict[str, float]]:
-    """Spreads by their names, for JSON would make lists of them."""
+    """Spreads as dictionaries: JSON would turn the tuples into lists."""
     return {name: value._asdict() for name, value in vars(result).items() if isinstance(value, Spread)}
 
 

@@ -42,7 +42,11 @@ class Line:
 def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path) -> list[Line]:
     """The untrained network's line, then every row's in the order of `trials`.
 
-    Args: measured, result files, and errors, sentences, by name of the trial or UNTRAINED. out: holds the run folders.
+    Args:
+        trials: in the order of the lines; several seeds of a row share one line.
+        measured: result files by name of the trial, or UNTRAINED.
+        errors: sentences by name of the trial, or UNTRAINED.
+        out: holds the run folders.
     """
     runs = {run.folder: run for run in search_folders([out]).runs} if measured else {}
     found = {UNTRAINED: Line(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}

@@ -51,7 +51,14 @@ class FineTuned:
 
 
 def add_head(trunk: nn.Module, width: int, classes: int, seed: int) -> nn.Sequential:
-    """The trunk and a linear classifier drawn from N(0, 0.01), bias 0, as in Barlow Twins, VICReg and TWIST."""
+    """The trunk and a linear classifier drawn from N(0, 0.01), bias 0, as in Barlow Twins, VICReg and TWIST.
+
+    Args:
+        trunk: from images to (n, width) features.
+        width: of the features.
+        classes: number of classes.
+        seed: of the classifier's weights.
+    """
     head = nn.Linear(width, classes)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

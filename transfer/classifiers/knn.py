@@ -25,7 +25,11 @@ def nearest(
     Exact, in the rows' precision: every query meets every row, block by block, and the best k so far are kept, so that
     memory holds one block of cosines and one of each side. Blocks of a bank on disk are read as they come.
 
-    Args: bank (n, D) and queries (m, D) of any length, compared after l2 normalisation; k at most n.
+    Args:
+        bank: (n, D) rows of any length; they are l2-normalised here.
+        queries: (m, D), likewise.
+        k: number of neighbours, at most n.
+        device: where cosines are computed; None leaves the rows where they are.
     """
     cosines_of, indices_of = [], []
     for chunk in blocks(queries, QUERIES):
@@ -67,7 +71,11 @@ def weighted(cosines: torch.Tensor, labels: torch.Tensor, classes: int, temperat
 
     The constant factor exp(-1/T) keeps the weights at most 1 and changes no ranking; T = inf counts neighbours.
 
-    Args: cosines (m, k) and the neighbours' labels (m, k).
+    Args:
+        cosines: (m, k), of each query and its neighbours.
+        labels: (m, k), of the neighbours.
+        classes: number of classes.
+        temperature: T.
     """
     weights = ((cosines - 1) / temperature).exp()
     return weights.new_zeros(len(cosines), classes).scatter_add_(1, labels, weights)
@@ -78,7 +86,13 @@ def votes(
 ) -> torch.Tensor:
     """Scores (m, classes): `weighted` over the k nearest rows of train.
 
-    Args: train (n, D) with labels (n,); queries (m, D); k at most n.
+    Args:
+        train: (n, D) rows.
+        labels: (n,), of train.
+        queries: (m, D) rows.
+        classes: number of classes.
+        k: number of neighbours, at most n.
+        temperature: T of `weighted`.
     """
     cosines, indices = nearest(train, queries, k, train.device)
     return weighted(cosines, labels.cpu()[indices], classes, temperature)
@@ -111,12 +125,16 @@ def check_neighbours(k: int, images: int) -> None:
 def neighbours_of(
     train: Features, val: Features, cuts: Sequence[int], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`nearest` of all of val in train, as many as the largest of `cuts`; the first k of each are exact for k in cuts.
+    """The neighbours in train of every row of val, as many as the largest of `cuts`, as `nearest` returns them.
 
-    Each rank searches for its share of val, and all ranks get the neighbours of all. Cuts beyond the training set are
-    clipped.
+    For each k in `cuts` the first k neighbours are exact. Each rank searches for its share of val, and all ranks get
+    all neighbours. Cuts beyond the size of train are clipped.
 
-    Args: cuts, the numbers of neighbours that will be looked at.
+    Args:
+        train: features of the training set.
+        val: features of the set whose neighbours are searched.
+        cuts: the values of k that will be evaluated.
+        device: where cosines are computed.
     """
     mine, most = distributed.share(len(val.rows)), min(max(cuts), len(train.rows))
     queries = val.rows if distributed.world_size() == 1 else val.rows[torch.tensor(mine)]

@@ -50,7 +50,13 @@ def objective(
     The bias is not decayed. The gradient is written out (softmax minus one-hot, times the rows), so that a chunk of
     rows at a time is enough.
 
-    Args: rows (n, D) with labels (n,).
+    Args:
+        probe: where value and gradients are taken.
+        rows: (n, D), as they come; the probe standardises them.
+        labels: (n,).
+        weight_decay: factor of ‖weight‖² / 2.
+
+    Returns: the value, and the gradients (classes, D) and (classes,).
     """
     value = weight_decay / 2 * probe.weight.square().sum()
     weight_gradient, bias_gradient = weight_decay * probe.weight, torch.zeros_like(probe.bias)
@@ -130,10 +136,10 @@ def _correlation(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
 
 
 def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
-    """Mask (n,) of the training images that choose the weight decay: `share` of each class, rounded, at least one.
+    """Mask (n,) of the training images that are held out to choose the weight decay.
 
-    Drawn from `seed` alone; a class of one image keeps it for fitting, and with one image a class, which is told, no
-    image is left to choose on.
+    These are `share` of each class, rounded, and at least one image. A class of one image keeps it for fitting. Where
+    every class has one image, nothing is held out, and a note is printed. The draw depends on `seed` alone.
     """
     generator = torch.Generator().manual_seed(seed)
     mask = torch.zeros(len(labels), dtype=torch.bool)
@@ -142,7 +148,7 @@ def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
         count = min(len(members) - 1, max(1, round(share * len(members))))
         mask[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     if not mask.any() and distributed.rank() == 0:
-        print("note: with one image a class there is none to choose on: of several settings the first is taken")
+        print("note: every class has one image, so none can be held out: the first of several settings is taken")
     return mask
 
 
@@ -151,7 +157,11 @@ def choose_weight_decay(
 ) -> dict[float, float]:
     """Top-1 in percent on a held-out slice for each of WEIGHT_DECAYS, fitted on the rest.
 
-    Args: rows (n, D) with labels (n,); classes, their number; chosen_on, mask (n,) of the slice.
+    Args:
+        rows: (n, D), of train.
+        labels: (n,).
+        classes: number of classes.
+        chosen_on: bool (n,), the held-out slice.
     """
     held_out_top1, probe = {}, None
     for weight_decay in WEIGHT_DECAYS:

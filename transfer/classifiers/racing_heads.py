@@ -1,8 +1,8 @@
-"""The fast linear probe: settings race on cached features, the slower half dropping out, and the winner goes on.
+"""The fast linear probe: many settings are trained at once on cached features, and the worse half is dropped in rounds.
 
-One pass of `epochs` over train serves all: every setting starts on all of train but a held-out slice. At the end of
-each round the better half by held-out accuracy stays (successive halving, Jamieson & Talwalkar, 2016). Once a single
-one is left, the slice joins the training. The rounds are as long as EXTRA of the cost of training one setting allows.
+This is successive halving (Jamieson & Talwalkar, 2016). All settings start on train without a held-out slice. Each
+round ends by dropping the half with the lower accuracy on that slice. The last setting finishes its `epochs` on all of
+train. The length of the rounds is such that the dropped settings cost at most EXTRA of training one.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from transfer.classifiers.sgd_heads import Heads, Setting
 from transfer.features.extract import Features, RowFile, blocks
 
 PROTOCOL = "raced SGD: cached features, no augmentation, settings halved on a held-out slice of train"
-EXTRA = 0.4  # cost of all settings that do not win, in that of one
+EXTRA = 0.4  # cost of all dropped settings, as a share of the cost of training one
 
 
 def rounds(rivals: int, steps: int) -> list[int]:
-    """Steps of each round, of which every one halves the rivals, rounded up, until one is left.
+    """Number of steps in each round; a round halves the number of settings, rounded up, until one is left.
 
-    The extra cost, the sum of (rivals - 1) · steps over the rounds, is shared equally among them and is at most EXTRA
-    of `steps`, or one step a round where there are fewer.
+    A round's extra cost is (rivals - 1) · its steps. All rounds have about the same extra cost, and together at most
+    EXTRA · `steps`. A round has at least one step.
     """
     sizes = []
     while rivals > 1:
@@ -40,10 +40,10 @@ def rounds(rivals: int, steps: int) -> list[int]:
 
 
 def ranking(accuracies: list[tuple[Setting, float]], images: int) -> list[int]:
-    """Indices of settings from the best to the worst, by their top-1 in percent on that many held-out images.
+    """Indices of the settings from the best to the worst, by top-1 in percent on `images` held-out images.
 
-    Within one standard error of the best, stronger weight decay comes first (the one-standard-error rule of Breiman et
-    al., 1984): early rounds see how fast a setting learns, but not yet how it overfits.
+    Among those within one standard error of the best, stronger weight decay comes first (the one-standard-error rule,
+    Breiman et al., 1984). Early rounds show how fast a setting learns, but not yet how much it overfits.
     """
     best = max(accuracy for _, accuracy in accuracies)
     near = best - (best * (100 - best) / images) ** 0.5
@@ -56,7 +56,7 @@ def ranking(accuracies: list[tuple[Setting, float]], images: int) -> list[int]:
 
 
 class Standardised:
-    """Rows of a set, (row - mean) / std of the set they were made for; a constant column stays 0."""
+    """The rows of a set, standardised by the mean and std of the training set; a constant column becomes 0."""
 
     def __init__(self, rows: torch.Tensor | RowFile, device: torch.device) -> None:
         total, square = (torch.zeros(rows.shape[1], dtype=torch.float64) for _ in range(2))

@@ -41,7 +41,7 @@ from transfer.features.extract import (
     outputs,
 )
 
-PART = 1024  # images that an interruption costs at most, and that ranks take turns with
+PART = 1024  # images in one piece of work: ranks take turns at pieces, and an interruption loses at most one
 FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32", "rows.part"
 
 
@@ -68,7 +68,10 @@ class Wanted:
 
 
 def images_sha256(source: ImageSource) -> str:
-    """Hash of the names, labels, lengths and times of change of a set's files; of a packed set, their checksums."""
+    """Hash of the names and labels of a set's files, with each file's size and modification time.
+
+    For a packed set the images' checksums take the place of size and time.
+    """
     assert source.labels is not None
     digest = hashlib.sha256(json.dumps(source.classes).encode())
     places = source.places or ()
@@ -79,7 +82,7 @@ def images_sha256(source: ImageSource) -> str:
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Length and time of change, None of a file that is gone or a link to nowhere: it is then told when it is read."""
+    """Size and modification time; None where the file is missing, which is reported when it is read."""
     try:
         status = path.stat()
     except OSError:
@@ -90,7 +93,15 @@ def _state(path: Path) -> tuple[int, int] | None:
 def features(
     folder: Path, wanted: Wanted, network: Callable[[], nn.Module], batch_size: int, workers: int, device: torch.device
 ) -> Features:
-    """Rows that `folder` holds, made first where they are missing or unfinished; ranks share the work.
+    """Rows from the cache `folder`; missing or unfinished ones are computed first, shared among the ranks.
+
+    Args:
+        folder: of the cache, which holds one folder for each `Wanted`.
+        wanted: which rows: checkpoint, images and transform.
+        network: makes the trunk, from (n, 3, S, S) images to (n, D); called only where rows are missing.
+        batch_size: images at once.
+        workers: loader processes.
+        device: where the trunk runs.
 
     Raises:
         UserError: the folder cannot be written (a full disk), rows are not finite, nothing can be decoded, or the rows
@@ -98,10 +109,10 @@ def features(
     """
     about = wanted.about()
     place = folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    with _alone(place):
+    with _one_at_a_time(place):
         distributed.barrier()
         there = (place / INDEX).is_file()
-        distributed.barrier()  # all ranks have looked before one of them may finish
+        distributed.barrier()  # all ranks have looked before one of them can finish the index
         if not there:
             with _on_disk(place):
                 _fill(place, wanted, network, batch_size, workers, device)
@@ -113,15 +124,15 @@ def features(
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Let one evaluation at a time make these features: another that wants them waits, and then finds them there.
+def _one_at_a_time(place: Path) -> Iterator[None]:
+    """Let one evaluation at a time compute these features. Another one waits and then reads them from the cache.
 
-    Where the file system has no locks, or cannot be written, which is told later, nobody waits.
+    Nothing waits where the file system has no locks or cannot be written; the latter is reported later.
     """
     path = place.with_name(f"{place.name}.lock")
 
     def wait(_: Holder) -> float:
-        print(f"waiting for another evaluation that makes the same features in {path.parent}", flush=True)
+        print(f"waiting for another evaluation, which computes the same features in {path.parent}", flush=True)
         return math.inf
 
     with contextlib.ExitStack() as stack:

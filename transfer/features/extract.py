@@ -135,7 +135,11 @@ def loader(
 ) -> Iterator[Batch]:
     """Batches of `pictures` in the order of `batches`, read once by `workers` processes with one thread each.
 
-    Args: device, where they go next: memory is pinned for a GPU.
+    Args:
+        pictures: the decoded and transformed images.
+        batches: for each batch, what `pictures` is indexed with.
+        workers: loader processes.
+        device: where the batches go next; memory is pinned for a GPU.
     """
     images: DataLoader[Any] = DataLoader(  # typed by its samples, where it gives what `collate` makes of them
         pictures,
@@ -206,7 +210,13 @@ def extract_with(
 ) -> Features:
     """`extract` with the crop, the batch and the workers of an evaluation's options.
 
-    Args: common, those options; the others as of `extract`.
+    Args:
+        common: those options.
+        network: from (n, 3, S, S) normalised images to (n, D).
+        source: labelled images.
+        device: where the network runs.
+        what: named in the progress display; None shows none.
+        change: what is done to each picture after the test transform.
     """
     resize = resize_for(common.image_size, common.resize)
     given = (common.image_size, resize, common.batch_size, common.workers)

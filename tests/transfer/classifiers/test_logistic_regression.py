@@ -115,7 +115,7 @@ def test_one_image_a_class_still_fits_and_says_that_nothing_was_chosen(capsys):
     metrics, found = logistic_regression.fit_and_score(train, train, CLASSES, torch.device("cpu"), 0.2, 0)
     assert metrics == {"top1": 100.0}
     assert found["held_out_top1"] == {}
-    assert "there is none to choose on" in capsys.readouterr().out
+    assert "every class has one image" in capsys.readouterr().out
 
 
 def test_accuracy_counts_labels_among_the_highest_scores():

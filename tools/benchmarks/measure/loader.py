@@ -69,7 +69,12 @@ def worker_counts() -> list[int]:
 def measure(source: ImageSource, size: Size, images: int, workers: list[int], repeats: int) -> Iterator[Cost]:
     """Costs of our loader, photometry left to the device or done in the workers, and of the official one.
 
-    Args: source, of readable images only; images, of one pass and worker, some of them again where there are fewer.
+    Args:
+        source: images, all of them readable.
+        size: of the batch and its views.
+        images: number of images of one pass for each worker; repeated where the source has fewer.
+        workers: the numbers of worker processes that are measured.
+        repeats: passes of each loader.
 
     Raises:
         UserError: fewer images than a batch.

@@ -64,7 +64,13 @@ def measure(
 ) -> Iterator[Cost]:
     """Costs of the rows called `names`, in their order, at one size.
 
-    Args: eigh_up_to, largest C at which rows with an eigh are run; tell, gets a sentence before the wait.
+    Args:
+        names: rows of Table 2, as in method.name.
+        size: C, rows on this rank, and the device.
+        repeats: rounds, each of one step of every contender.
+        eigh_up_to: largest C at which rows with an eigh are run.
+        tell: is given a sentence before the measurement, which takes long.
+        official: by name, what makes the official code's loss.
     """
     too_wide = [name for name in names if _has_eigh(name) and size.width > eigh_up_to]
     run = [name for name in names if name not in too_wide]

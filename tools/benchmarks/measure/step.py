@@ -147,7 +147,11 @@ def _apart(own: torch.Tensor, other: torch.Tensor) -> float:
 def measure(size: Size, repeats: int, device: torch.device, tell: Callable[[str], None]) -> Iterator[Cost]:
     """The cost of a step of each contender, all taking turns; the first is what the ratios are to.
 
-    Args: tell, gets a sentence before the wait.
+    Args:
+        size: of the batch and the network.
+        repeats: rounds, each of some steps of every contender.
+        device: where the steps run.
+        tell: is given a sentence before the measurement, which takes long.
     """
     batch, at_once = size.batch_of_noise(device), AT_ONCE[device.type]
     makers = {name: lambda kind=kind: _official(size, batch, kind) for name, kind in _official_on(device).items()}

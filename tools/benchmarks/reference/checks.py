@@ -93,7 +93,7 @@ def step(local: int = 0) -> Iterator[Check]:
 
 
 def generated(count: int = 4) -> list[bytes]:
-    """JPEG files of smooth ground, edges and grain, where no photographs are at hand."""
+    """JPEG files of smooth ground, edges and grain, used where there are no photographs."""
     return [_jpeg(np.random.default_rng(seed)) for seed in range(count)]
 
 

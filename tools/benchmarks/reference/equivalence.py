@@ -26,7 +26,15 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 
 
 def draw(width: int, n: int, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Rows:
-    """Online and target rows (2, n, C), random, before normalisation."""
+    """Online and target rows (2, n, C), random, before normalisation.
+
+    Args:
+        width: C.
+        n: rows of a view.
+        device: where they are put; they are drawn on the CPU.
+        dtype: their type.
+        seed: of the draws.
+    """
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(2, n, width, generator=generator).to(device, dtype) for _ in range(2))
 

@@ -58,7 +58,11 @@ def unpack(
     archive that was unpacked completely is not read again while its size and time stay the same.
 
     Args:
-        write: in the place of `write_members`, for an archive of archives.
+        archive: its name, digest and the places of its members.
+        folder: where the archive lies.
+        root: where its members go; also holds the stamps of unpacked archives.
+        verify: whether the digest is checked first.
+        write: replaces `write_members`, for an archive of archives.
 
     Raises:
         UserError: another digest, a damaged archive, a full disk, or a member that would land outside `root`.

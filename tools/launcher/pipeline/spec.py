@@ -277,7 +277,7 @@ def read_pipeline(
 
 
 def without(stages: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
-    """The stages but those of `names`, on which none waits any more: what they make is there already.
+    """The stages without those in `names`, whose output exists already; no other stage waits for them.
 
     Raises:
         UserError: there is no such stage, or none is left.

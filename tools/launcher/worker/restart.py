@@ -1,14 +1,13 @@
-"""The first process of a job: starts the ranks, and starts them again where that can help.
+"""The first process of a job. It starts the ranks, and restarts them after a crash.
 
-How the ranks ended decides what follows:
-- all well: the job is completed;
-- bad input (exit code 2): it would be bad again, so the job fails;
-- stopped as they were asked to (exit code 75; the scheduler warned of the time limit or of pre-emption): the job goes
-  back into the queue, from which it goes on;
-- anything else (a crash, a rank that was killed): the ranks are started again at once on the same nodes, at most
-  --retries times. They go on from the newest checkpoint, and no queue has to be waited for.
-After the loss of a node, and where somebody requeues a job, the scheduler itself ends this process and starts the job
-again.
+What it does next depends on how the ranks ended:
+- success: the job is completed;
+- bad input (exit code 2): the job fails, since a restart would fail again;
+- stopped on request (exit code 75), near the time limit or before pre-emption: the job goes back into the queue and
+  resumes later;
+- anything else, such as a crash or a killed rank: the ranks start again at once on the same nodes, at most --retries
+  times. They resume from the newest checkpoint without waiting in the queue.
+After the loss of a node or a requeue by hand, the scheduler ends this process and starts the job again.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from tools.launcher.request import Launch
 from tools.launcher.schedulers.base import Queue, Start, Starter
 from tools.launcher.worker import exit_codes
 
-REMIND = 5.0  # seconds between warnings to the ranks: those that were still starting did not hear the first
-AFTER_FAILURE = 10.0  # seconds that ranks may go on after one has failed: they wait for it
+REMIND = 5.0  # seconds between warnings to the ranks: a rank that was still starting missed the first
+AFTER_FAILURE = 10.0  # seconds after which the other ranks are ended when one has failed: they would wait for it
 
 
 def python(code: Path) -> list[str]:
