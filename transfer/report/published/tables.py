@@ -60,7 +60,8 @@ class PublishedTable:
     name: what sentences call it. anchor, order: where it stands. paper: of the UniGrad paper. match: how results are
     set beside it, "accuracy" or "detection". task: of our results, "" where the protocol tells it. units: by metric.
     strict: its rows' recipes are known in full, so that every other option of a run must be the base recipe's; else
-    the method, and where the row names its epochs its mixing and its crops, are all that is known.
+    the method, and where the row names its epochs its mixing and its crops, are all that is known. note: what stands
+    below the table.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PublishedTable:
     setting: Setting
     task: str = ""
     strict: bool = True
+    note: str = ""
 
 
 @cache

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 from transfer.report.render.charts import Chart, Line
 from transfer.report.render.pictures import Picture
 
+Legend: TypeAlias = Literal["shared", "own"]
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -84,12 +86,12 @@ class Tiles:
 class Charts:
     """Curves side by side, `columns` of them in a row where there is room.
 
-    legend: "shared" stands above them and holds for what follows too, "own" gives every chart its own, "none" has none.
+    legend: "shared" stands above them and holds for what follows too, "own" gives every chart its own.
     """
 
     charts: tuple[Chart, ...]
     columns: int
-    legend: Literal["shared", "own", "none"] = "shared"
+    legend: Legend = "shared"
 
     def lines(self) -> list[Line]:
         """Of all charts, for the legend that they share."""

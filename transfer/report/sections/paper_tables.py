@@ -24,9 +24,7 @@ BESIDE = "Beside published numbers"
 STANDS = "it stands there too"
 MOST = 8  # metrics of a protocol that stand side by side
 HOW = "Percent, mean ± sample standard deviation over n trials. Every protocol and data set has a table of its own."
-FEW = (
-    "That the protocol is TWIST's is inferred: its row is TWIST's own. The epochs of pretraining are not in our source."
-)
+OPENING = {"accuracy": ("Row", "Epochs"), "detection": ("Pretraining",)}  # columns before the metrics
 
 
 def paper(data: Collected) -> list[Block] | None:
@@ -36,7 +34,7 @@ def paper(data: Collected) -> list[Block] | None:
     ours = group_trials(data.results, data.runs)
     source = next(table.source for table in published_tables("accuracy") if table.paper)
     shown = [table for table in published_tables() if table.paper or standing_below(table, ours)]
-    blocks = [block for table in shown for block in WRITERS[table.match](table, ours)]
+    blocks = [block for table in shown for block in _published_table(table, ours)]
     return [Text(INTRODUCTION.format(source), "note"), *blocks]
 
 
@@ -54,41 +52,34 @@ def detection(data: Collected) -> list[Block] | None:
     ours = group_trials(data.results, data.runs)
     tables = published_tables("detection")
     shown = [table for table in tables if any(match_detection.related(one, table) for one in ours)]
-    return [block for table in shown for block in _detection_table(table, ours)] or None
+    return [block for table in shown for block in _published_table(table, ours)] or None
 
 
-def _accuracy_table(table: PublishedTable, ours: Sequence[Trials]) -> list[Block]:
-    below = standing_below(table, ours)
-    tags = TAGS if below else ()
-    cells: list[tuple[str, ...]] = []
+def _published_table(table: PublishedTable, ours: Sequence[Trials]) -> list[Block]:
+    """Heading, table and notes; ours stand below the row that they answer to, or at the end."""
+    below, opening = standing_below(table, ours), OPENING[table.match]
+    rows: list[dict[str, str]] = []
     for row in table.rows:
-        published = tuple(f"{value:.1f}" for value in row.values)
-        cells.append((row.name, epochs_text(row.epochs), *published, *(ABSENT for _ in tags)))
-        for one in below.get(row.name, ()):
-            name = row.name if row.epochs else one.recipe  # of which the row does not tell
-            values = map(one.cell, table.metrics)
-            cells.append((f"here: {name}", epochs_text(one.epochs), *values, *one.tags()))
-    none = "Published; nothing measured here answers to a row of it"
-    caption = "Published, and measured here" if below else none
-    columns = ("Row", "Epochs", *table.metrics, *tags)
-    shown = Table(caption, columns, tuple(cells), frozenset(range(1, 2 + len(table.metrics))))
-    few = [Text(FEW, "note")] if table.setting.labels else []
-    return [Heading(table.title, table.anchor, 3), shown, *few]
+        values = {metric: f"{value:.1f}" for metric, value in zip(table.metrics, row.values, strict=True)}
+        rows.append({opening[0]: row.name, "Epochs": epochs_text(row.epochs)} | values)
+        # of a row without epochs our recipe says more than its name
+        rows += [_our_row(one, table, row.name if row.epochs else one.recipe) for one in below.get(row.name, ())]
+    rows += [_our_row(one, table, one.recipe) for one in below.get("", ())]
+    tags = tuple(tag for tag in ("Epochs", *TAGS) if below and tag not in opening)
+    columns = (*opening, *table.metrics, *tags)
+    cells = tuple(tuple(row.get(column, ABSENT) for column in columns) for row in rows)
+    caption = "Published, and measured here" if below else "Published; nothing measured here answers to a row of it"
+    if table.match == "detection":
+        caption = f"{table.setting.protocol}. Published: {table.source}"
+    left = [one for one in ours if match_detection.related(one, table) and one not in below.get("", ())]
+    notes = [*([table.note] if table.note else []), *([_left_out(table, left)] if left else [])]
+    shown = Table(caption, columns, cells, frozenset(range(1, len(opening) + len(table.metrics))))
+    return [Heading(table.title, table.anchor, 3), shown, *(Text(note, "note") for note in notes)]
 
 
-def _detection_table(table: PublishedTable, ours: Sequence[Trials]) -> list[Block]:
-    standing = standing_below(table, ours).get("", [])
-    tags = ("Epochs", *TAGS) if standing else ()
-    rows = [(row.name, *(f"{value:.1f}" for value in row.values), *(ABSENT for _ in tags)) for row in table.rows]
-    for one in standing:
-        cells = map(one.cell, table.metrics)
-        rows.append((f"here: {one.recipe}", *cells, epochs_text(one.epochs), *one.tags()))
-    caption = f"{table.setting.protocol}. Published: {table.source}"
-    columns = ("Pretraining", *table.metrics, *tags)
-    shown = Table(caption, columns, tuple(rows), frozenset(range(1, 1 + len(table.metrics))))
-    left = [one for one in ours if match_detection.related(one, table) and one not in standing]
-    more = [Text(_left_out(table, left), "note")] if left else []
-    return [Heading(table.title, table.anchor, 3), shown, *more]
+def _our_row(one: Trials, table: PublishedTable, name: str) -> dict[str, str]:
+    known = {OPENING[table.match][0]: f"here: {name}", "Epochs": epochs_text(one.epochs)}
+    return known | {metric: one.cell(metric) for metric in table.metrics} | dict(zip(TAGS, one.tags(), strict=True))
 
 
 def _left_out(table: PublishedTable, left: Sequence[Trials]) -> str:
@@ -98,9 +89,6 @@ def _left_out(table: PublishedTable, left: Sequence[Trials]) -> str:
         f"Not shown: {number} result(s) with another trunk, schedule, setting or part of the data ({kinds}); the "
         f"published rows are of a {setting.arch}, {setting.images_seen:,} images seen of {setting.counts['train']:,}."
     )
-
-
-WRITERS = {"accuracy": _accuracy_table, "detection": _detection_table}
 
 
 def by_protocol(ours: Sequence[Trials]) -> list[Block]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from transfer.report.collect.run_names import name_runs
 from transfer.report.collect.search import Collected, PretrainingRun
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.document import Block, Charts, Text
+from transfer.report.render.document import Block, Charts, Legend, Text
 from transfer.report.sections import Section
 
 IN_A_ROW, WITH_MANY_LINES = 4, 2  # panels; four as in the paper, where that leaves them room
@@ -21,16 +22,7 @@ MANY = 5  # lines
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart to be, of panels.yaml.
-
-    Args:
-        key: file name and identity.
-        title: over it.
-        meaning: one clause under the title.
-        quantities: keys of metrics.jsonl, each with its name in the legend, "" where the run's name says enough.
-        unit: of the values.
-        needs: what a run must have been given so that it measures this, "" where every run does.
-    """
+    """One chart to be; panels.yaml describes its fields."""
 
     key: str
     title: str
@@ -46,30 +38,18 @@ PANELS = {
 }
 
 
-def figure_2(data: Collected) -> list[Block] | None:
-    """The features along training, and which run lacks which panel."""
-    if not _logged(data):
-        return None
-    drawn = charts(data.runs, PANELS["figure_2"])
-    blocks: list[Block] = [Charts(tuple(drawn), _columns(drawn))] if drawn else []
-    return blocks + _unmeasured(data.runs, PANELS["figure_2"], drawn)
-
-
-def figure_3(data: Collected) -> list[Block] | None:
-    """What the simplifications of DirectPred, Barlow Twins and VICReg rest on."""
-    if not _logged(data):
-        return None
-    drawn = charts(data.runs, PANELS["figure_3"])
-    blocks: list[Block] = [Charts(tuple(drawn), _columns(drawn), legend="own")] if drawn else []
-    return blocks + _unmeasured([], PANELS["figure_3"], drawn)
-
-
-def optimisation(data: Collected) -> list[Block]:
-    """The optimiser and the speed."""
-    if not _logged(data):
-        return [Text("No logged step was found, so there are no curves.", "note")]
-    drawn = charts(data.runs, PANELS["optimisation"])
-    return [Charts(tuple(drawn), IN_A_ROW)] if drawn else []
+def build(figure: str, data: Collected) -> list[Block] | None:
+    """The curves of one figure, and what was not measured; only the last figure says that there are no curves."""
+    optimisation = figure == "optimisation"
+    if not any(run.lines for run in data.runs):
+        return [Text("No logged step was found, so there are no curves.", "note")] if optimisation else None
+    drawn = charts(data.runs, PANELS[figure])
+    many = not optimisation and any(len(chart.lines) >= MANY for chart in drawn)
+    legend: Legend = "own" if figure == "figure_3" else "shared"
+    blocks: list[Block] = [Charts(tuple(drawn), WITH_MANY_LINES if many else IN_A_ROW, legend)] if drawn else []
+    # the panels of Figure 3 and of the optimiser are each of one method or of every run
+    asked = data.runs if figure == "figure_2" else []
+    return blocks + ([] if optimisation else _unmeasured(asked, PANELS[figure], drawn))
 
 
 def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Chart]:
@@ -79,20 +59,11 @@ def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Char
     a panel has several quantities, its lines have styles of their own.
     """
     x_key = "epoch" if all("epoch" in line for run in runs for line in run.lines) else "step"
-    drawn = []
-    for panel in panels:
-        lines = _lines(runs, panel, x_key)
-        if lines:
-            drawn.append(Chart(panel.key, panel.title, panel.meaning, x_key, panel.unit, lines))
-    return drawn
-
-
-def _logged(data: Collected) -> bool:
-    return any(run.lines for run in data.runs)
-
-
-def _columns(drawn: Sequence[Chart]) -> int:
-    return WITH_MANY_LINES if any(len(chart.lines) >= MANY for chart in drawn) else IN_A_ROW
+    return [
+        Chart(panel.key, panel.title, panel.meaning, x_key, panel.unit, lines)
+        for panel in panels
+        if (lines := _lines(runs, panel, x_key))
+    ]
 
 
 def _unmeasured(runs: Sequence[PretrainingRun], panels: Sequence[Panel], drawn: Sequence[Chart]) -> list[Block]:
@@ -139,7 +110,7 @@ def _value(run: PretrainingRun, entry: dict[str, Any], key: str) -> float | None
 
 
 SECTIONS = (
-    Section("figure-2", "Figure 2: the features along training", 40, figure_2),
-    Section("figure-3", "Figure 3: what the simplifications rest on", 41, figure_3),
-    Section("curves", "Training curves", 42, optimisation),
+    Section("figure-2", "Figure 2: the features along training", 40, partial(build, "figure_2")),
+    Section("figure-3", "Figure 3: what the simplifications rest on", 41, partial(build, "figure_3")),
+    Section("curves", "Training curves", 42, partial(build, "optimisation")),
 )
