@@ -123,7 +123,7 @@ def drop_unusable_library() -> None:
         done = run(sys.executable, "-c", "import torch; from detectron2 import _C", cwd=tempfile.gettempdir())
         if done.returncode:
             library.unlink()
-            print(f"deleted {library.name}, which does not load beside this torch ({reason(done)})")
+            print(f"deleted {library.name}, which does not load with this torch ({reason(done)})")
 
 
 def describe(report: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Pack a folder of images into one blob and an index: resumable at any point, verified, whole or absent.
+"""Pack a folder of images into one blob and an index: resumable, verified, and visible only when complete.
 
-Work in progress lies in .NAME.part beside the packed set: the blob as far as it is written, and a journal of one line
-an image. An interrupted run reads both again.
+Unfinished work lies in .NAME.part next to the packed set: the blob so far, and a journal with one line for each image.
+A run that was interrupted resumes from both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pretrain.runtime.interrupts import leave_interrupts_to_parent, starting_pro
 Plan = dict[str, str | int]
 T = TypeVar("T")
 JOURNAL, PLAN = "journal.jsonl", "plan.json"
-AT_ONCE = 64  # images a worker's turn, and between two journal entries reaching the disk
+AT_ONCE = 64  # images in a worker's task, and between two writes of the journal to disk
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -115,7 +115,7 @@ def _names(images: ImageSource) -> list[str]:
 
 
 def _stamp(images: ImageSource) -> int:
-    """A checksum of all names, sizes and times of change."""
+    """A checksum of all names, sizes and modification times."""
     stamp = 0
     for name, path in zip(_names(images), images.paths, strict=True):
         try:
@@ -145,7 +145,7 @@ def _already_there(out: Path, plan: Plan) -> bool:
 
 
 def _begin(part: Path, plan: Plan) -> None:
-    """Open the work folder, or find it as the same plan left it.
+    """Open the work folder, new or with what an earlier run of the same plan left.
 
     Raises:
         UserError: another plan left it, or the source changed since.
@@ -188,7 +188,7 @@ def _unchanged(part: Path, entries: list[Entry], what: str) -> Iterator[Entry]:
 
 
 def _fill(part: Path, images: ImageSource, make: partial[tuple[bytes, str]], workers: int) -> list[Entry]:
-    """Append all images that the journal does not have to the blob, and return the entries of all."""
+    """Append the images that the journal lacks to the blob, and return the entries of all images."""
     names = _names(images)
     entries = _kept(part, names)
     begun = written = len(entries)
@@ -200,7 +200,7 @@ def _fill(part: Path, images: ImageSource, make: partial[tuple[bytes, str]], wor
             blob.write(data)
             entries.append(Entry(name, len(data), zlib.crc32(data), refused))
             if len(entries) - written == AT_ONCE or len(entries) == len(names):
-                _to_disk(blob)  # before the entries that speak of it
+                _to_disk(blob)  # before the journal's entries about it
                 journal.writelines(map(_line, entries[written:]))
                 _to_disk(journal)
                 written = len(entries)
@@ -217,7 +217,7 @@ def _line(entry: Entry) -> str:
 
 
 def _made(make: partial[tuple[bytes, str]], paths: tuple[Path, ...], workers: int) -> Iterator[tuple[bytes, str]]:
-    """`make` of every path, in order, by several processes: a slice at a time, so that few results wait in memory."""
+    """Apply `make` to every path, in order, in several processes; a slice at a time, which bounds the memory."""
     if workers < 2:
         yield from map(make, paths)
         return
@@ -229,10 +229,10 @@ def _made(make: partial[tuple[bytes, str]], paths: tuple[Path, ...], workers: in
 
 
 def _verify(part: Path, entries: list[Entry]) -> None:
-    """Read the whole blob once more.
+    """Read the whole blob again and compare checksums.
 
     Raises:
-        UserError: what the disk gives back is not what was written.
+        UserError: the bytes on disk are not those that were written.
     """
     whole = sum(1 for _ in _unchanged(part, entries, "verifying"))
     if whole < len(entries):

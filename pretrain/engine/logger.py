@@ -1,4 +1,4 @@
-"""What a run tells while it runs: metrics.jsonl, TensorBoard, a progress bar or log lines, and the alarm."""
+"""What a run reports: metrics.jsonl, TensorBoard, a progress bar or log lines, and the alarm."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from pretrain.runtime.files import write_atomically, write_text
 from pretrain.runtime.metrics_file import seconds_left
 
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
-FEWEST_DIRECTIONS = 2.5  # effective rank below which nothing is left to tell images apart by
+FEWEST_DIRECTIONS = 2.5  # effective rank below which the features no longer tell images apart
 
 
 class Alarm(UserError):
-    """A run that makes no sense to continue. step: steps done when it went wrong, the offending one among them."""
+    """A run that should not continue. step: steps done, the last of which is the offending one."""
 
     def __init__(self, sentence: str, step: int) -> None:
         super().__init__(sentence)
@@ -133,7 +133,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what is done inside out of images/s and of the data wait."""
+        """Leave the time spent inside out of images/s and of the data wait."""
         before = time.perf_counter()
         yield
         self.since += time.perf_counter() - before
@@ -145,11 +145,11 @@ class Monitor:
             print(f"skipped an unreadable image: {name}", file=sys.stderr, flush=True)
 
     def measures(self, step: int) -> bool:
-        """Whether what waits for the device is measured after `step` steps."""
+        """Whether the measurements that wait for the device are taken after `step` steps."""
         return step % self.measure_every == 0 or step == self.length.steps
 
     def logs(self, step: int) -> bool:
-        """Whether a line is written after `step` steps: there only are readings worth taking."""
+        """Whether a line is written after `step` steps; readings are taken only then."""
         return step % self.settings.log_every == 0 or self.measures(step)
 
     def step(
@@ -209,7 +209,7 @@ class Monitor:
         self._collapse(line)
 
     def _collapse(self, line: dict[str, float]) -> None:
-        """Alarm where all images get the same row, or rows of hardly any direction."""
+        """Raise the alarm where all images get nearly the same row, or the rows span very few directions."""
         alike = line["negative_cosine"] > SAME_ROW
         if not alike and not line.get("effective_rank", math.inf) < FEWEST_DIRECTIONS:
             return
@@ -270,7 +270,7 @@ def draw_views(path: Path, views: Sequence[torch.Tensor], mixing: torch.Tensor |
 
 
 def _write_shares(sheet: Image.Image, shares: torch.Tensor, cell: int) -> None:
-    """In the corner of every cell, how much of the image is its own, (K, columns) from 0 to 1."""
+    """Write into the corner of each cell the image's share in itself: (K, columns), from 0 to 1."""
     draw = ImageDraw.Draw(sheet)
     for view, row in enumerate(shares.tolist()):
         for column, share in enumerate(row):
@@ -281,7 +281,7 @@ def _write_shares(sheet: Image.Image, shares: torch.Tensor, cell: int) -> None:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Drop lines that a resumed run will write again, and a last line cut short."""
+    """Delete the lines that a resumed run will write again, and an incomplete last line."""
     if not path.is_file():
         return
     kept = []

@@ -103,8 +103,8 @@ class Row:
         form: makes the form from keyword arguments: those of `options`, of `fixed`, balance where the row has one,
             and width (C) where the form takes it.
         options: a dataclass of `option(...)` fields.
-        own: values of options in which the row differs from the defaults of that dataclass.
-        fixed: what makes the row what it is; no option.
+        own: the row's values of options, where they differ from the defaults of that dataclass.
+        fixed: arguments of the form that define the row and cannot be overridden.
         balance: the paper's λ, at C = 2048; None where the form has none to choose.
         grows: the power of C with which λ changes when C does. The correlation of unit rows shrinks like 1/C, so λ
             grows with C; that of columns of deviation 1 does not; VICReg's λ = 2 λ1 / C (Eq. 11) keeps λ1.

@@ -12,8 +12,8 @@ from transfer.classifiers.accuracy import top, top1_top5
 from transfer.features.extract import Features, RowFile, blocks
 
 PROTOCOL = "exact logistic regression: cached features, no augmentation"
-WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak, so that each fit starts from a smoother one
-CHUNK = 2**14  # rows at once, so that logits of ImageNet's size are never held whole
+WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak: each fit starts from the previous one
+CHUNK = 2**14  # rows at once: ImageNet's logits would not fit into memory together
 ITERATIONS = 500
 TOLERANCE = 1e-5  # largest entry of the gradient at which a fit counts as exact
 

@@ -119,7 +119,7 @@ def race(
     seed: int,
     device: torch.device,
 ) -> tuple[Heads, dict[str, float], Standardised]:
-    """The race itself.
+    """Train the settings in rounds until one is left.
 
     Args:
         train, classes, options, share, seed, device: as of `race_and_score`.
@@ -157,13 +157,13 @@ def race(
 
 
 class _Average:
-    """The mean of the heads over steps, which forgives a learning rate its noise before the schedule lowers it."""
+    """The mean of the heads over steps. It removes the noise that a high learning rate leaves in the weights."""
 
     def __init__(self, trained: Heads) -> None:
         self.count, self.weight, self.bias = 0, torch.zeros_like(trained.weight), torch.zeros_like(trained.bias)
 
     def add(self, trained: Heads) -> None:
-        """Count the heads as they are now."""
+        """Add the present weights of the heads to the mean."""
         self.count += 1
         self.weight, self.bias = self.weight + trained.weight, self.bias + trained.bias
 

@@ -56,7 +56,7 @@ class Wanted:
     resize: int
 
     def about(self) -> dict[str, Any]:
-        """All that the rows depend on."""
+        """Everything that the rows depend on."""
         return {
             "format": FORMAT,
             "checkpoint": self.checkpoint_sha256,
@@ -145,7 +145,7 @@ def _one_at_a_time(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on_disk(place: Path) -> Iterator[None]:
-    """What the disk refuses, as one sentence; whatever failed, room that was taken for no rows is given back."""
+    """Report an error of the disk in one sentence; after any error, free the disk space that holds no rows."""
     try:
         yield
     except OSError as error:
@@ -168,7 +168,7 @@ def _fill(
     workers: int,
     device: torch.device,
 ) -> None:
-    """Write this rank's parts that are not there yet. The whole room on disk is taken first, before any long work."""
+    """Write this rank's missing parts. All disk space is reserved first, so a full disk shows before long work."""
     source = wanted.source
     place.mkdir(parents=True, exist_ok=True)
     with open(place / UNFINISHED, "ab") as file:
@@ -190,13 +190,13 @@ def _fill(
             file.flush()
             os.fsync(file.fileno())
             write_json(_marker(place, part), written | {"seconds": time.perf_counter() - begun})
-    assert next(found, None) is None  # which also lets the progress display say its last word
+    assert next(found, None) is None  # which also lets the progress display finish
 
 
 def _write_part(
     file: IO[bytes], found: Iterable[tuple[torch.Tensor, list[int], list[str]]], source: ImageSource, span: range
 ) -> dict[str, Any]:
-    """The rows of a part one after the other, and what its marker says of them."""
+    """Write the rows of a part in order, and return the content of its part-*.json."""
     crc, read_all, reasons_all = 0, [], []
     for rows, read, reasons in found:
         reasons_all += reasons
@@ -243,7 +243,7 @@ def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
 
 
 def _open(place: Path, wanted: Wanted) -> Features:
-    """Features whose rows stay on disk, once their checksums are seen to hold.
+    """Features whose rows stay on disk, after their checksums have been verified.
 
     Raises:
         UserError: the rows are not those that were written.

@@ -84,7 +84,7 @@ def substitute(text: str, variables: dict[str, str], where: str) -> str:
 
 
 def read_variables(tree: dict[str, Any], overrides: list[str], where: str) -> dict[str, str]:
-    """`variables:` with those of the command line in place; each may use the ones above it."""
+    """`variables:` with the values from the command line; each may use the ones above it."""
     written = tree.get("variables") or {}
     if not isinstance(written, dict):
         raise UserError(f"{where}: 'variables' has to be a mapping of names to plain values.")
@@ -149,7 +149,7 @@ def read_stage(
 
 
 def _check_keys(entry: Any, where: str) -> str:
-    """See that an entry is a stage with known keys; where it stands, for a sentence."""
+    """Check that an entry is a stage with known keys; return its place in the file, for messages."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise UserError(f"{where}: each entry of 'stages' needs a 'name', and this has none: {entry!r:.80}.")
     where = f"{where}, stage '{entry['name']}'"
@@ -216,7 +216,7 @@ def _check_config(arguments: list[str], where: str) -> None:
 def _command(
     tool: str, arguments: list[str], asked: Mapping[str, int | str], cluster: str, run_dir: Path
 ) -> tuple[str, ...]:
-    """The words that a user would type: the tool itself, or the launcher where that is not enough.
+    """The words of the command: the tool itself, or the launcher where the tool alone is not enough.
 
     Args:
         tool: a file in tools/, without .py.
@@ -251,7 +251,7 @@ def read_pipeline(
         common: the scheduler's own options, for every stage that has none of its own.
 
     Raises:
-        UserError: anything that can be known to be wrong before the first stage runs.
+        UserError: any mistake that can be found before the first stage runs.
     """
     if not path.is_file():
         raise UserError(f"--config {path} is not a file: give a pipeline such as configs/demo.yaml.")

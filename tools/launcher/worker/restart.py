@@ -81,7 +81,7 @@ class Signals:
         self.warned = self.ending = False
 
     def listen(self) -> None:
-        """SIGUSR2 is the warning, which is handed on to the ranks; SIGTERM the end, which reaches them too."""
+        """Note SIGUSR2, a warning that is passed on to the ranks, and SIGTERM, the end, which also reaches them."""
         signal.signal(signal.SIGUSR2, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
@@ -91,7 +91,7 @@ class Signals:
 
 
 def _start_ranks(starts: Sequence[Start], command: Sequence[str], signals: Signals) -> int:
-    """Run all of `starts` to their ends; the exit code of the first that did not end well, or 0."""
+    """Run all of `starts` to their end and return the exit code of the first that failed, or 0."""
     processes = [_started(start, command) for start in starts]
     warned_at, failed_at = 0.0, 0.0
     while living := [process for process in processes if process.poll() is None]:
@@ -117,16 +117,15 @@ def _started(start: Start, command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def decide(ended: dict[int, exit_codes.Exit], code: int, signals: Signals, retries: int) -> str:
-    """What becomes of the job whose ranks have ended.
+    """Decide what happens to a job whose ranks have ended.
 
     Args:
-        ended: how, of those that have written it.
-        code: of what started them.
-        signals: that the scheduler has sent.
-        retries: how many times they may start again.
+        ended: how each rank ended, for those that have recorded it.
+        code: exit code of the process that started the ranks.
+        signals: the signals that the scheduler has sent.
+        retries: how many more times the ranks may start.
 
-    Returns:
-        an outcome of Attempt.
+    Returns: an outcome of Attempt.
     """
     if exit_codes.stopped_on_request(ended) or (signals.warned and code):
         return "requeued"
@@ -153,7 +152,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Start the ranks until one of the four ends; the exit code of the job."""
+    """Start the ranks until the job is over or requeued; return its exit code."""
     args = _arguments(argv)
     scheduler, signals = schedulers.find_scheduler(args.cluster), Signals()
     starter = scheduler.starter
@@ -188,7 +187,7 @@ def _attempt(args: argparse.Namespace, starter: Starter, signals: Signals, retri
 
 
 def _leave(queue: Queue | None, title: str, signals: Signals) -> int:
-    """Back into the queue, unless there is none or the job is being ended for good."""
+    """Put the job back into the queue, unless there is no queue or the job was cancelled."""
     if signals.ending or queue is None:
         return STOPPED
     if (refused := queue.requeue()) is not None:
@@ -198,7 +197,7 @@ def _leave(queue: Queue | None, title: str, signals: Signals) -> int:
         return STOPPED
     _tell(f"stopped as {title} asked, and back in the queue")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(60)  # until the scheduler ends this process; an end of its own would end the job
+    time.sleep(60)  # wait until the scheduler ends this process: exiting here would end the job
     return STOPPED
 
 
