@@ -8,10 +8,11 @@ from pathlib import Path
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_text
 from transfer.report.collect.search import Collected, search_folders
-from transfer.report.compose import compose
 from transfer.report.export import write_records
+from transfer.report.render.document import Document, Heading
 from transfer.report.render.html import to_html
 from transfer.report.render.markdown import write_markdown
+from transfer.report.sections import sections
 
 
 def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = False) -> tuple[Path, Path]:
@@ -47,3 +48,15 @@ def write(data: Collected, out: str | Path) -> tuple[Path, Path]:
     write_records(data, out)
     markdown = write_markdown(document, out)
     return write_text(out / "report.html", to_html(document)), markdown
+
+
+def compose(data: Collected) -> Document:
+    """The report, from summary to appendix."""
+    untested = "Pretraining runs" if len(data.runs) > 1 else "A pretraining run"
+    document = Document("What the pretrained features are worth" if data.results else untested)
+    for section in sections():
+        blocks = section.build(data)
+        if blocks is not None:
+            document.blocks += [Heading(section.title, section.anchor)] if section.title else []
+            document.blocks += blocks
+    return document

@@ -234,10 +234,7 @@ def _without_repetitions(found: Sequence[Downstream]) -> list[Downstream]:
         r = entry.result
         return *evaluation(r), r.init, r.seed, r.checkpoint_sha256
 
-    newest: dict[tuple[object, ...], Downstream] = {}
-    for entry in found:
-        if key(entry) not in newest or entry.result.date >= newest[key(entry)].result.date:
-            newest[key(entry)] = entry
+    newest = {key(entry): entry for entry in sorted(found, key=lambda entry: entry.result.date)}
     return [Downstream(entry.path, entry.result, newest[key(entry)] is not entry) for entry in found]
 
 

@@ -11,12 +11,21 @@ from transfer.report.collect.same_evaluation import differing
 from transfer.report.collect.search import Downstream, PretrainingRun, finite
 from transfer.results import TASKS, Result
 
+# by whether there is a random and a pretrained side
+NOT_COMPARED = {(False, False): "no number", (False, True): "no random baseline", (True, False): "no pretrained result"}
+
 
 @dataclass(frozen=True)
 class Summary:
     """The values of one number over repetitions (other seeds, other checkpoints of the same recipe)."""
 
     values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, found: Sequence[Result], metric: str) -> Summary | None:
+        """Of one metric over `found`, None where none of them has it."""
+        values = tuple(float(one.metrics[metric]) for one in found if finite(one.metrics.get(metric)))
+        return cls(values) if values else None
 
     @property
     def mean(self) -> float:
@@ -70,12 +79,8 @@ def reading(row: Row) -> str:
 
     A single run has no spread of its own: a difference from or to one is named as such, not as beyond anything.
     """
-    if row.random is None and row.pretrained is None:
-        return "no number"
-    if row.random is None:
-        return "no random baseline"
-    if row.pretrained is None:
-        return "no pretrained result"
+    if row.random is None or row.pretrained is None:
+        return NOT_COMPARED[bool(row.random), bool(row.pretrained)]
     difference = row.pretrained.mean - row.random.mean
     if difference == 0:
         return "no difference"
@@ -115,28 +120,13 @@ def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list
 
 
 def _rows(key: Protocol, recipe: str, random: list[Result], pretrained: list[Result]) -> list[Row]:
-    task, dataset, protocol, arch = key
     metrics = dict.fromkeys(name for result in [*pretrained, *random] for name in result.metrics)
     remarks = _remarks(random, pretrained)
     return [
-        Row(
-            task,
-            dataset,
-            protocol,
-            arch,
-            recipe,
-            metric,
-            _summary(random, metric),
-            _summary(pretrained, metric),
-            remarks + _absent([*random, *pretrained], metric),
-        )
+        Row(*key, recipe, metric, Summary.of(random, metric), Summary.of(pretrained, metric), remarks + lacking)
         for metric in metrics
+        for lacking in [_absent([*random, *pretrained], metric)]
     ]
-
-
-def _summary(found: list[Result], metric: str) -> Summary | None:
-    values = tuple(float(result.metrics[metric]) for result in found if finite(result.metrics.get(metric)))
-    return Summary(values) if values else None
 
 
 def _absent(found: list[Result], metric: str) -> tuple[str, ...]:

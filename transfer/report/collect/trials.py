@@ -38,8 +38,7 @@ class Trials:
 
     def summary(self, metric: str) -> Summary | None:
         """Of one metric over the trials, None where none of them has it."""
-        values = tuple(float(one.metrics[metric]) for one in self.results if finite(one.metrics.get(metric)))
-        return Summary(values) if values else None
+        return Summary.of(self.results, metric)
 
     def cell(self, metric: str, digits: int = 1) -> str:
         """ "57.0 ± 1.4 (n=2)", of a single trial without ±."""
@@ -51,11 +50,16 @@ class Trials:
 
     def tags(self) -> tuple[str, ...]:
         """In the order of TAGS; several hardware names or commits, or days, stand together."""
-        days = sorted({one.date[:10] for one in self.results})
         commits = sorted({_short(one.commit) for one in self.results})
         hardware = sorted({one.hardware or "not recorded" for one in self.results})
-        period = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        return self.first.protocol, self.first.dataset, period, "; ".join(hardware), ", ".join(commits)
+        days = days_text(self.results)
+        return self.first.protocol, self.first.dataset, days, "; ".join(hardware), ", ".join(commits)
+
+
+def days_text(found: Sequence[Result]) -> str:
+    """ "2025-01-02", or "2025-01-02 to 2025-01-05"."""
+    days = sorted({one.date[:10] for one in found})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 def epochs_text(epochs: float | None) -> str:

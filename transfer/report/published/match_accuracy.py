@@ -40,19 +40,15 @@ def _place(measured: Trials, table: PublishedTable) -> PublishedRow | Refusal:
     if reason := _evaluation(measured, table) or _trunk(measured, table):
         return Refusal(0, reason)
     assert measured.run is not None
-    refusals = []
-    for row in table.rows:
-        if row.settings is None:
-            continue
-        refusal = _recipe(measured, measured.run, row, table)
-        if refusal is None:
-            return row
-        refusals.append(refusal)
-    return _nearest(refusals)
+    ours = [row for row in table.rows if row.settings is not None]
+    return _best([_recipe(measured, measured.run, row, table) or row for row in ours])
 
 
-def _nearest(refusals: Sequence[Refusal]) -> Refusal:
-    return max(refusals, key=lambda refusal: (refusal.agreed, -len(refusal.reason)))
+def _best(places: Sequence[PublishedRow | Refusal]) -> PublishedRow | Refusal:
+    """The first row among them, else the refusal after most agreement."""
+    refusals = [place for place in places if isinstance(place, Refusal)]
+    rows = (place for place in places if isinstance(place, PublishedRow))
+    return next(rows, None) or max(refusals, key=lambda refusal: (refusal.agreed, -len(refusal.reason)))
 
 
 def why_not(measured: Trials) -> str:
@@ -63,9 +59,8 @@ def why_not(measured: Trials) -> str:
         return "the paper has no table of this kind"
     if not fitting:
         return "not fine-tuned on one of SimCLR's two lists"
-    places = [_place(measured, table) for table in fitting]
-    refusals = [place for place in places if isinstance(place, Refusal)]
-    return _nearest(refusals).reason if len(refusals) == len(places) else ""
+    best = _best([_place(measured, table) for table in fitting])
+    return best.reason if isinstance(best, Refusal) else ""
 
 
 def _on_its_list(measured: Trials, table: PublishedTable) -> bool:
@@ -96,11 +91,8 @@ def _trunk(measured: Trials, table: PublishedTable) -> str:
         return "the paper has no row of an untrained network"
     if measured.run is None:
         return "the run folder of its pretraining was not found, so its recipe is unknown"
-    seen, epochs, images = (
-        measured.first.pretraining.get("images_seen"),
-        measured.epochs,
-        table.setting.pretraining_images,
-    )
+    seen, epochs = measured.first.pretraining.get("images_seen"), measured.epochs
+    images = table.setting.pretraining_images
     if not finite(seen) or not epochs or abs(seen / epochs / images - 1) > SAME:
         return f"not pretrained on ImageNet's {images:,} images"
     return ""

@@ -123,7 +123,7 @@ def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
     for indices in slices.values():
         kept |= {indices[0], indices[-1]}
         real = [index for index in indices if math.isfinite(line.y[index])]
-        kept |= {index for index in indices if not math.isfinite(line.y[index])} if len(real) < len(indices) else set()
+        kept |= set(indices) - set(real)
         if real:
             kept |= {min(real, key=line.y.__getitem__), max(real, key=line.y.__getitem__)}
     order = sorted(kept)

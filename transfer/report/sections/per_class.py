@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from transfer.report.collect.names import arch_name
 from transfer.report.collect.recipe import by_recipe
 from transfer.report.collect.search import Collected, finite
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.document import Block, Charts, Heading, Table, Text
+from transfer.report.render.document import Block, Charts, Table
 from transfer.report.sections import Section
-from transfer.report.sections.predictions import INITS, TITLES
+from transfer.report.sections.predictions import INITS, TITLES, opening
 from transfer.results import Result
 
 KINDS = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints", "iou": "pixels"}
@@ -24,18 +23,14 @@ def build(data: Collected) -> list[Block] | None:
     """For each protocol and recipe that tells them: curves of the lowest seed, the mean over seeds of every class."""
     told = [e for e in data.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
     blocks: list[Block] = []
-    for number, ((task, dataset, protocol, arch), recipe, sides) in enumerate(by_recipe(told, data.runs)):
+    for number, (protocol, recipe, sides) in enumerate(by_recipe(told, data.runs)):
         of_init = {init: [entry.result for entry in sides[init]] for init in INITS}
-        title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
-        blocks += [Heading(title, f"classes-{number}", 3), Text(f"{protocol}.", "note")]
+        blocks += opening(protocol, recipe, f"classes-{number}")
         charts = _charts(number, of_init)
         blocks += [Charts(tuple(charts), 2, legend="own")] if charts else []
-        blocks += [_table(kind, of_init) for kind in KINDS if any(_has(kind, rs) for rs in of_init.values())]
+        told_of = {kind for found in of_init.values() for r in found for kind in r.artefacts.get("by_class", {})}
+        blocks += [_table(kind, of_init) for kind in KINDS if kind in told_of]
     return blocks or None
-
-
-def _has(kind: str, found: Sequence[Result]) -> bool:
-    return any(kind in result.artefacts.get("by_class", {}) for result in found)
 
 
 def _charts(number: int, of_init: dict[str, list[Result]]) -> list[Chart]:
@@ -58,7 +53,8 @@ def _charts(number: int, of_init: dict[str, list[Result]]) -> list[Chart]:
 def _table(kind: str, of_init: dict[str, list[Result]]) -> Table:
     means = {init: _means(kind, found) for init, found in of_init.items()}
     names = list(dict.fromkeys(name for table in means.values() for name in table))
-    both = {name: means["pretrained"][name] - means["random"][name] for name in names if _in_both(name, means)}
+    shared = means["pretrained"].keys() & means["random"].keys()
+    both = {name: means["pretrained"][name] - means["random"][name] for name in names if name in shared}
     if len(names) > MOST_CLASSES:
         names = sorted(names, key=lambda name: -abs(both.get(name, 0.0)))[:MOST_CLASSES]
     rows = tuple(
@@ -68,10 +64,6 @@ def _table(kind: str, of_init: dict[str, list[Result]]) -> Table:
     count = "; ".join(f"{INITS[init]}: n={len(found)}" for init, found in of_init.items() if found)
     caption = f"{NUMBER.get(kind, 'AP')} of {KINDS[kind]} by class, mean over seeds ({count})"
     return Table(caption, ("Class", "Random init", "Pretrained", "Difference"), rows, frozenset({1, 2, 3}))
-
-
-def _in_both(name: str, means: dict[str, dict[str, float]]) -> bool:
-    return all(name in means[init] for init in INITS)
 
 
 def _means(kind: str, found: Sequence[Result]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transfer.report.collect.names import arch_name
-from transfer.report.collect.recipe import by_recipe
+from transfer.report.collect.recipe import Protocol, by_recipe
 from transfer.report.collect.search import Collected, Downstream
 from transfer.report.render.document import Block, Figure, Figures, Heading, Text
 from transfer.report.render.pictures import Picture
@@ -27,11 +27,16 @@ def build(data: Collected) -> list[Block]:
     if not each:
         return [Text("No detection or segmentation result was found.", "note")]
     blocks: list[Block] = []
-    for number, ((task, dataset, protocol, arch), recipe, of_init) in enumerate(each):
-        title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
-        blocks += [Heading(title, f"detections-{number}", 3), Text(f"{protocol}.", "note")]
-        blocks += _pairs(number, of_init, data)
+    for number, (protocol, recipe, of_init) in enumerate(each):
+        blocks += opening(protocol, recipe, f"detections-{number}") + _pairs(number, of_init, data)
     return blocks
+
+
+def opening(of: Protocol, recipe: str, anchor: str) -> list[Block]:
+    """Heading and protocol of one evaluation of one recipe."""
+    task, dataset, protocol, arch = of
+    title = ", ".join(filter(None, (f"{TITLES[task]} on {dataset}", arch_name(arch), recipe)))
+    return [Heading(title, anchor, 3), Text(f"{protocol}.", "note")]
 
 
 def _pairs(number: int, of_init: Mapping[str, Sequence[Downstream]], data: Collected) -> list[Block]:

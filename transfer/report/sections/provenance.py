@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any
+from pathlib import Path
+
+import yaml
+from jinja2 import Template
 
 from transfer.report.collect.names import arch_name, recipe_name
 from transfer.report.collect.search import Collected, Downstream, PretrainingRun, finite
+from transfer.report.collect.trials import days_text
 from transfer.report.render.document import Block, Facts, Table
 from transfer.report.sections import Section
+
+WORDS = yaml.safe_load((Path(__file__).parent / "run_facts.yaml").read_text(encoding="utf-8"))
+RUN_FACTS = {name: Template(words) for name, words in WORDS.items()}
 
 
 def build(data: Collected) -> list[Block]:
@@ -19,42 +26,20 @@ def build(data: Collected) -> list[Block]:
 
 def run_facts(run: PretrainingRun) -> Facts:
     """Method, network, data, schedule, code and time of one pretraining run."""
-    get = run.setting
-    typed = _command(run.command)
-    seen, epoch = run.images_seen(), run.last("epoch")
-    pairs = (
-        ("Method", ", ".join([recipe_name(run), *_given(get("method", {}))])),
-        (
-            "Network",
-            f"{arch_name(str(get('model.arch', 'unknown')))}, projector {get('model.projector_depth', '?')} × "
-            f"{get('model.projector_width', '?')}",
-        ),
-        ("Images", f"{get('data.root', 'unknown')} at {get('views.size', '?')} px"),
-        (
-            "Seen",
-            (f"{seen:,} images" if seen is not None else "unknown")
-            + (f", {epoch:.4g} of {get('optim.epochs', '?')} epochs" if finite(epoch) else "")
-            + (f", {run.last('images_skipped')} unreadable" if run.last("images_skipped") else ""),
-        ),
-        (
-            "Optimiser",
-            f"{str(get('optim.optimiser', 'sgd')).upper()}, batch {get('optim.batch_size', '?')}, "
-            f"base lr {get('optim.base_lr', '?')} per 256, target momentum {get('optim.target_momentum', '?')}",
-        ),
-        ("Precision", str(get("run.precision", "?"))),
-        ("Seed", str(get("run.seed", "?"))),
-        ("Logged", _period(run)),
-        ("Hardware", typed.get("hardware", "not recorded in the run folder")),
-        ("Commit", typed.get("commit", "not recorded")),
-        ("Command", typed.get("command", "not recorded")),
-        ("Folder", str(run.folder)),
-    )
+    known = {
+        "get": run.setting,
+        "finite": finite,
+        "recipe": recipe_name(run),
+        "arch": arch_name(str(run.setting("model.arch", "unknown"))),
+        "seen": run.images_seen(),
+        "epoch": run.last("epoch"),
+        "skipped": run.last("images_skipped"),
+        "logged": _period(run),
+        "typed": _command(run.command),
+        "folder": run.folder,
+    }
+    pairs = tuple((name, words.render(known)) for name, words in RUN_FACTS.items())
     return Facts(f"Pretraining run {run.name}", pairs, frozenset({"Commit", "Command", "Folder"}))
-
-
-def _given(method: dict[str, Any]) -> list[str]:
-    """["balance 8.0", ...]: what is set of a method; the rest is the row's own."""
-    return [f"{key.replace('_', ' ')} {value}" for key, value in method.items() if key != "name" and value is not None]
 
 
 def provenance_of_runs(runs: Sequence[PretrainingRun]) -> Sequence[Facts | Table]:
@@ -75,14 +60,13 @@ def results_facts(found: Sequence[Downstream]) -> Facts:
     """Code, hardware and days of the downstream results together."""
     used = [entry.result for entry in found]
     seeds = sorted({result.seed for result in used})
-    days = sorted({result.date[:10] for result in used})
     pairs = (
         ("Result files", str(len(used))),
         ("Seeds", ", ".join(map(str, seeds))),
         ("Checkpoints", f"{len({result.checkpoint_sha256 for result in used})} different ones"),
         ("Hardware", "; ".join(sorted({result.hardware or "not recorded" for result in used}))),
         ("Commit", ", ".join(sorted({result.commit or "not recorded" for result in used}))),
-        ("Date", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
+        ("Date", days_text(used)),
         ("Computing time", _duration(sum(result.seconds for result in used))),
     )
     return Facts("Downstream evaluations", pairs, frozenset({"Commit"}))

@@ -14,6 +14,7 @@ from transfer.report.render.document import Bar, Block, Text, Tile, Tiles
 from transfer.report.sections import Section
 from transfer.tasks import headline as headline_metric
 
+TONES = {"better": "good", "worse": "bad"}
 MOST_RUNS = 3  # kinds of runs that are told in sentences
 
 
@@ -82,8 +83,7 @@ def _verdict(rows: Sequence[Row], chosen: Sequence[Row]) -> str:
 
 def _tile(row: Row, name: str) -> Tile:
     words = reading(row)
-    tone = "good" if words.startswith("better") else "bad" if words.startswith("worse") else "open"
-    tone = "open" if "single" in words else tone
+    tone = "open" if "single" in words else TONES.get(words.partition(",")[0], "open")
     sides = [(name, side) for name, side in (("random", row.random), ("pretrained", row.pretrained)) if side]
     scale = max([side.mean + (side.std or 0.0) for _, side in sides] + [1e-9])
     bars = tuple(
