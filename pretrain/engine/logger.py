@@ -21,10 +21,10 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from pretrain.config import Run
+from pretrain.engine.metrics_file import seconds_left
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_text
-from pretrain.runtime.metrics_file import seconds_left
 
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
 FEWEST_DIRECTIONS = 2.5  # effective rank below which the features no longer tell images apart

@@ -15,7 +15,7 @@ import pytest
 from conftest import start_controller, start_node
 
 from helpers import launched, tiny_runs
-from pretrain.runtime.metrics_file import last_line
+from pretrain.engine.metrics_file import last_line
 from tools.launcher import job_record
 from tools.launcher.job_record import JobRecord
 

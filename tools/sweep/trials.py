@@ -15,8 +15,7 @@ from pretrain import config
 from pretrain.engine.learner import fill_balance
 from pretrain.engine.validate import ready
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import load_torch
-from pretrain.runtime.sorting import natural_key
+from pretrain.runtime.files import load_torch, natural_key
 
 OURS = {"run_dir": "--out", "data.root": "--data", "data.val": "--data", "run.seed": "--seeds"}
 

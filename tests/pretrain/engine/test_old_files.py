@@ -16,7 +16,7 @@ import pretrain
 from helpers.repository import ROOT
 from pretrain.config import Config, load
 from pretrain.engine import checkpoint, learner
-from pretrain.runtime.metrics_file import last_line
+from pretrain.engine.metrics_file import last_line
 from tools.launcher import job_record
 from transfer.convert.read_trunk import read_trunk
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from helpers import launched, tiny_runs
+from pretrain.engine.metrics_file import last_line, seconds_left
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.metrics_file import last_line, seconds_left
 from tools.launcher import control, job_record, status
 from tools.launcher.worker import exit_codes
 

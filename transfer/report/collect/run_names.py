@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretrain.runtime.sorting import natural_key
+from pretrain.runtime.files import natural_key
 from transfer.report.collect.names import METHODS, recipe_name
 from transfer.report.collect.search import PretrainingRun
 
