@@ -1,9 +1,10 @@
-"""Batch normalisation that keeps the views of a batch apart and the ranks together, at one collective a layer."""
+"""Batch normalisation with statistics of each view over all ranks, at one collective a layer."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,14 +15,19 @@ from pretrain.runtime import distributed
 class ViewBatchNorm(nn.BatchNorm2d):
     """BatchNorm over (N, C, ...) for a batch of `groups` views in a row, each normalised by its own statistics.
 
-    In training it equals passing the views one after the other: the running statistics too take them in one by one.
-    Statistics are those of all ranks together, which must hold batches of equal size; the moments of all views then
-    travel in one collective, forward and again backward. torch.nn.SyncBatchNorm does one view at a time, waits for the
-    GPU in every layer, and refuses the CPU. Inherits for the parameters and buffers of BatchNorm, so state dicts are
-    interchangeable.
+    In training it equals passing the views one after the other, and each view updates the running statistics in turn.
+    Statistics are those of all ranks together, which must hold batches of equal size. One collective averages the
+    moments of all views in the forward pass, and one in the backward pass. torch.nn.SyncBatchNorm does one view at a
+    time, waits for the GPU in every layer, and refuses the CPU. Inherits the parameters and buffers of BatchNorm, so
+    that state dicts are interchangeable.
     """
 
     groups = 1
+    # never None here: running statistics are always kept, and as an exponential average
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         """Take (N, C) rows of a projector and (N, C, H, W) maps of a trunk alike."""
@@ -38,6 +44,7 @@ class ViewBatchNorm(nn.BatchNorm2d):
     def _over_ranks(self, input: torch.Tensor) -> torch.Tensor:
         weight = self.weight if self.affine else torch.ones_like(self.running_var)
         bias = self.bias if self.affine else torch.zeros_like(self.running_mean)
+        output: torch.Tensor
         output, means, variances = OverRanks.apply(input, weight, bias, self.groups, self.eps)
         count = distributed.world_size() * input.numel() // input.shape[1] // self.groups
         with torch.no_grad():
@@ -49,21 +56,30 @@ class ViewBatchNorm(nn.BatchNorm2d):
 
 
 class OverRanks(torch.autograd.Function):
-    """(V·n, C, ...) normalised by the statistics of each of V views over all ranks, with the gradient through these.
-
-    Args: input; weight (C,); bias (C,); V; eps. Returns: output like input, means (V, C) and variances (V, C).
-    """
+    """(V·n, C, ...) normalised by the statistics of each of V views over all ranks, with the gradient through these."""
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         input: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
         groups: int,
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Moments, then one fused pass a view into its part of the output; kept are the input and the moments."""
+        """Compute the moments, then normalise each view in one pass; the backward pass gets the input and the moments.
+
+        Args:
+            ctx: torch's context of the call; Any, as torch's types know none of its attributes.
+            input: (V·n, C, ...), the views in a row.
+            weight: (C,).
+            bias: (C,).
+            groups: V, the number of views.
+            eps: added to the variances.
+
+        Returns:
+            Output like `input`, means (V, C) and variances (V, C).
+        """
         input = _laid_out(input)
         means, variances = _statistics(input.chunk(groups))
         output = torch.empty_like(input)
@@ -76,9 +92,7 @@ class OverRanks(torch.autograd.Function):
         return output, means, variances
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor, *_: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of input, weight and bias; those of weight and bias are of this rank alone, for DDP to average."""
         input, weight, means, variances = ctx.saved_tensors
         inverses = torch.rsqrt(variances + ctx.eps)
@@ -106,12 +120,12 @@ def _laid_out(batch: torch.Tensor) -> torch.Tensor:
 def _statistics(views: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """Means and variances (V, C) of views (n, C, ...) over all ranks.
 
-    Each rank's are exact; only their few numbers meet in float64, where E[x²] - E[x]² loses nothing that matters.
+    Each rank computes its own in two passes. They are averaged in float64, where E[x²] - E[x]² loses little.
     """
     own, precise = [], torch.promote_types(views[0].dtype, torch.float32)
     for view in views:
-        unused = torch.zeros(2, view.shape[1], dtype=precise, device=view.device)  # tells the precision, too
-        own.append(torch.stack(torch.batch_norm_update_stats(view, *unused, 0.0)))
+        unused = torch.zeros(2, view.shape[1], dtype=precise, device=view.device)  # but sets the precision
+        own.append(torch.stack(torch.batch_norm_update_stats(view, unused[0], unused[1], 0.0)))
     moments = torch.stack(own).double()
     moments[:, 1] += moments[:, 0].square()
     means, squares = distributed.all_mean(moments).unbind(1)
@@ -152,7 +166,7 @@ def statistics_of_each(module: nn.Module, groups: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_running_statistics(module: nn.Module) -> Iterator[None]:
-    """Leave the running statistics below `module` as they are, in a pass in train mode that is made once more."""
+    """Keep the running statistics below `module` unchanged, for a repeated pass in train mode."""
     norms = [child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -58,14 +58,17 @@ def build_normalisation(kind: str, width: int) -> nn.Module:
 
 def project(trunk: nn.Module, projector: nn.Module, views: torch.Tensor) -> torch.Tensor:
     """(V, n, 3, S, S), as one batch through trunk and projector, to (V·n, C)."""
-    return projector(trunk(views.flatten(0, 1).contiguous(memory_format=torch.channels_last)))
+    images = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    projected: torch.Tensor = projector(trunk(images))
+    return projected
 
 
 class Branch(nn.Module):
     """Trunk, projector and normalisation; normalised images to (K, n, C) rows in float32.
 
-    Takes one tensor (V, n, 3, S, S) a size of views, the global ones first. Batch statistics of trunk and projector are
-    those of one global view, as in the official code, or of all local views of a size; those of the rows of one view.
+    Takes one tensor (V, n, 3, S, S) for each size of views, the global ones first. In trunk and projector, each global
+    view has its own batch statistics, as in the official code, and all local views of a size share theirs. The
+    normalisation of the rows has statistics of each view.
 
     Attributes: project, the function of that name, or a compiled one in its place.
     """
@@ -78,16 +81,17 @@ class Branch(nn.Module):
     def forward(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
         """Rows of all K views of n images, the global ones first, in the order of `views`."""
         images = views[0].shape[1]
-        # Together, global views are larger products and half the collectives, but every normalised map is copied. On a
-        # CPU a step takes 5 to 7 % less so; one GPU, bound by its memory, is likely to lose (not measured).
+        # Global views in one batch need half the collectives, but every normalised map is copied. On a CPU a step then
+        # takes 5 to 7 % less time. One GPU, bound by its memory, is likely to lose (not measured).
         at_once = len(views[0]) if distributed.world_size() > 1 or views[0].device.type == "cpu" else 1
         with statistics_of_each(self, at_once):
-            rows = [self.project(self.trunk, self.projector, batch) for batch in views[0].split(at_once)]
+            rows = [self.project(self.trunk, self.projector, batch) for batch in torch.split(views[0], at_once)]
         rows += [self.project(self.trunk, self.projector, smaller) for smaller in views[1:]]
         with torch.autocast(views[0].device.type, enabled=False):
             precise = torch.cat([row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows])
             with statistics_of_each(self.normalisation, len(precise) // images):
-                return self.normalisation(precise).unflatten(0, (-1, images))
+                normalised: torch.Tensor = self.normalisation(precise)
+                return normalised.view(-1, images, normalised.shape[1])
 
 
 class Siamese(nn.Module):
@@ -95,6 +99,13 @@ class Siamese(nn.Module):
 
     The target keeps its own batch statistics in train mode and has no gradients; only parameters are averaged, as in
     the official code.
+
+    Args:
+        arch: one of TRUNKS.
+        zero_init_residual: whether the last BN of each residual block begins at weight 0.
+        projector_depth: number of the projector's linear layers.
+        projector_width: channels of each of these, and of the rows.
+        normalisation: "l2", "bn" or "none", as in build_normalisation.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.models import siamese
+from pretrain.models import TRUNKS, siamese
 from pretrain.runtime.errors import UserError
 from transfer.convert.layouts.base import IMAGENET, ImageStatistics
 
@@ -70,7 +70,7 @@ def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
 
 @lru_cache
 def _known() -> dict[Signature, str]:
-    return {_signature(shapes_of(arch)): arch for arch in siamese.TRUNKS}
+    return {_signature(shapes_of(arch)): arch for arch in TRUNKS}
 
 
 def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = None) -> str:
@@ -97,9 +97,9 @@ def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = Non
         kind = "bottleneck" if signature[0] else "basic"
         raise UserError(
             f"{where} holds {list(signature[1])} {kind} blocks in layer1..layer4 with a first 3x3 convolution of "
-            f"{signature[2]}, which is none of {', '.join(siamese.TRUNKS)}: give the checkpoint of one of these."
+            f"{signature[2]}, which is none of {', '.join(TRUNKS)}: give the checkpoint of one of these."
         )
-    if claimed in siamese.TRUNKS and claimed != arch:
+    if claimed in TRUNKS and claimed != arch:
         raise UserError(
             f"{where} says it is a {claimed}, but its tensors are those of a {arch}: it was put together "
             "wrongly; export it again."
