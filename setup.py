@@ -45,6 +45,7 @@ setup(
             "ruff",
             "mypy",
             "types-tqdm",
+            "types-PyYAML",
             "setuptools>=70.1",
             "timm>=1.0.3",
             "scikit-learn",
