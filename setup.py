@@ -11,7 +11,7 @@ setup(
     package_data={"transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"]},
     python_requires=">=3.10",
     install_requires=[  # the oldest versions are those of tests/oldest.txt: make test-oldest
-        "torch>=2.10.0",  # the first that compiles a backward pass with its forward, where a failure can be caught; not all tests pass on it
+        "torch>=2.10.0",  # older ones compile a backward pass too late to fall back; not all tests pass on 2.10
         "torchvision>=0.25.0",  # each torchvision requires the one torch it was built for
         "numpy>=1.26.0",
         "pillow>=10.0.0",
