@@ -12,7 +12,14 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for the processes that tests start
 
 # a test module that imports one of these starts processes; a test that is slow for another reason is marked where it is
-STARTERS = {"subprocess", "multiprocessing", "helpers.launched", "helpers.recipes", "helpers.tiny_runs"}
+STARTERS = {
+    "subprocess",
+    "multiprocessing",
+    "helpers.launched",
+    "helpers.recipes",
+    "helpers.tiny_runs",
+    "helpers.tool_process",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

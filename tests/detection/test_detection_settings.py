@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("detectron2")
 
+from helpers import tool_process
 from helpers.detection_samples import C4, CONFIGS, FPN, ROOT, tiny
 from pretrain.runtime.errors import UserError
 from transfer.detection.config import load, scale
@@ -179,8 +180,7 @@ def test_the_protocol_tells_every_override_that_decides_the_number(tmp_path):
 
 
 def run(*arguments):
-    command = [sys.executable, str(ROOT / "tools" / "train_detection.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return tool_process.run([sys.executable, ROOT / "tools" / "train_detection.py", *arguments])
 
 
 def test_the_tool_ends_on_bad_input_with_one_sentence_and_code_2(tmp_path):

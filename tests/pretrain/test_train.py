@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers import tool_process
 from helpers.tiny_runs import (
     ONE_THREAD,
     assert_same,
@@ -136,11 +137,7 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(images, uninterrupted, t
     (places["damaged"] / "checkpoints").mkdir(parents=True)
     (places["damaged"] / "checkpoints" / "step_00000004.pth").write_bytes(b"PK cut short")
     before = copy.copy(sorted(uninterrupted.rglob("*")))
-    told = subprocess.run(
-        command(images, tmp_path / "run", *[text.format(**places) for text in BAD[case]]),
-        capture_output=True,
-        text=True,
-    )
+    told = tool_process.run(command(images, tmp_path / "run", *[text.format(**places) for text in BAD[case]]))
     assert told.returncode == 2, told.stderr
     errors = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "Traceback" not in told.stderr
@@ -151,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_it_came_from(ima
     """The kept state, stepped with the kept images, gives the same loss that is not finite."""
     run_dir = tmp_path / "run"
     words = ["optim.base_lr=1e30", "optim.warmup_epochs=0", "run.log_every=3", "run.checkpoint_every_epochs=0.5"]
-    told = subprocess.run(command(images, run_dir, *words), capture_output=True, text=True)
+    told = tool_process.run(command(images, run_dir, *words))
     assert told.returncode == 2 and "is not finite from step" in told.stderr and "Traceback" not in told.stderr
     (folder,) = (run_dir / "alarm").iterdir()
     offending = int(told.stderr.split("from step ")[1].split()[0])
@@ -169,7 +166,7 @@ def test_collapsed_features_stop_the_run_unless_told_to_go_on(images, tmp_path, 
     """Without a negative gradient every image gets the same row."""
     words = ["method.balance=0", "method.positive_target=stop_gradient", "optim.base_lr=3", "optim.epochs=15"]
     words.append("run.log_every=2")
-    told = subprocess.run(command(images, tmp_path / "run", *words), capture_output=True, text=True)
+    told = tool_process.run(command(images, tmp_path / "run", *words))
     assert told.returncode == 2 and "the features collapsed at step" in told.stderr and "Traceback" not in told.stderr
     (folder,) = (tmp_path / "run" / "alarm").iterdir()
     assert {path.name for path in folder.iterdir()} == {"batch_rank_0.pth", "before.pth", "after.pth"}
@@ -183,9 +180,7 @@ def test_a_corrupt_image_among_good_ones_is_counted_and_named_once(images, tmp_p
     for path in images.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "05.png").write_bytes(b"\x89PNG and nothing more")
-    told = subprocess.run(
-        command(folder, tmp_path / "run", "optim.batch_size=20", "data.workers=1"), capture_output=True, text=True
-    )
+    told = tool_process.run(command(folder, tmp_path / "run", "optim.batch_size=20", "data.workers=1"))
     assert told.returncode == 0, told.stderr
     assert told.stderr.count("05.png") == 1
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["images_skipped"] == 1

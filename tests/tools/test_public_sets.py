@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import tool_process
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
@@ -146,8 +147,7 @@ def test_voc_is_unpacked_where_detectron2_looks_and_its_gaps_are_told(tmp_path):
 
 
 def run(*arguments):
-    command = [sys.executable, str(ROOT / "tools" / "prepare_data.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return tool_process.run([sys.executable, ROOT / "tools" / "prepare_data.py", *arguments])
 
 
 def test_coco_and_lvis_name_the_images_that_are_missing(tmp_path):

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from helpers import tool_process
 from helpers.repository import ROOT
 from pretrain.data.sources import open_source, read_image
 from pretrain.runtime.errors import UserError
@@ -149,7 +150,7 @@ def test_interrupted_run_leaves_no_set_and_is_redone(small_set: Path, tmp_path: 
 )
 def test_bad_numbers_end_in_one_sentence(tmp_path: Path, arguments: list[str], told: str) -> None:
     command = [sys.executable, "tools/prepare_data.py", "synthetic", str(tmp_path / "x"), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = tool_process.run(command, cwd=ROOT)
     assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "x").exists()
 

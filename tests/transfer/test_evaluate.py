@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers import tool_process
 from helpers.painted import paint, paint_both
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.siamese import build_trunk
@@ -250,7 +251,7 @@ def test_truncated_checkpoint_ends_the_tool_in_one_sentence_and_code_2(place, tm
     earlier = tmp_path / "r.json"
     earlier.write_text(json.dumps({"kept": True}))
     arguments = command(place, earlier, "knn", checkpoint=str(tmp_path / "cut.pth"))
-    done = subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    done = tool_process.run([sys.executable, TOOL, *arguments], cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "cut.pth" in done.stderr
     assert json.loads(earlier.read_text()) == {"kept": True}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import tool_process
 from helpers.checkpoint_files import official_network, torchvision_network, write_plain
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
@@ -18,9 +19,7 @@ from transfer.convert.read_trunk import read_trunk
 
 
 def run_tool(*arguments):
-    return subprocess.run(
-        [sys.executable, "tools/convert.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
+    return tool_process.run([sys.executable, "tools/convert.py", *arguments], cwd=ROOT)
 
 
 def damaged(change, wrapped=None):
