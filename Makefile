@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 OLDEST := .venv-oldest
 # CONSTRAINTS: a file of pip constraints, for the environment of make test-oldest
 
-.PHONY: demo check style test test-oldest
+.PHONY: demo check style test test-oldest fuzz
 demo: $(STAMP)
 	$(VENV)/bin/python tools/launch.py pipeline --config configs/demo.yaml --cluster local
 
@@ -19,6 +19,11 @@ check: style
 
 test: style
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+
+# each target of tests/fuzz is searched for so long, with new seeds: make fuzz FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 FUZZ_SECONDS=$(FUZZ_SECONDS) $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/fuzz
 
 # the tests, but those of a real SLURM, under the oldest versions that setup.py declares; PYTHON=python3.10 is the oldest Python
 test-oldest:

@@ -42,6 +42,7 @@ setup(
         "test": [
             "pytest",
             "pytest-xdist",
+            "hypothesis",
             "ruff",
             "mypy",
             "types-tqdm",

@@ -10,13 +10,20 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pretrain.runtime.interrupts import INTERRUPTED, Interrupts
+from pretrain.runtime.text import printable
 
 BAD_INPUT = 2
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the run was stopped; the same command resumes it
 
 
 class UserError(ValueError):
-    """Bad input. The message is one sentence: what is wrong, where, and how to mend it."""
+    """Bad input. The message is one sentence: what is wrong, where, and how to mend it.
+
+    Names that a file or a user gave it may hold line ends and terminal codes; they are written as escapes.
+    """
+
+    def __init__(self, sentence: object) -> None:
+        super().__init__(printable(str(sentence)))
 
 
 class Stopped(Exception):  # noqa: N818 - no error

@@ -1,0 +1,28 @@
+"""Text from files and users, made safe to print on one line of a terminal."""
+
+from __future__ import annotations
+
+LONGEST = 120  # characters of a name that are shown
+
+
+def printable(text: str) -> str:
+    """`text` with line ends, terminal codes, text directions and lone surrogates written as escapes."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def shortened(value: object, limit: int = LONGEST) -> str:
+    """A name from a file as it is shown to people: printable, and cut in the middle where it is long."""
+    text = value if isinstance(value, str) else _plain(value)
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}...{text[-limit // 4 :]}"
+    return printable(text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _plain(value: object) -> str:
+    """Only plain values are written out: the text of any other could be without end."""
+    small = isinstance(value, int) and abs(value) < 1 << 64
+    return str(value) if small or isinstance(value, (bool, float)) or value is None else f"a {type(value).__name__}"
