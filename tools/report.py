@@ -32,13 +32,13 @@ def main(argv: list[str] | None = None) -> None:
     """Write the report, print our rows beside published ones, and say where it is."""
     args = parser().parse_args(argv)
     from transfer.report.render.document import Document
-    from transfer.report.render.markdown import to_markdown
+    from transfer.report.render.pages import to_markdown
     from transfer.report.sections.paper_tables import BESIDE, detection
     from transfer.report.write import collect_inputs, write
 
     data = collect_inputs(args.folders, args.out, args.paper)
     page, markdown = write(data, args.out)
-    if blocks := detection(data):
+    if blocks := list(detection(data)):
         print(to_markdown(Document(BESIDE, blocks)))
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 

@@ -49,7 +49,29 @@ class BarlowTwins(GradientForm):
 
 
 ROWS = (
-    Row("barlow_twins", "f", BarlowTwins, fixed={"normalisation": "bn", "identity": False}, balance=5e-3),
-    Row("barlow_twins_identity", "g", BarlowTwins, fixed={"normalisation": "bn", "identity": True}, balance=5e-3),
-    Row("barlow_twins_l2", "h", BarlowTwins, fixed={"normalisation": "l2", "identity": True}, balance=50.0, grows=1),
+    Row(
+        "barlow_twins",
+        "f",
+        BarlowTwins,
+        fixed={"normalisation": "bn", "identity": False},
+        balance=5e-3,
+        title="Barlow Twins",
+    ),
+    Row(
+        "barlow_twins_identity",
+        "g",
+        BarlowTwins,
+        fixed={"normalisation": "bn", "identity": True},
+        balance=5e-3,
+        title="Barlow Twins (A = I)",
+    ),
+    Row(
+        "barlow_twins_l2",
+        "h",
+        BarlowTwins,
+        fixed={"normalisation": "l2", "identity": True},
+        balance=50.0,
+        grows=1,
+        title="Barlow Twins (l2)",
+    ),
 )

@@ -101,7 +101,16 @@ class BothTerms(GradientForm):
 
 
 ROWS = (
-    Row("moco", "a", Contrastive, QueueOptions, balance=1.0),
-    Row("simclr", "b", Contrastive, BatchOptions, balance=1.0),
-    Row("simclr_both_terms", "b", BothTerms, BatchOptions, balance=1.0, targets=OWN, table=6),
+    Row("moco", "a", Contrastive, QueueOptions, balance=1.0, title="MoCo"),
+    Row("simclr", "b", Contrastive, BatchOptions, balance=1.0, title="SimCLR"),
+    Row(
+        "simclr_both_terms",
+        "b",
+        BothTerms,
+        BatchOptions,
+        balance=1.0,
+        targets=OWN,
+        table=6,
+        title="SimCLR (both terms)",
+    ),
 )

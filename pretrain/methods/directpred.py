@@ -106,6 +106,14 @@ class DirectPred(GradientForm):
 
 
 ROWS = (
-    Row("directpred", "d", DirectPred, Options, fixed={"middle_term": False}),
-    Row("directpred_middle_term", "d", DirectPred, Options, fixed={"middle_term": True}, table=6),
+    Row("directpred", "d", DirectPred, Options, fixed={"middle_term": False}, title="DirectPred"),
+    Row(
+        "directpred_middle_term",
+        "d",
+        DirectPred,
+        Options,
+        fixed={"middle_term": True},
+        table=6,
+        title="DirectPred (middle term)",
+    ),
 )

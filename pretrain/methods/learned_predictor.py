@@ -63,6 +63,6 @@ class LearnedPredictor(LossForm):
 
 
 ROWS = (
-    Row("byol", "c", LearnedPredictor, Options),
-    Row("simsiam", "c", LearnedPredictor, Options, own={"hidden": 512}, targets=OWN),
+    Row("byol", "c", LearnedPredictor, Options, title="BYOL"),
+    Row("simsiam", "c", LearnedPredictor, Options, own={"hidden": 512}, targets=OWN, title="SimSiam"),
 )

@@ -110,6 +110,7 @@ class Row:
             grows with C; that of columns of deviation 1 does not; VICReg's λ = 2 λ1 / C (Eq. 11) keeps λ1.
         targets: target branch of the positive and of the negative gradient (Table 3), "momentum" or "stop_gradient".
         table: of the paper, 2 or 6.
+        title: what reports call the row, as its paper spells it; "" for its name.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Row:
     grows: int = 0
     targets: tuple[str, str] = MOMENTUM
     table: int = 2
+    title: str = ""
 
     def defaults(self) -> Any:
         """The row's own options, an instance of `options`."""

@@ -49,4 +49,4 @@ class UniGrad(GradientForm):
         return self.correlation.sent(shapes)
 
 
-ROWS = (Row("unigrad", "e", UniGrad, Options, balance=100.0, grows=1),)
+ROWS = (Row("unigrad", "e", UniGrad, Options, balance=100.0, grows=1, title="UniGrad"),)

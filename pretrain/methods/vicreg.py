@@ -99,6 +99,6 @@ def _samples_sent(shapes: Shapes) -> Sent:
 
 
 ROWS = (
-    Row("vicreg", "i", VICReg, Options, balance=4e-5, grows=-1, targets=POSITIVE_MOMENTUM),
-    Row("vicreg_l2", "j", VICRegL2, balance=25.0, grows=1, targets=POSITIVE_MOMENTUM),
+    Row("vicreg", "i", VICReg, Options, balance=4e-5, grows=-1, targets=POSITIVE_MOMENTUM, title="VICReg"),
+    Row("vicreg_l2", "j", VICRegL2, balance=25.0, grows=1, targets=POSITIVE_MOMENTUM, title="VICReg (l2)"),
 )

@@ -10,8 +10,7 @@ import pytest
 
 from helpers.report_samples import a_line, a_result, a_run, cells, fill, markdown_of
 from transfer.report.collect.search import search_folders
-from transfer.report.collect.statistics import Row, Summary, compare, reading
-from transfer.report.collect.trials import group_trials
+from transfer.report.collect.trials import Row, compare, group_trials
 
 
 @pytest.fixture
@@ -22,6 +21,11 @@ def everything(tmp_path: Path) -> Path:
 def rows_of(folder: Path) -> list[Row]:
     found = search_folders([folder])
     return compare(found.results, found.runs)
+
+
+def pretrained_in(folder: Path) -> list[tuple[str, tuple[float, ...]]]:
+    """(recipe, the values of its trials) of every row, by recipe and value."""
+    return sorted((row.of.recipe, row.sides["pretrained"].values) for row in rows_of(folder))
 
 
 def test_mean_and_sample_deviation_are_those_of_the_statistics_module(everything: Path, tmp_path: Path) -> None:
@@ -55,10 +59,12 @@ def test_single_run_has_no_deviation(everything: Path, tmp_path: Path) -> None:
     ],
 )
 def test_difference_is_read_with_its_spread(
-    random: tuple[float, ...] | None, pretrained: tuple[float, ...] | None, words: str
+    random: tuple[float, ...] | None, pretrained: tuple[float, ...] | None, words: str, tmp_path: Path
 ) -> None:
-    sides = [None if values is None else Summary(values) for values in (random, pretrained)]
-    assert reading(Row("knn", "toys", "p", "resnet18", "", "top1", *sides)) == words
+    for init, values in (("random", random), ("pretrained", pretrained)):
+        for seed, value in enumerate(values or ()):
+            a_result(tmp_path / f"{init}-{seed}.json", value, init, seed)
+    assert [row.reading for row in rows_of(tmp_path)] == [words]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,7 @@ def test_difference_is_read_with_its_spread(
 def test_numbers_are_never_mixed_across(other: dict[str, object], tmp_path: Path) -> None:
     a_result(tmp_path / "a.json", 40.0, "pretrained", 0)
     a_result(tmp_path / "b.json", 60.0, "pretrained", 1, **other)
-    assert sorted(row.pretrained.values for row in rows_of(tmp_path)) == [(40.0,), (60.0,)]
+    assert sorted(values for _, values in pretrained_in(tmp_path)) == [(40.0,), (60.0,)]
 
 
 @pytest.mark.slow
@@ -87,7 +93,7 @@ def test_runs_of_other_configurations_are_other_rows(tmp_path: Path) -> None:
         (folder / "config.yaml").write_text(text)
         made = {"method": "unigrad", "step": 20, "epoch": 2.0, "run": str(folder)}
         a_result(tmp_path / f"knn-{number}.json", 40.0 + number, "pretrained", number, pretraining=made)
-    assert sorted(row.pretrained.values for row in rows_of(tmp_path)) == [(40.0, 41.0), (42.0,)]
+    assert sorted(values for _, values in pretrained_in(tmp_path)) == [(40.0, 41.0), (42.0,)]
 
 
 def test_a_moved_run_is_known_by_the_folder_that_was_typed(tmp_path: Path) -> None:
@@ -97,8 +103,7 @@ def test_a_moved_run_is_known_by_the_folder_that_was_typed(tmp_path: Path) -> No
         (folder / "config.yaml").write_text(text)
         made = {"method": "unigrad", "step": 20, "epoch": 2.0, "run": f"/elsewhere/runs/{name}"}
         a_result(tmp_path / f"knn-{name}.json", top1, "pretrained", pretraining=made, checkpoint_sha256=name)
-    found = {row.recipe: row.pretrained.values for row in rows_of(tmp_path)}
-    assert found == {"UniGrad, 2 epochs": (40.0,), "UniGrad+CutMix, 2 epochs": (60.0,)}
+    assert pretrained_in(tmp_path) == [("UniGrad+CutMix, 2 epochs", (60.0,)), ("UniGrad, 2 epochs", (40.0,))]
 
 
 def test_trunks_of_unknown_runs_and_of_other_projects_are_never_averaged(tmp_path: Path) -> None:
@@ -107,12 +112,12 @@ def test_trunks_of_unknown_runs_and_of_other_projects_are_never_averaged(tmp_pat
         a_result(tmp_path / f"lost-{number}.json", 40.0 + number, "pretrained", number, pretraining=made)
         other = {"pretraining": {}, "checkpoint": f"zoo/{number}/resnet.pth", "checkpoint_sha256": f"{number}" * 64}
         a_result(tmp_path / f"zoo-{number}.json", 60.0 + number, "pretrained", number, **other)
-    assert {row.recipe: row.pretrained.values for row in rows_of(tmp_path)} == {
-        "UniGrad, 2 epochs (a/one, not found)": (40.0,),
-        "UniGrad, 2 epochs (a/two, not found)": (41.0,),
-        "another project's resnet.pth 00000000": (60.0,),
-        "another project's resnet.pth 11111111": (61.0,),
-    }
+    assert pretrained_in(tmp_path) == [
+        ("UniGrad, 2 epochs (a/one, not found)", (40.0,)),
+        ("UniGrad, 2 epochs (a/two, not found)", (41.0,)),
+        ("another project's resnet.pth 00000000", (60.0,)),
+        ("another project's resnet.pth 11111111", (61.0,)),
+    ]
 
 
 def test_another_evaluation_under_the_same_name_supersedes_nothing(tmp_path: Path) -> None:
@@ -146,7 +151,7 @@ def test_copies_and_repetitions_count_once(tmp_path: Path) -> None:
     (tmp_path / "copy.json").write_bytes(first.read_bytes())
     a_result(tmp_path / "again.json", 44.0, "pretrained", date="2025-06-01T00:00:00+00:00")
     found = search_folders([tmp_path, tmp_path])
-    assert [row.pretrained.values for row in compare(found.results, found.runs)] == [(44.0,)]
+    assert [row.sides["pretrained"].values for row in compare(found.results, found.runs)] == [(44.0,)]
     assert any("copy" in note for note in found.notes)
     assert "superseded by a newer file" in markdown_of(tmp_path, tmp_path / "out")
 
@@ -155,16 +160,16 @@ def test_differing_settings_and_shared_checkpoints_are_told(tmp_path: Path) -> N
     for seed in range(2):
         settings = {"config": f"MODEL:\n  WEIGHTS: {seed}.pth\n  NORM: BN{seed}\nSEED: {seed}\n"}
         a_result(tmp_path / f"{seed}.json", 40.0 + seed, "pretrained", seed, settings=settings, checkpoint_sha256="aa")
-    remarks = rows_of(tmp_path)[0].remarks
-    assert remarks == (
+    (row,) = rows_of(tmp_path)
+    assert list(row.of.remarks(row.metric)) == [
         "the 2 pretrained results share one checkpoint: ± is the evaluation's spread alone",
         "settings differ between these results: MODEL.NORM",
-    )
+    ]
 
 
 def test_not_a_number_is_left_out_of_the_mean_and_told(tmp_path: Path) -> None:
     for seed, value in enumerate((40.0, math.nan, 44.0, None)):
         a_result(tmp_path / f"{seed}.json", value, "pretrained", seed)
-    row = rows_of(tmp_path)[0]
-    assert row.pretrained.values == (40.0, 44.0)
-    assert "top1 is missing or not a number in 2 of 4 results" in row.remarks
+    (row,) = rows_of(tmp_path)
+    assert row.sides["pretrained"].values == (40.0, 44.0)
+    assert "top1 is missing or not a number in 2 of 4 results" in list(row.of.remarks(row.metric))

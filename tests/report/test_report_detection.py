@@ -8,7 +8,7 @@ from transfer.detection.config.load import load_config, protocol_name
 from transfer.report.collect.search import search_folders
 from transfer.report.published.tables import published_tables
 from transfer.report.render.document import Charts, Heading, Table, Text
-from transfer.report.sections import per_class
+from transfer.report.sections.detections import classes
 from transfer.report.sections.paper_tables import detection
 from transfer.report.write import write_report
 
@@ -46,10 +46,11 @@ def test_our_rows_stand_below_the_published_ones_of_their_protocol(tmp_path):
     for seed, shift in enumerate((-1.0, 1.0)):
         detected(tmp_path / f"{seed}.json", VOC_FPN, seed, shift=shift)
     (table,) = shown(tmp_path)
-    assert table.rows[: len(VOC_FPN.rows)][-1][:4] == ("UniGrad", "57.8", "84.0", "64.9")  # of the paper's Table 8
-    ours = ("here: UniGrad, 2 epochs", "57.0 ± 1.4 (n=2)", "83.0 ± 1.4 (n=2)", "64.0 ± 1.4 (n=2)")
-    assert table.rows[-1][:4] == ours
-    assert table.columns[4:8] == ("Epochs", "Protocol", "Data", "Date") and table.rows[-1][7] == "2025-01-02"
+    rows = table.texts()
+    assert rows[: len(VOC_FPN.rows)][-1][:4] == ["UniGrad", "57.8", "84.0", "64.9"]  # of the paper's Table 8
+    ours = ["here: UniGrad, 2 epochs", "57.0 ± 1.4 (n=2)", "83.0 ± 1.4 (n=2)", "64.0 ± 1.4 (n=2)"]
+    assert rows[-1][:4] == ours
+    assert table.columns()[4:8] == ["Epochs", "Protocol", "Data", "Date"] and rows[-1][7] == "2025-01-02"
 
 
 def test_the_two_families_never_share_a_table(tmp_path):
@@ -57,7 +58,11 @@ def test_the_two_families_never_share_a_table(tmp_path):
     detected(tmp_path / "c4.json", VOC_C4)
     fpn, c4 = shown(tmp_path)
     assert fpn.caption.startswith("Faster R-CNN FPN") and c4.caption.startswith("Faster R-CNN C4")
-    assert sum(row[0].startswith("here") for row in fpn.rows) == sum(row[0].startswith("here") for row in c4.rows) == 1
+    assert (
+        sum(row[0].startswith("here") for row in fpn.texts())
+        == sum(row[0].startswith("here") for row in c4.texts())
+        == 1
+    )
 
 
 def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
@@ -68,9 +73,9 @@ def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
     small = f"{VOC_FPN.setting.protocol}: ResNet-50, 24000 iterations, lr 0.02, short side 320-320 (test 320), VOC07 AP"
     detected(tmp_path / "sides.json", VOC_FPN, 3, protocol=small)
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
-    blocks = detection(search_folders([tmp_path]))
+    blocks = list(detection(search_folders([tmp_path])))
     (table,) = [block for block in blocks if isinstance(block, Table)]
-    assert not any(row[0].startswith("here") for row in table.rows)
+    assert not any(row[0].startswith("here") for row in table.texts())
     (note,) = [block.text for block in blocks if isinstance(block, Text)]
     assert (
         "5 result(s)" in note
@@ -85,7 +90,7 @@ def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):
     rescaled = {"iterations": 192_000, "images_per_step": 2, "base_lr": 0.0025}
     detected(tmp_path / "one-gpu.json", VOC_FPN, settings=rescaled)
     (table,) = shown(tmp_path)
-    assert table.rows[-1][0].startswith("here")
+    assert table.texts()[-1][0].startswith("here")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_a_published_table_wants_what_its_configuration_says(published, config):
 
 def test_a_report_without_such_results_has_no_such_section(tmp_path):
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
-    assert detection(search_folders([tmp_path])) is None
+    assert not list(detection(search_folders([tmp_path])))
 
 
 def test_published_numbers_are_the_papers():
@@ -121,9 +126,9 @@ def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):
             "curves": {"bbox": {"recall": recall, "0.50": [100.0, ap, 0.0], "0.75": []}},
         }
         detected(tmp_path / f"{init}.json", VOC_FPN, init=init, artefacts=artefacts)
-    blocks = per_class.build(search_folders([tmp_path]))
+    blocks = list(classes(search_folders([tmp_path])))
     (table,) = [block for block in blocks if isinstance(block, Table)]
-    assert table.rows == (("cat", "10.0", "30.0", "+20.0"), ("dog", "20.0", "60.0", "+40.0"))
+    assert table.texts() == [["cat", "10.0", "30.0", "+20.0"], ["dog", "20.0", "60.0", "+40.0"]]
     (charts,) = [block for block in blocks if isinstance(block, Charts)]
     (chart,) = charts.charts
     assert [line.y for line in chart.lines] == [(100.0, 10.0, 0.0), (100.0, 30.0, 0.0)]
@@ -138,8 +143,8 @@ def test_classes_of_two_recipes_are_never_averaged(tmp_path):
         artefacts = {"images": [], "by_class": {"bbox": {"cat": ap, "dog": None}}}
         given = {"artefacts": artefacts, "pretraining": pretraining, "checkpoint_sha256": method}
         detected(tmp_path / f"{method}.json", VOC_FPN, **given)
-    blocks = per_class.build(search_folders([tmp_path]))
-    assert [block.rows[0][2] for block in blocks if isinstance(block, Table)] == ["50.0", "10.0"]
+    blocks = list(classes(search_folders([tmp_path])))
+    assert [block.texts()[0][2] for block in blocks if isinstance(block, Table)] == ["50.0", "10.0"]
     titles = [block.text for block in blocks if isinstance(block, Heading)]
     assert "SimCLR" in titles[0] and "UniGrad" in titles[1]
 

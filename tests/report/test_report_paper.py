@@ -77,7 +77,7 @@ def paper_blocks(folder: Path) -> list[Block]:
     data.paper = True
     blocks: list[Block] = []
     for section in sections():
-        if section.anchor in ("paper", "apart") and (built := section.build(data)):
+        if section.anchor in ("paper", "apart") and (built := list(section.build(data))):
             blocks += [Heading(section.title, section.anchor), *built]
     return blocks
 
@@ -93,14 +93,14 @@ def tables(folder: Path) -> dict[str, Table]:
     return shown
 
 
-def ours(table: Table) -> list[tuple[str, ...]]:
-    return [row for row in table.rows if row[0].startswith("here: ")]
+def ours(table: Table) -> list[list[str]]:
+    return [row for row in table.texts() if row[0].startswith("here: ")]
 
 
 def reasons(folder: Path) -> str:
     blocks = paper_blocks(folder)
     assert not [row for block in blocks if isinstance(block, Table) for row in ours(block)]
-    return tables(folder)["apart"].rows[0][-1]
+    return tables(folder)["apart"].texts()[0][-1]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_every_number_of_ours_carries_its_tags_and_its_spread(tmp_path) -> None:
         linear(tmp_path / f"{seed}.json", pretraining, top1, seed, **changes)
     table = tables(tmp_path)["table-2"]
     (row,) = ours(table)
-    assert row[1:] == (
+    assert row[1:] == [
         "100",
         "70.0 ± 1.4 (n=2)",
         "linear on a frozen trunk, augmented images",
@@ -150,8 +150,8 @@ def test_every_number_of_ours_carries_its_tags_and_its_spread(tmp_path) -> None:
         "2025-01-01 to 2025-01-02",
         "8 x V100",
         "0123456789ab",
-    )
-    assert table.rows[1][0] == "b SimCLR*" and table.rows[2] == row  # right below its row
+    ]
+    assert table.texts()[1][0] == "b SimCLR*" and table.texts()[2] == row  # right below its row
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_of_many_metrics_each_has_a_row_and_pictures_of_readings_are_shown(tmp_p
         tmp_path / "runs" / "readings.json", None, "pretrained", task="readings", metrics=metrics, artefacts=images
     )
     table = tables(tmp_path / "runs")["apart"]
-    assert table.columns == ("Metric", "ResNet-18, UniGrad, 2 epochs") and len(table.rows) == 12
+    assert table.columns() == ["Metric", "ResNet-18, UniGrad, 2 epochs"] and len(table.rows) == 12
     page, markdown = write_report([tmp_path / "runs"], tmp_path / "out", paper=True)
     assert page.read_text(encoding="utf-8").count("<img ") == 1
     assert "tsne: ResNet-18, UniGrad, 2 epochs, on toys" in markdown.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pretrain.runtime.files import write_json, write_text
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import Trials, group_trials
 from transfer.report.published.match import standing_below, why_in_no_table
-from transfer.report.published.tables import published_tables
+from transfer.report.published.tables import PublishedTable, published_tables
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,24 @@ class Record:
     source: str = ""
 
 
-def records(data: Collected) -> list[Record]:
+def records(data: Collected) -> Iterator[Record]:
     """Of every measured number one record a table that it stands in, else one with the reason why it stands in none.
 
     Where the paper is asked for, the published rows of all tables come first.
     """
-    ours = group_trials(data.results, data.runs)
-    made = [*_published()] if data.paper else []
-    for table in (*published_tables("accuracy"), *published_tables("detection")):
+    ours, tables = (
+        group_trials(data.results, data.runs),
+        [*published_tables("accuracy"), *published_tables("detection")],
+    )
+    for table in tables if data.paper else ():
+        yield from _published(table)
+    for table in tables:
         for row, below in standing_below(table, ours).items():
-            made += [one for group in below for one in _measured(group, table.title, row)]
-    return made + [one for group in ours if (why := why_in_no_table(group)) for one in _measured(group, "", "", why)]
+            for trials in below:
+                yield from _measured(trials, table.title, row)
+    for trials in ours:
+        if why := why_in_no_table(trials):
+            yield from _measured(trials, not_comparable=why)
 
 
 def write_records(data: Collected, out: Path) -> None:
@@ -62,30 +69,27 @@ def write_records(data: Collected, out: Path) -> None:
     Raises:
         OSError: OUT cannot be written.
     """
-    made = [asdict(record) for record in records(data)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Record.__dataclass_fields__), lineterminator="\n")
+    made, text = [asdict(record) for record in records(data)], io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Record)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(made)
     write_text(out / "report.csv", text.getvalue())
     write_json(out / "report.json", made)
 
 
-def _published() -> Iterator[Record]:
-    for table in (*published_tables("accuracy"), *published_tables("detection")):
-        known: dict[str, Any] = {"task": table.task, "source": table.source}
-        if table.match == "detection":
-            setting = table.setting
-            known |= {"dataset": setting.dataset, "protocol": setting.protocol, "arch": setting.arch}
-        for row in table.rows:
-            for metric, value in zip(table.metrics, row.values, strict=True):
-                yield Record(table.title, row.name, "published", metric, value, epochs=row.epochs, **known)
+def _published(table: PublishedTable) -> Iterator[Record]:
+    setting, known = table.setting, {"task": table.task, "source": table.source}
+    if table.match == "detection":
+        known |= {"dataset": setting.dataset, "protocol": setting.protocol, "arch": setting.arch}
+    for row in table.rows:
+        for metric, value in zip(table.metrics, row.values, strict=True):
+            yield Record(table.title, row.name, "published", metric, value, None, None, row.epochs, **known)
 
 
-def _measured(group: Trials, table: str, row: str, why: str = "") -> Iterator[Record]:
-    where = dict(zip(("protocol", "dataset", "date", "hardware", "commit"), group.tags(), strict=True))
-    known: dict[str, Any] = where | {"task": group.first.task, "arch": group.first.arch, "not_comparable": why}
-    for metric in group.metrics():
-        if summary := group.summary(metric):
-            numbers = (summary.mean, summary.std, len(summary.values), group.epochs)
-            yield Record(table, row or group.recipe, "measured", metric, *numbers, **known)
+def _measured(trials: Trials, table: str = "", row: str = "", not_comparable: str = "") -> Iterator[Record]:
+    known: dict[str, Any] = {"task": trials.first.task, "arch": trials.first.arch, "not_comparable": not_comparable}
+    known |= {{"Data": "dataset"}.get(tag, tag.lower()): text for tag, text in trials.tags().items()}
+    for metric in trials.metrics():
+        if one := trials.summary(metric):
+            numbers = (one.mean, one.std, len(one.values), trials.epochs)
+            yield Record(table, row or trials.recipe, "measured", metric, *numbers, **known)

@@ -9,9 +9,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_text
 from transfer.report.collect.search import Collected, search_folders
 from transfer.report.export import write_records
-from transfer.report.render.document import Document, Heading
-from transfer.report.render.html import to_html
-from transfer.report.render.markdown import write_markdown
+from transfer.report.render.document import Block, Document, Heading
+from transfer.report.render.pages import to_html, write_markdown
 from transfer.report.sections import sections
 
 
@@ -53,10 +52,8 @@ def write(data: Collected, out: str | Path) -> tuple[Path, Path]:
 def compose(data: Collected) -> Document:
     """The report, from summary to appendix."""
     untested = "Pretraining runs" if len(data.runs) > 1 else "A pretraining run"
-    document = Document("What the pretrained features are worth" if data.results else untested)
+    blocks: list[Block] = []
     for section in sections():
-        blocks = section.build(data)
-        if blocks is not None:
-            document.blocks += [Heading(section.title, section.anchor)] if section.title else []
-            document.blocks += blocks
-    return document
+        built = list(section.build(data))
+        blocks += [Heading(section.title, section.anchor), *built] if built and section.title else built
+    return Document("What the pretrained features are worth" if data.results else untested, blocks)

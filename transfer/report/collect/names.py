@@ -1,27 +1,33 @@
-"""What methods, recipes, networks, data sets and evaluations are called in words."""
+"""What recipes, runs, networks, data sets and evaluations are called in words."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import yaml
-
-from transfer.report.collect.search import PretrainingRun
+from pretrain import methods
+from pretrain.runtime.files import natural_key
+from transfer.report.collect.result_files import flat
+from transfer.report.collect.runs import PretrainingRun, finite
+from transfer.results import Result
 from transfer.tasks import display_name
 
 Group = TypeVar("Group", bound=Hashable)
 
-# as their papers spell them, in the order of the paper; a method that is not there is called as it is typed
-METHODS: dict[str, str] = yaml.safe_load((Path(__file__).parent / "method_names.yaml").read_text(encoding="utf-8"))
+RANDOM = "random initialisation"
 BETWEEN = re.compile(r"[,:;] (?![^()]*\))")  # what separates the settings in a protocol's name, outside of brackets
+MOST_SETTINGS = 3  # a run's name of more is a list, not a name
 
 
 def method_name(name: object) -> str:
-    """The method as its paper spells it."""
-    return METHODS.get(str(name), str(name))
+    """The method as its paper spells it, or as it is typed where its row does not say."""
+    row = methods.ROWS.get(str(name))
+    return row.title if row and row.title else str(name)
 
 
 def recipe_name(run: PretrainingRun) -> str:
@@ -36,9 +42,14 @@ def arch_name(arch: str) -> str:
     return re.sub(r"^resnet(\d+)$", r"ResNet-\1", arch)
 
 
-def images_name(run: PretrainingRun) -> str:
-    """The last two folder names of data.root, such as imagenette/train."""
-    return "/".join(Path(str(run.setting("data.root", "unknown images"))).parts[-2:])
+def images_name(folder: object) -> str:
+    """The last two folder names, such as imagenette/train."""
+    return "/".join(Path(str(folder)).parts[-2:])
+
+
+def evaluation_name(task: str, distinction: str) -> str:
+    """ "Few labels (SimCLR's 1 % list)", or the task alone where it has a single protocol."""
+    return display_name(task) + (f" ({distinction})" if distinction else "")
 
 
 def distinctions(protocols: Iterable[tuple[Group, str]]) -> dict[tuple[Group, str], str]:
@@ -47,17 +58,15 @@ def distinctions(protocols: Iterable[tuple[Group, str]]) -> dict[tuple[Group, st
     A protocol is a list of names and settings between commas, colons and semicolons. What all of a group share is left
     out, and of the rest no more is told than is needed.
     """
-    together: dict[Group, list[str]] = {}
+    groups: dict[Group, dict[str, list[str]]] = {}
     for group, protocol in protocols:
-        known = together.setdefault(group, [])
-        known += [protocol] if protocol not in known else []
+        groups.setdefault(group, {})[protocol] = BETWEEN.split(protocol)
     words = {}
-    for group, alike in together.items():
-        parts = {protocol: BETWEEN.split(protocol) for protocol in alike}
-        shared = set.intersection(*(set(of_one) for of_one in parts.values()))
+    for group, parts in groups.items():
+        shared = set.intersection(*map(set, parts.values()))
         own = {protocol: [part for part in of_one if part not in shared] for protocol, of_one in parts.items()}
         for protocol, mine in own.items():
-            words[group, protocol] = ", ".join(_enough(mine, [own[other] for other in alike if other != protocol]))
+            words[group, protocol] = ", ".join(_enough(mine, [own[other] for other in own if other != protocol]))
     return words
 
 
@@ -67,6 +76,102 @@ def _enough(mine: Sequence[str], others: Sequence[Sequence[str]]) -> Sequence[st
     return next((mine[:many] for many in lengths if not any(other[:many] == mine[:many] for other in others)), mine)
 
 
-def evaluation_name(task: str, distinction: str) -> str:
-    """ "Few labels (SimCLR's 1 % list)", or the task alone where it has a single protocol."""
-    return display_name(task) + (f" ({distinction})" if distinction else "")
+def numbered(name: str) -> Iterator[str]:
+    """What results of one name are called that differ in their settings or in the number of their images."""
+    yield name
+    yield from (f"{name}, other settings or data {number}" for number in itertools.count(2))
+
+
+def maker(runs: Sequence[PretrainingRun], result: Result) -> PretrainingRun | None:
+    """The run that wrote a result's checkpoint, None if it is not among `runs`.
+
+    By the folder that it was written in or lies in; else by the run folder as it was typed, since runs are moved.
+    """
+    written = str(result.pretraining.get("run") or "")
+    for run in runs:
+        if written == str(run.folder) or result.checkpoint.startswith(f"{run.folder}/"):
+            return run
+    typed = [(run, str(run.setting("run_dir") or "")) for run in runs]
+    return next((run for run, name in typed if name and f"/{written}".endswith(f"/{name.lstrip('/')}")), None)
+
+
+def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
+    """What was pretrained, in words: method and epochs, and the run's name where another recipe has the same words.
+
+    A run that was not found is named, since what else it was trained with is unknown; a checkpoint that tells neither
+    method nor step was not made by this repository, and is named by its file.
+    """
+    if result.init == "random":
+        return RANDOM
+    meta = result.pretraining
+    if not meta.get("method") and meta.get("step") is None:
+        name = " ".join(filter(None, (Path(result.checkpoint).name, result.checkpoint_sha256[:8])))
+        return f"another project's {name or 'recipe'}"
+    epoch = meta.get("epoch")
+    length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"
+    mine = maker(runs, result)
+    if mine is None:
+        unknown = f" ({images_name(meta['run'])}, not found)" if meta.get("run") else ""
+        return f"{method_name(meta.get('method') or 'unknown method')}, {length}{unknown}"
+    first_of: dict[str, PretrainingRun] = {}
+    for run in runs:
+        if recipe_name(run) == recipe_name(mine):
+            first_of.setdefault(run.recipe(), run)
+    return f"{recipe_name(mine)}, {length}" + (f" ({first_of[mine.recipe()].name})" if len(first_of) > 1 else "")
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A run with its name. style: place of the name among all, the same for every repetition of one recipe."""
+
+    run: PretrainingRun
+    name: str
+    style: int
+
+
+def name_runs(runs: Sequence[PretrainingRun]) -> list[NamedRun]:
+    """The runs in the paper's order of methods, then by name, numbers in it by size.
+
+    A run is called by its method and by what tells it from others of that method. Repetitions of one recipe (other
+    seeds) share a name, unless that recipe is all there is: then the seed is it.
+    """
+    recipes: dict[str, list[PretrainingRun]] = {}
+    for run in runs:
+        recipes.setdefault(run.recipe(), []).append(run)
+    named = _repetitions(runs) if len(recipes) == 1 and len(runs) > 1 else _recipes(recipes)
+    named.sort(key=lambda entry: (_place(entry[1]), natural_key(entry[0])))
+    names = list(dict.fromkeys(text for text, _ in named))
+    return [NamedRun(run, text, names.index(text)) for text, run in named]
+
+
+def _repetitions(runs: Sequence[PretrainingRun]) -> list[tuple[str, PretrainingRun]]:
+    apart = len({run.setting("run.seed") for run in runs}) == len(runs)
+    each = ((run, f", seed {run.setting('run.seed')}" if apart else f" ({run.name})") for run in runs)
+    return [(recipe_name(run) + distinction, run) for run, distinction in each]
+
+
+def _recipes(recipes: dict[str, list[PretrainingRun]]) -> list[tuple[str, PretrainingRun]]:
+    settings = {recipe: flat(json.loads(recipe)) for recipe in recipes}
+    named = []
+    for recipe, alike in recipes.items():
+        method = recipe_name(alike[0])
+        others = [settings[other] for other in recipes if recipe_name(recipes[other][0]) == method]
+        names = sorted({name for other in others for name in other})
+        differing = [name for name in names if len({str(other.get(name)) for other in others}) > 1]
+        words = ", ".join([method, *(_said(name, settings[recipe].get(name)) for name in differing)])
+        text = words if len(differing) <= MOST_SETTINGS else f"{method} ({alike[0].name})"
+        times = f" ({len(alike)} runs)" if len(alike) > 1 else ""
+        named += [(text + times, run) for run in alike]
+    return named
+
+
+def _said(name: str, value: Any) -> str:
+    """ "projector width 1024"."""
+    words = name.rpartition(".")[2].replace("_", " ")
+    return f"{words} {'default' if value is None else f'{value:g}' if isinstance(value, float) else value}"
+
+
+def _place(run: PretrainingRun) -> tuple[object, ...]:
+    """Place of the run's method in the paper; what is not in it comes last."""
+    row = methods.ROWS.get(str(run.setting("method.name")))
+    return (row.letter, row.table, row.name) if row else ("~",)

@@ -1,20 +1,55 @@
-"""Our numbers with everything that a reader must know beside them: repetitions of one evaluation of one recipe."""
+"""Which numbers belong together: trials of one evaluation, and pretrained against random initialisation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from transfer.report.collect.recipe import maker, recipe_of
-from transfer.report.collect.same_evaluation import evaluation
-from transfer.report.collect.search import Downstream, PretrainingRun, finite
-from transfer.report.collect.statistics import Summary, value_text
-from transfer.results import Result
+from transfer.report.collect.names import RANDOM, maker, recipe_of
+from transfer.report.collect.result_files import Downstream, differing, evaluation
+from transfer.report.collect.runs import PretrainingRun, finite
+from transfer.results import TASKS, Result
 
-RANDOM = "random initialisation"
 TAGS = ("Protocol", "Data", "Date", "Hardware", "Commit")
 SHORT = 12  # digits of a commit that are shown
 ABSENT = "—"
+# by the sides that there are
+NOT_COMPARED = {(): "no number", ("pretrained",): "no random baseline", ("random",): "no pretrained result"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The values of one number over trials (other seeds, other checkpoints of the same recipe)."""
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, results: Sequence[Result], metric: str) -> Summary | None:
+        """Of one metric over `results`, None where none of them has it."""
+        values = tuple(float(one.metrics[metric]) for one in results if finite(one.metrics.get(metric)))
+        return cls(values) if values else None
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1 in the denominator), None for a single value."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def high(self) -> float:
+        """The upper end of mean ± std."""
+        return self.mean + (self.std or 0.0)
+
+    def text(self, digits: int = 2) -> str:
+        """ "41.20 ± 0.35 (n=3)", or "41.20 (n=1)" for a single trial."""
+        spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread} (n={len(self.values)})"
 
 
 @dataclass(frozen=True)
@@ -40,45 +75,153 @@ class Trials:
         """Of one metric over the trials, None where none of them has it."""
         return Summary.of(self.results, metric)
 
-    def cell(self, metric: str, digits: int = 1) -> str:
-        """ "57.0 ± 1.4 (n=2)", of a single trial without ±."""
-        return value_text(self.summary(metric), digits)
-
     def metrics(self) -> list[str]:
         """Names of all metrics, in the order of the files."""
         return list(dict.fromkeys(name for one in self.results for name in one.metrics))
 
-    def tags(self) -> tuple[str, ...]:
-        """In the order of TAGS; several hardware names or commits, or days, stand together."""
-        commits = sorted({_short(one.commit) for one in self.results})
-        hardware = sorted({one.hardware or "not recorded" for one in self.results})
-        days = days_text(self.results)
-        return self.first.protocol, self.first.dataset, days, "; ".join(hardware), ", ".join(commits)
+    def cell(self, metric: str, digits: int = 1) -> str:
+        """ "57.0 ± 1.4 (n=2)", of a single trial without ±."""
+        summary = self.summary(metric)
+        return summary.text(digits) if summary else ABSENT
 
-
-def days_text(found: Sequence[Result]) -> str:
-    """ "2025-01-02", or "2025-01-02 to 2025-01-05"."""
-    days = sorted({one.date[:10] for one in found})
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-
-
-def epochs_text(epochs: float | None) -> str:
-    """ "100", or a dash."""
-    return ABSENT if epochs is None else f"{epochs:g}"
+    def tags(self) -> dict[str, str]:
+        """By the names of TAGS; several hardware names or commits, or days, stand together."""
+        commits = ", ".join(sorted({_short(one.commit) for one in self.results}))
+        hardware = "; ".join(sorted({one.hardware or "not recorded" for one in self.results}))
+        values = (self.first.protocol, self.first.dataset, days_text(self.results), hardware, commits)
+        return dict(zip(TAGS, values, strict=True))
 
 
 def group_trials(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Trials]:
     """Every evaluation, its trials together; results that a newer file supersedes do not count."""
     groups: dict[tuple[object, ...], list[Result]] = {}
-    for entry in found:
-        one = entry.result
-        if entry.superseded:
-            continue
-        recipe = RANDOM if one.init == "random" else recipe_of(one, runs)
+    for one in (entry.result for entry in found if not entry.superseded):
         sizes = (one.counts.get(name) for name in ("train", "val", "classes"))
-        key = (recipe, one.pretraining.get("epoch"), *evaluation(one), *sizes)
+        key = (recipe_of(one, runs), one.pretraining.get("epoch"), *evaluation(one), *sizes)
         groups.setdefault(key, []).append(one)
     return [Trials(tuple(together), str(key[0]), maker(runs, together[0])) for key, together in groups.items()]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of one recipe beside those of random initialisation; numbers of another protocol never enter it.
+
+    recipe: "" where there are random results alone. sides: by "random", those of all recipes, and "pretrained".
+    """
+
+    task: str
+    dataset: str
+    protocol: str
+    arch: str
+    recipe: str
+    sides: dict[str, list[Downstream]]
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What two protocols must share to be told apart in a name."""
+        return self.task, self.dataset, self.arch
+
+    def results(self, *inits: str) -> list[Result]:
+        """Of the given sides."""
+        return [entry.result for init in inits for entry in self.sides[init]]
+
+    def remarks(self, metric: str) -> Iterator[str]:
+        """What a reader must know before trusting the comparison of a metric."""
+        for init in self.sides:
+            hashes = [result.checkpoint_sha256 for result in self.results(init)]
+            if len(hashes) > 1 and len(set(hashes)) == 1 and hashes[0]:
+                shared = f"the {len(hashes)} {init} results share one checkpoint"
+                yield f"{shared}: ± is the evaluation's spread alone"
+        every = self.results("random", "pretrained")
+        for what in ("counts", "settings"):
+            if names := differing(every, what):
+                yield f"{what} differ between these results: {', '.join(names)}"
+        if lacking := sum(not finite(result.metrics.get(metric)) for result in every):
+            yield f"{metric} is missing or not a number in {lacking} of {len(every)} results"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of a comparison."""
+
+    of: Comparison
+    metric: str
+
+    @property
+    def sides(self) -> dict[str, Summary]:
+        """By init, those that have a number."""
+        each = {init: Summary.of(self.of.results(init), self.metric) for init in self.of.sides}
+        return {init: summary for init, summary in each.items() if summary}
+
+    @property
+    def difference(self) -> float | None:
+        """Pretrained minus random, of the means."""
+        sides = self.sides
+        return sides["pretrained"].mean - sides["random"].mean if len(sides) == 2 else None
+
+    @property
+    def difference_text(self) -> str:
+        """ "+11.30 ± 0.50", both sample deviations in quadrature; without ± unless both sides have one."""
+        if self.difference is None:
+            return ABSENT
+        deviations = [side.std for side in self.sides.values() if side.std is not None]
+        spread = f" ± {math.hypot(*deviations):.2f}" if len(deviations) == 2 else ""
+        return f"{self.difference:+.2f}{spread}"
+
+    @property
+    def reading(self) -> str:
+        """The comparison in words; "within the spread" where mean ± std of the two sides touch or overlap.
+
+        A single run has no spread of its own: a difference from or to one is named as such, not as beyond anything.
+        """
+        sides, difference = self.sides, self.difference
+        if difference is None:
+            return NOT_COMPARED[tuple(sides)]
+        if difference == 0:
+            return "no difference"
+        if abs(difference) <= sum(side.std or 0.0 for side in sides.values()):
+            return "within the spread"
+        single = [init for init, side in sides.items() if side.std is None]
+        sure = "single runs" if len(single) == 2 else f"single {single[0]} run" if single else "beyond the spread"
+        return f"{'better' if difference > 0 else 'worse'}, {sure}"
+
+
+def comparisons(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Comparison]:
+    """One for each protocol and each recipe under it, or for a protocol that has random results alone.
+
+    What a newer file supersedes does not count.
+    """
+    groups: dict[tuple[str, str, str, str], dict[str, list[Downstream]]] = {}
+    for entry in found:
+        if not entry.superseded:
+            one = entry.result
+            recipes = groups.setdefault((one.task, one.dataset, one.protocol, one.arch), {})
+            recipes.setdefault(recipe_of(one, runs), []).append(entry)
+    made = []
+    for evaluated, recipes in groups.items():
+        random = recipes.pop(RANDOM, [])
+        for recipe, own in sorted(recipes.items()) or [("", [])]:
+            made.append(Comparison(*evaluated, recipe, {"random": random, "pretrained": own}))
+    return made
+
+
+def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Row]:
+    """Every metric of every comparison, by network, then in the order of results.TASKS."""
+    each = comparisons(found, runs)
+    each.sort(key=lambda one: (one.arch, TASKS.index(one.task), one.dataset, one.protocol, one.recipe))
+    metrics = [dict.fromkeys(name for one in of.results("pretrained", "random") for name in one.metrics) for of in each]
+    return [Row(of, metric) for of, names in zip(each, metrics, strict=True) for metric in names]
+
+
+def days_text(results: Sequence[Result]) -> str:
+    """ "2025-01-02", or "2025-01-02 to 2025-01-05"."""
+    days = sorted({one.date[:10] for one in results})
+    return " to ".join(dict.fromkeys((days[0], days[-1])))
+
+
+def epochs_text(epochs: float | None) -> str:
+    """ "100", or a dash."""
+    return ABSENT if epochs is None else f"{epochs:g}"
 
 
 def _short(commit: str | None) -> str:

@@ -1,6 +1,6 @@
 """Curves: one Vega-Lite specification a chart, interactive in the page and an SVG file beside the Markdown.
 
-Vega draws them; templates/curves.vl.json says how. The runtime that the page holds is vl-convert's, so nothing is
+Vega draws them; templates/curves.vl.json.j2 says how. The runtime that the page holds is vl-convert's, so nothing is
 fetched.
 """
 
@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import vl_convert
+from jinja2 import StrictUndefined, Template
 
-from transfer.report.collect.search import finite
+from transfer.report.collect.runs import finite
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_POINTS, FEWEST_COLUMNS, MOST_COLUMNS = 2400, 40, 300  # of a chart; of a line, about one a pixel
@@ -31,8 +32,7 @@ FILE_SIZE = (420, 200)  # width and height of the plot in a file
 class Line:
     """One run's values; a y that is not finite interrupts the line.
 
-    style: colour, shape of the marks and dashes; without colour the first 20 styles still differ. Lines of one name
-    share one style.
+    style: number of its look; lines of one name share one.
     """
 
     name: str
@@ -67,38 +67,25 @@ class Chart:
         return f"{self.title}. {'; '.join(parts)}."
 
 
-def specification(chart: Chart, height: int = FILE_SIZE[1]) -> dict[str, Any]:
-    """The chart in Vega-Lite, as wide as its place. Its data: one entry a line, with lists x, y and marked."""
-    spec = json.loads((TEMPLATES / "curves.vl.json").read_text(encoding="utf-8"))
+def specification(chart: Chart, height: int = FILE_SIZE[1], in_file: bool = False) -> dict[str, Any]:
+    """The chart in Vega-Lite, as wide as its place. Its data: one entry a line, with lists x, y and marked.
+
+    in_file: where the chart stands alone, and so has its legend itself.
+    """
     columns = min(MOST_COLUMNS, max(FEWEST_COLUMNS, MOST_POINTS // 4 // len(chart.lines)))
     lines = [_data(number, thin(line, columns), len(chart.lines) > 1) for number, line in enumerate(chart.lines)]
-    spec |= {"height": height, "data": {"values": lines}, "usermeta": {"x": chart.x_label, "unit": chart.unit}}
-    across = spec["encoding"]["x"]
-    across["title"] = chart.x_label
-    across["scale"]["domain"] = [0, max((x for line in chart.lines for x in line.x), default=0) or 1]
-    styles = legend(chart.lines)
-    looks = {"color": colour, "strokeDash": lambda style: list(dash(style)), "shape": shape}
-    for layer in spec["layer"]:
-        for channel, encoding in layer.get("encoding", {}).items():
-            if channel in looks:
-                encoding |= {"scale": {"domain": list(styles), "range": list(map(looks[channel], styles.values()))}}
-                encoding["legend"] = None
-            if channel == "y":
-                axis = {"tickCount": 4, "labelExpr": f"datum.label + {json.dumps(chart.unit)}"}
-                encoding |= {"title": None, "scale": {"zero": False}, "axis": axis}
-    return dict(spec)
+    end = max((x for line in chart.lines for x in line.x), default=0) or 1
+    known = {"chart": chart, "height": height, "in_file": in_file, "lines": lines, "end": end}
+    text = (TEMPLATES / "curves.vl.json.j2").read_text(encoding="utf-8")
+    return dict(json.loads(Template(text, undefined=StrictUndefined).render(known, looks=legend(chart.lines))))
 
 
 @cache
 def svg_file(chart: Chart) -> str:
     """The chart as the text of an SVG file, with its title, its legend, and colours for light and dark."""
-    spec = specification(chart) | {"title": chart.title, "width": FILE_SIZE[0], "background": "var(--ground)"}
-    spec |= {"autosize": "pad", "padding": 12}
-    if len(legend(chart.lines)) > 1:
-        for layer in spec["layer"]:
-            for encoding in layer.get("encoding", {}).values():
-                encoding.pop("legend", None)
-    drawn: str = vl_convert.vegalite_to_svg(spec)
+    spec = specification(chart, in_file=len(legend(chart.lines)) > 1)
+    spec |= {"title": chart.title, "width": FILE_SIZE[0], "background": "var(--ground)"}
+    drawn: str = vl_convert.vegalite_to_svg(spec | {"autosize": "pad", "padding": 12})
     said, colours = escape(chart.in_words()), (TEMPLATES / "palette.css").read_text(encoding="utf-8")
     opening, _, rest = drawn.partition(">")
     return f'{opening} role="img" aria-label="{said}"><title>{said}</title><style>{colours}</style>{rest}\n'
@@ -130,38 +117,36 @@ def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
     return replace(line, x=tuple(line.x[i] for i in order), y=tuple(line.y[i] for i in order))
 
 
-def legend(lines: Sequence[Line]) -> dict[str, int]:
-    """Style by name, each name once, in the order of styles."""
-    return dict(sorted({line.name: line.style for line in lines}.items(), key=lambda entry: entry[1]))
+class Look(NamedTuple):
+    """How a line is drawn. colour: a variable of palette.css. dash: lengths of dashes and gaps. shape: of its marks."""
+
+    colour: str
+    dash: tuple[float, ...]
+    shape: str
 
 
-def colour(style: int) -> str:
-    """Of a line: a variable of palette.css."""
-    return COLOURS[style % len(COLOURS)]
+def look(style: int) -> Look:
+    """Of a line; without colour the first 20 styles still differ."""
+    dash = DASHES[style // len(SHAPES) % len(DASHES)]
+    return Look(COLOURS[style % len(COLOURS)], dash, SHAPES[style % len(SHAPES)])
 
 
-def dash(style: int) -> tuple[float, ...]:
-    """Lengths of a line's dashes and gaps, none for a solid line."""
-    return DASHES[style // len(SHAPES) % len(DASHES)]
-
-
-def shape(style: int) -> str:
-    """Of a line's marks, by Vega's names."""
-    return SHAPES[style % len(SHAPES)]
+def legend(lines: Sequence[Line]) -> dict[str, Look]:
+    """Looks by name, each name once, in the order of styles."""
+    styles = {line.name: line.style for line in lines}
+    return {name: look(style) for name, style in sorted(styles.items(), key=lambda entry: entry[1])}
 
 
 def _data(number: int, line: Line, among_others: bool) -> dict[str, Any]:
-    """One line for the specification. marked: the last point, points that stand alone, and among others two more."""
+    """One line for the specification. marked: the last point, points that stand alone, and among others two more.
+
+    The two stand elsewhere on lines of neighbouring styles, so that few cover another.
+    """
     real = [index for index, y in enumerate(line.y) if finite(y)]
     marked = set(real[-1:]) | {index for index in real if not {index - 1, index + 1} & set(real)}
     if among_others and real:
-        marked |= {real[round(share * (len(real) - 1))] for share in _marked(line.style)}
+        offset = 0.45 * (5 * line.style % 13 + 0.5) / 13
+        marked |= {real[round(share * (len(real) - 1))] for share in (offset, 0.5 + offset)}
     y = [value if finite(value) else None for value in line.y]
     flags = [int(index in marked) for index in range(len(y))]
     return {"line": number, "name": line.name, "x": list(line.x), "y": y, "marked": flags}
-
-
-def _marked(style: int) -> tuple[float, float]:
-    """Where along a line its marks stand, as shares: neighbouring styles stand apart, so that few cover another."""
-    offset = (5 * style % 13 + 0.5) / 13
-    return 0.45 * offset, 0.5 + 0.45 * offset

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+from transfer.report.collect.trials import ABSENT, Row
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.pictures import Picture
-
-Legend: TypeAlias = Literal["shared", "own"]
+from transfer.report.render.pictures import Figure
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A section's title; its `anchor` is where links point to."""
 
     text: str
@@ -21,142 +19,106 @@ class Heading:
     level: int = 2
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph. kind: lead (the summary line), plain, note (small print) or warning (framed)."""
 
     text: str
     kind: str = "plain"
 
 
-@dataclass(frozen=True)
-class Bullets:
+class Bullets(NamedTuple):
     """A list of sentences."""
 
-    items: tuple[str, ...]
+    items: Collection[str]
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """A box of names and values. code: names whose value is a command or a hash."""
 
     title: str
-    pairs: tuple[tuple[str, str], ...]
-    code: frozenset[str] = frozenset()
+    values: Mapping[str, str]
+    code: Collection[str] = ()
 
 
-@dataclass(frozen=True)
-class Code:
-    """Lines to be copied as they are. language: of a fenced block in Markdown."""
-
-    text: str
-    language: str
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A value within a tile: its text, and mean and std as shares (0..1) of the tile's scale."""
-
-    name: str
-    text: str
-    share: float
-    spread: float
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One headline number. tone: good, bad, or open where nothing can be concluded."""
+class Tile(NamedTuple):
+    """A headline number beside that of random initialisation, and under what it was measured."""
 
     label: str
     context: str
-    difference: str
-    reading: str
-    tone: str
-    bars: tuple[Bar, ...]
+    row: Row
 
 
-@dataclass(frozen=True)
-class Tiles:
+class Tiles(NamedTuple):
     """Headline numbers side by side."""
 
-    tiles: tuple[Tile, ...]
+    tiles: Sequence[Tile]
 
 
-@dataclass(frozen=True)
-class Charts:
+class Charts(NamedTuple):
     """Curves side by side, `columns` of them in a row where there is room.
 
     legend: "shared" stands above them and holds for what follows too, "own" gives every chart its own.
     """
 
-    charts: tuple[Chart, ...]
+    charts: Sequence[Chart]
     columns: int
-    legend: Legend = "shared"
+    legend: Literal["shared", "own"] = "shared"
 
     def lines(self) -> list[Line]:
         """Of all charts, for the legend that they share."""
         return [line for chart in self.charts for line in chart.lines]
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A cell of a table in HTML. rows: how many it spans."""
 
-    column: int
+    column: str
     text: str
-    rows: int = 1
+    rows: int
 
 
-@dataclass(frozen=True)
-class Table:
-    """numeric: indices of right-aligned columns. merged: number of leading columns whose repeats are joined."""
+class Table(NamedTuple):
+    """A table of texts by column; a row has a dash where it lacks a column.
+
+    numeric: right-aligned columns. merged: number of leading columns whose repeats are joined.
+    """
 
     caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: frozenset[int] = frozenset()
+    rows: Sequence[Mapping[str, str]]
+    numeric: Collection[str] = ()
     merged: int = 0
 
-    def cells(self) -> list[list[Cell]]:
+    def columns(self) -> list[str]:
+        """Names of all columns, in the order in which rows bring them."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def texts(self) -> list[list[str]]:
+        """The cells of every row."""
+        names = self.columns()
+        return [[row.get(name, ABSENT) for name in names] for row in self.rows]
+
+    def cells(self) -> Iterator[list[Cell]]:
         """Every row's cells; where the `merged` leading cells repeat, they stand once for all their rows."""
-        written = []
-        for _, group in groupby(self.rows, key=lambda row: row[: self.merged] if self.merged else id(row)):
+        names = self.columns()
+        for _, group in groupby(self.texts(), key=lambda row: row[: self.merged] if self.merged else id(row)):
             together = list(group)
+            spans = [len(together)] * self.merged + [1] * (len(names) - self.merged)
             for place, row in enumerate(together):
-                first = 0 if place == 0 else self.merged
-                spans = [len(together) if column < self.merged else 1 for column in range(len(row))]
-                written.append([Cell(column, row[column], spans[column]) for column in range(first, len(row))])
-        return written
+                yield [*map(Cell, names, row, spans)][self.merged if place else 0 :]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A picture with its words. key: file name in the Markdown's figures/."""
-
-    picture: Picture
-    key: str
-    alt: str
-    caption: str
-
-    def file(self) -> str:
-        """Name of its file beside the Markdown."""
-        return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in self.key) + ".png"
-
-
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """Pictures in rows of `columns`; on a narrow screen below one another."""
 
-    figures: tuple[Figure, ...]
+    figures: Sequence[Figure]
     columns: int = 1
 
 
-Block: TypeAlias = Heading | Text | Bullets | Facts | Code | Tiles | Charts | Table | Figures
+Block: TypeAlias = Heading | Text | Bullets | Facts | Tiles | Charts | Table | Figures
 
 
-@dataclass
-class Document:
+class Document(NamedTuple):
     """A title and its blocks."""
 
     title: str
-    blocks: list[Block] = field(default_factory=list)
+    blocks: Sequence[Block]

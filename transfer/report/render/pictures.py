@@ -1,4 +1,4 @@
-"""Pictures for the page: read, made smaller, and encoded."""
+"""Pictures of a report: read, made smaller, and encoded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from pretrain.runtime.files import write_atomically
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image file on its way into a report; `most` bounds its width in pixels."""
+class Figure:
+    """An image file with its words. key: names its file beside the Markdown. alt: "" for the caption's words.
+
+    most: bounds its width in pixels.
+    """
 
     path: Path
+    key: str
+    caption: str
+    alt: str = ""
     most: int = 1100
 
     def open(self) -> Image.Image:
@@ -38,15 +44,20 @@ class Picture:
         self.open().save(buffer, "WEBP", quality=75, method=4)
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
-    def as_png(self, path: Path) -> Path:
-        """As a PNG file of its own, written atomically."""
-        picture = self.open()
-        return write_atomically(path, lambda temporary: picture.save(temporary, "PNG", optimize=True))
+    def file(self) -> str:
+        """Name of its PNG file beside the Markdown."""
+        return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in self.key) + ".png"
 
-    def problem(self) -> str | None:
-        """Why the file cannot be shown, or None."""
+    def write(self, folder: Path) -> None:
+        """Write the PNG file into `folder`, atomically."""
+        picture = self.open()
+        write_atomically(folder / self.file(), lambda temporary: picture.save(temporary, "PNG", optimize=True))
+
+    def readable(self, notes: list[str]) -> bool:
+        """Whether the file can be shown; if not, `notes` gets a sentence why."""
         try:
             self.open()
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return f"{self.path} cannot be shown ({' '.join(str(error).split())})."
-        return None
+            notes.append(f"{self.path} cannot be shown ({' '.join(str(error).split())}).")
+            return False
+        return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pretrain.runtime.registry import collect
@@ -18,14 +18,14 @@ class Section:
         anchor: what links point to.
         title: its heading; "" for the report's opening, which has none.
         order: where it stands; lower comes first.
-        build: from what was collected to its blocks, None where there is nothing to say. What it cannot read it adds to
+        build: from what was collected to its blocks, none where there is nothing to say. What it cannot read it adds to
             the collected notes.
     """
 
     anchor: str
     title: str
     order: int
-    build: Callable[[Collected], list[Block] | None]
+    build: Callable[[Collected], Iterable[Block]]
 
 
 def sections() -> list[Section]:

@@ -1,52 +1,74 @@
-"""Every metric of every protocol, pretrained against random initialisation."""
+"""What was measured downstream: every network side by side, and every metric against random initialisation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
-from transfer.report.collect.names import arch_name, distinctions, evaluation_name
+from transfer.report.collect.names import RANDOM, arch_name, distinctions, evaluation_name, numbered
 from transfer.report.collect.search import Collected
-from transfer.report.collect.statistics import Row, compare, difference_text, reading, value_text
+from transfer.report.collect.trials import ABSENT, Trials, compare, group_trials
 from transfer.report.render.document import Block, Bullets, Table, Text
 from transfer.report.sections import Section
-from transfer.tasks import display_name
+from transfer.report.sections.words import cells, sentence
+from transfer.results import TASKS
+from transfer.tasks import shown_metrics
 
-HOW_TO_READ = (
-    "Numbers are percent, mean ± sample standard deviation over n results; n=1 is a single run and has no ±. The ± of "
-    "a difference adds both deviations in quadrature. “Within the spread” means that the two ± ranges overlap: such a "
-    "difference shows nothing. Of a single run the spread is unknown."
-)
+DETAILS = re.compile(r"^class |, std over ")  # readings that have tables further down
 
 
-def build(data: Collected) -> list[Block]:
+def networks(data: Collected) -> Iterator[Block]:
+    """A table for each data set and input size, the fullest first: an evaluation a row, a network a column."""
+    tables: dict[str, list[Trials]] = {}
+    ours = group_trials(data.results, data.runs)
+    for one in sorted(ours, key=lambda one: (TASKS.index(one.first.task), one.first.protocol)):
+        size = one.first.settings.get("image_size")
+        tables.setdefault(one.first.dataset + (f" at {size} px" if size else ""), []).append(one)
+    for caption, together in sorted(tables.items(), key=lambda table: -len(table[1])):
+        networks = sorted({(one.recipe != RANDOM, one.first.arch, one.recipe) for one in together})
+        names = [f"{arch_name(arch)}, {recipe}" for _, arch, recipe in networks]
+        if rows := _rows(together, names):
+            yield Table(caption, rows, names, merged=1)
+
+
+def _rows(ours: Sequence[Trials], networks: Sequence[str]) -> list[dict[str, str]]:
+    words = distinctions((one.first.task, one.first.protocol) for one in ours)
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for one in ours:
+        task, network = one.first.task, f"{arch_name(one.first.arch)}, {one.recipe}"
+        name = evaluation_name(task, words[task, one.first.protocol])
+        for metric in shown_metrics(task, [metric for metric in one.metrics() if not DETAILS.search(metric)]):
+            label = next(label for label in numbered(name) if network not in rows.get((label, metric), {}))
+            row = rows.setdefault((label, metric), {"Evaluation": label, "Metric": metric})
+            row[network] = one.cell(metric)
+    return [dict.fromkeys(("Evaluation", "Metric", *networks), ABSENT) | row for row in rows.values()]
+
+
+def against_random(data: Collected) -> Iterator[Block]:
     """A table for each network, then what a reader must know before trusting a comparison."""
     rows = compare(data.results, data.runs)
     if not rows:
-        return [Text("No downstream result was found.", "note")]
-    archs = dict.fromkeys(row.arch for row in rows)
-    words = distinctions((row.group, row.protocol) for row in rows)
-    remarks = dict.fromkeys(
-        f"{evaluation_name(row.task, words[row.group, row.protocol])} on {row.dataset}: {remark}."
+        yield Text("No downstream result was found.", "note")
+        return
+    yield Text(sentence("downstream", "how"), "note")
+    for arch in dict.fromkeys(row.of.arch for row in rows):
+        alike = [row for row in rows if row.of.arch == arch]
+        recipes = list(dict.fromkeys(row.of.recipe for row in alike if row.of.recipe))
+        caption = arch_name(arch) + (f", pretrained with {recipes[0]}" if len(recipes) == 1 else "")
+        table = [cells("comparison", row=row) for row in alike]
+        for row_cells in table if len(recipes) < 2 else ():
+            del row_cells["Pretraining"]
+        yield Table(caption, table, ("Random init", "Pretrained", "Difference"), merged=list(table[0]).index("Metric"))
+    words = distinctions((row.of.group, row.of.protocol) for row in rows)
+    if remarks := dict.fromkeys(
+        f"{evaluation_name(row.of.task, words[row.of.group, row.of.protocol])} on {row.of.dataset}: {remark}."
         for row in rows
-        for remark in row.remarks
-    )
-    tables = [_table(arch, [row for row in rows if row.arch == arch]) for arch in archs]
-    return [Text(HOW_TO_READ, "note"), *tables, *([Bullets(tuple(remarks))] if remarks else [])]
+        for remark in row.of.remarks(row.metric)
+    ):
+        yield Bullets(remarks)
 
 
-def _table(arch: str, rows: Sequence[Row]) -> Table:
-    recipes = list(dict.fromkeys(row.recipe for row in rows if row.recipe))
-    several = len(recipes) > 1
-    caption = f"{arch_name(arch)}" + (f", pretrained with {recipes[0]}" if len(recipes) == 1 else "")
-    columns = ("Task", "Data", "Protocol", *(("Pretraining",) if several else ()), "Metric")
-    cells = []
-    for row in rows:
-        recipe = (row.recipe or "—",) if several else ()
-        values = (value_text(row.random), value_text(row.pretrained), difference_text(row), reading(row))
-        cells.append((display_name(row.task), row.dataset, row.protocol, *recipe, row.metric, *values))
-    first = len(columns)
-    columns = (*columns, "Random init", "Pretrained", "Difference", "Reading")
-    return Table(caption, columns, tuple(cells), frozenset(range(first, first + 3)), first - 1)
-
-
-SECTIONS = (Section("downstream", "Downstream, pretrained against random initialisation", 60, build),)
+SECTIONS = (
+    Section("networks", "Every network side by side", 10, networks),
+    Section("downstream", "Downstream, pretrained against random initialisation", 60, against_random),
+)

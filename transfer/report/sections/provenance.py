@@ -1,97 +1,84 @@
-"""Where the numbers come from: what a run was, and with what the results were measured."""
+"""Where the numbers come from: what a run was, with what the results were measured, and what could not be read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-import yaml
-from jinja2 import Template
-
-from transfer.report.collect.names import arch_name, recipe_name
-from transfer.report.collect.search import Collected, Downstream, PretrainingRun, finite
-from transfer.report.collect.trials import days_text
-from transfer.report.render.document import Block, Facts, Table
+from transfer.report.collect.runs import PretrainingRun, finite
+from transfer.report.collect.search import Collected
+from transfer.report.render.document import Block, Bullets, Facts, Table
 from transfer.report.sections import Section
-
-WORDS = yaml.safe_load((Path(__file__).parent / "run_facts.yaml").read_text(encoding="utf-8"))
-RUN_FACTS = {name: Template(words) for name, words in WORDS.items()}
+from transfer.report.sections.words import cells, sentence
 
 
-def build(data: Collected) -> list[Block]:
+def provenance(data: Collected) -> Iterator[Block]:
     """What the runs were, then the code, hardware and days of the results together."""
-    return [*provenance_of_runs(data.runs), *([results_facts(data.results)] if data.results else [])]
+    yield from _of_runs(data.runs)
+    if data.results:
+        used = [entry.result for entry in data.results]
+        yield Facts("Downstream evaluations", cells("results", used=used), {"Commit"})
 
 
-def run_facts(run: PretrainingRun) -> Facts:
+def run_facts(run: PretrainingRun, title: str) -> Facts:
     """Method, network, data, schedule, code and time of one pretraining run."""
-    known = {
-        "get": run.setting,
-        "finite": finite,
-        "recipe": recipe_name(run),
-        "arch": arch_name(str(run.setting("model.arch", "unknown"))),
-        "seen": run.images_seen(),
-        "epoch": run.last("epoch"),
-        "skipped": run.last("images_skipped"),
-        "logged": _period(run),
-        "typed": _command(run.command),
-        "folder": run.folder,
-    }
-    pairs = tuple((name, words.render(known)) for name, words in RUN_FACTS.items())
-    return Facts(f"Pretraining run {run.name}", pairs, frozenset({"Commit", "Command", "Folder"}))
-
-
-def provenance_of_runs(runs: Sequence[PretrainingRun]) -> Sequence[Facts | Table]:
-    """One box for one run; of several, a box of what they share and a table of what differs."""
-    facts = [run_facts(run) for run in runs]
-    if len(facts) < 2:
-        return facts
-    names = [name for name, _ in facts[0].pairs]
-    values = {name: [dict(box.pairs)[name] for box in facts] for name in names}
-    differing = [name for name in names if len(set(values[name])) > 1]
-    shared = tuple((name, values[name][0]) for name in names if name not in differing)
-    box = Facts(f"Pretraining, the same in all {len(runs)} runs", shared, facts[0].code)
-    rows = tuple((run.name, *(values[name][index] for name in differing)) for index, run in enumerate(runs))
-    return [*([box] if shared else []), Table("What differs between the runs", ("Run", *differing), rows)]
-
-
-def results_facts(found: Sequence[Downstream]) -> Facts:
-    """Code, hardware and days of the downstream results together."""
-    used = [entry.result for entry in found]
-    seeds = sorted({result.seed for result in used})
-    pairs = (
-        ("Result files", str(len(used))),
-        ("Seeds", ", ".join(map(str, seeds))),
-        ("Checkpoints", f"{len({result.checkpoint_sha256 for result in used})} different ones"),
-        ("Hardware", "; ".join(sorted({result.hardware or "not recorded" for result in used}))),
-        ("Commit", ", ".join(sorted({result.commit or "not recorded" for result in used}))),
-        ("Date", days_text(used)),
-        ("Computing time", _duration(sum(result.seconds for result in used))),
-    )
-    return Facts("Downstream evaluations", pairs, frozenset({"Commit"}))
-
-
-def _command(text: str) -> dict[str, str]:
-    """command.txt: the command line first, then lines of a word and its value."""
-    first, *rest = text.splitlines() or [""]
+    typed, *rest = run.command.splitlines() or [""]  # the command line, then lines of a word and its value
     named = dict(line.split(" ", 1) for line in rest if " " in line and not line.endswith(" None"))
-    return named | ({"command": first} if first else {})
+    times = [datetime.fromtimestamp(line["time"], timezone.utc) for line in run.lines if finite(line.get("time"))]
+    known = {"seen": run.images_seen(), "epoch": run.last("epoch"), "skipped": run.last("images_skipped")}
+    known |= {"times": times, "typed": named | ({"command": typed} if typed else {})}
+    return Facts(title, cells("run", run=run, get=run.setting, **known), {"Commit", "Command", "Folder"})
 
 
-def _period(run: PretrainingRun) -> str:
-    times = [line["time"] for line in run.lines if finite(line.get("time"))]
-    if not times:
-        return "not recorded"
-    first, last = (datetime.fromtimestamp(time, timezone.utc) for time in (min(times), max(times)))
-    end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
-    return f"{first:%Y-%m-%d %H:%M} to {end} UTC"
+def _of_runs(runs: Sequence[PretrainingRun]) -> Iterator[Facts | Table]:
+    """One box for one run; of several, a box of what they share and a table of what differs."""
+    boxes = [run_facts(run, f"Pretraining run {run.name}") for run in runs]
+    if len(runs) < 2:
+        yield from boxes
+        return
+    facts = [box.values for box in boxes]
+    shared = {name: text for name, text in facts[0].items() if all(of_run[name] == text for of_run in facts)}
+    if shared:
+        yield Facts(f"Pretraining, the same in all {len(runs)} runs", shared, boxes[0].code)
+    rows = [
+        {"Run": run.name} | {name: text for name, text in of_run.items() if name not in shared}
+        for run, of_run in zip(runs, facts, strict=True)
+    ]
+    yield Table("What differs between the runs", rows)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def files(data: Collected) -> Iterator[Block]:
+    """One table, a file a row."""
+    if data.results:
+        common = Path(os.path.commonpath([entry.path.parent for entry in data.results]))
+        rows = []
+        for entry in data.results:
+            counts = {name: count for name, count in entry.result.counts.items() if name != "skipped"}
+            known = {"file": entry.path.relative_to(common), "superseded": entry.superseded, "counts": counts}
+            rows.append(cells("file", result=entry.result, pairs=_pairs, **known))
+        yield Table(sentence("files", "caption", common=common), rows, ("Seed", "Skipped", "Seconds"))
 
 
-SECTIONS = (Section("provenance", "Provenance", 20, build),)
+def notes(data: Collected) -> Iterator[Block]:
+    """A sentence for each file that is ours and could not be used; last, since other sections add to it."""
+    if data.notes:
+        yield Bullets(dict.fromkeys(data.notes))
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    """ "key value, ..." on one line; a value of many lines, such as detectron2's configuration, stays in its file."""
+    shown = []
+    for key, value in values.items():
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        shown.append(f"{key} {text if len(text.splitlines()) < 2 else '(see the file)'}")
+    return ", ".join(shown)
+
+
+SECTIONS = (
+    Section("provenance", "Provenance", 20, provenance),
+    Section("files", "Every result file", 110, files),
+    Section("notes", "Could not read", 1000, notes),
+)

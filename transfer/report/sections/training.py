@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from transfer.report.collect.run_names import name_runs
-from transfer.report.collect.search import Collected, PretrainingRun
+from transfer.report.collect.names import name_runs
+from transfer.report.collect.runs import PretrainingRun
+from transfer.report.collect.search import Collected
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.document import Block, Charts, Legend, Text
+from transfer.report.render.document import Block, Charts, Text
 from transfer.report.sections import Section
 
 IN_A_ROW, WITH_MANY_LINES = 4, 2  # panels; four as in the paper, where that leaves them room
@@ -38,18 +39,21 @@ PANELS = {
 }
 
 
-def build(figure: str, data: Collected) -> list[Block] | None:
+def build(figure: str, data: Collected) -> Iterator[Block]:
     """The curves of one figure, and what was not measured; only the last figure says that there are no curves."""
     optimisation = figure == "optimisation"
     if not any(run.lines for run in data.runs):
-        return [Text("No logged step was found, so there are no curves.", "note")] if optimisation else None
+        if optimisation:
+            yield Text("No logged step was found, so there are no curves.", "note")
+        return
     drawn = charts(data.runs, PANELS[figure])
     many = not optimisation and any(len(chart.lines) >= MANY for chart in drawn)
-    legend: Legend = "own" if figure == "figure_3" else "shared"
-    blocks: list[Block] = [Charts(tuple(drawn), WITH_MANY_LINES if many else IN_A_ROW, legend)] if drawn else []
+    if drawn:
+        yield Charts(drawn, WITH_MANY_LINES if many else IN_A_ROW, "own" if figure == "figure_3" else "shared")
     # the panels of Figure 3 and of the optimiser are each of one method or of every run
-    asked = data.runs if figure == "figure_2" else []
-    return blocks + ([] if optimisation else _unmeasured(asked, PANELS[figure], drawn))
+    lacking = _unmeasured(data.runs if figure == "figure_2" else [], PANELS[figure], drawn)
+    if lacking and not optimisation:
+        yield Text(" ".join(lacking), "note")
 
 
 def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Chart]:
@@ -66,19 +70,17 @@ def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Char
     ]
 
 
-def _unmeasured(runs: Sequence[PretrainingRun], panels: Sequence[Panel], drawn: Sequence[Chart]) -> list[Block]:
+def _unmeasured(runs: Sequence[PretrainingRun], panels: Sequence[Panel], drawn: Sequence[Chart]) -> list[str]:
     """A sentence on the panels that are left out, and one for each that lacks some of `runs`."""
     by_key = {chart.key: {line.name for line in chart.lines} for chart in drawn}
-    absent = [
-        panel.title + (f" (needs {panel.needs})" if panel.needs else "") for panel in panels if panel.key not in by_key
-    ]
-    sentences = [f"Not measured by any run and so left out: {'; '.join(absent)}."] if absent else []
+    absent = [panel for panel in panels if panel.key not in by_key]
+    titles = "; ".join(panel.title + (f" (needs {panel.needs})" if panel.needs else "") for panel in absent)
+    sentences = [f"Not measured by any run and so left out: {titles}."] if absent else []
     names = dict.fromkeys(entry.name for entry in name_runs(runs))
     for panel in panels:
-        lacking = [name for name in names if name not in by_key.get(panel.key, names)]
-        if lacking:
+        if lacking := [name for name in names if name not in by_key.get(panel.key, names)]:
             sentences.append(f"{panel.title} was not measured by {'; '.join(lacking)}.")
-    return [Text(" ".join(sentences), "note")] if sentences else []
+    return sentences
 
 
 def _lines(runs: Sequence[PretrainingRun], panel: Panel, x_key: str) -> tuple[Line, ...]:

@@ -1,0 +1,123 @@
+"""Result files: which are ours, what a report reads in them, and what makes two of them trials of one evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pretrain.runtime.errors import UserError
+from transfer import results
+from transfer.results import Result
+from transfer.tasks import foreign_settings
+
+OUR_KEYS = ("task", "protocol", "metrics", "init")
+# `results.load` checks the keys of a file; by type, the values in it that a report counts on. "*" is any key.
+KINDS: dict[Any, str] = {
+    str: "protocol dataset arch checkpoint checkpoint_sha256 date",
+    str | None: "commit hardware",
+    dict: "metrics counts pretraining settings artefacts artefacts.by_class.*",
+    dict | None: "artefacts.by_class",
+    int | float: "seed seconds counts.*",
+    int | float | None: "metrics.* pretraining.epoch settings.iterations settings.images_per_step "
+    "artefacts.by_class.*.*",
+}
+# whose trunk, which seed, where and on what it ran, and what the protocol itself chose by its own search
+MAY_DIFFER = {"seed", "skipped", "found", "workers", "threads", "device", "processes", "cache"}
+MAY_DIFFER |= {"SEED", "OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "peak_memory_mb"}
+
+
+@dataclass(frozen=True)
+class Downstream:
+    """One result file. superseded: a newer file holds the same evaluation of the same checkpoint and seed."""
+
+    path: Path
+    result: Result
+    superseded: bool = False
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a JSON file, even a damaged one, carries the marks of a result file."""
+    try:
+        written = json.loads(content)
+    except ValueError:
+        return sum(f'"{key}"'.encode() in content for key in OUR_KEYS) >= 2
+    return isinstance(written, dict) and sum(key in written for key in OUR_KEYS) >= 3
+
+
+def read_result(path: Path) -> Downstream:
+    """A result file, whose values have the types that a report counts on.
+
+    Raises:
+        UserError: it is no result file of this version, or holds values of other types.
+    """
+    result = results.load(path)
+    for kind, places in KINDS.items():
+        if not all(isinstance(value, kind) for place in places.split() for value in _at(asdict(result), place)):
+            raise UserError(f"{path} holds values of the wrong type: run that evaluation again.")
+    return Downstream(path, result)
+
+
+def _at(tree: Any, place: str) -> Iterator[Any]:
+    """The values at "key.key" of nested tables, None for a key that is not there."""
+    key, _, below = place.partition(".")
+    for value in (tree.values() if key == "*" else [tree.get(key)]) if isinstance(tree, dict) else []:
+        yield from _at(value, below) if below else [value]
+
+
+def mark_superseded(found: Sequence[Downstream]) -> list[Downstream]:
+    """Mark all but the newest of several files about the same checkpoint, evaluation and seed."""
+
+    def trial(entry: Downstream) -> tuple[object, ...]:
+        return evaluation(entry.result), entry.result.init, entry.result.seed, entry.result.checkpoint_sha256
+
+    newest = {trial(entry): entry for entry in sorted(found, key=lambda entry: entry.result.date)}
+    return [replace(entry, superseded=newest[trial(entry)] is not entry) for entry in found]
+
+
+def evaluation(result: Result) -> tuple[object, ...]:
+    """What all trials of one evaluation share: task, data set, protocol, network and its settings."""
+    settings = tuple(sorted(_decisive(result, "settings").items()))
+    return result.task, result.dataset, result.protocol, result.arch, settings
+
+
+def differing(trials: Sequence[Result], what: str) -> list[str]:
+    """Names of the `counts` or `settings` that should be the same in all `trials` and are not."""
+    tables = [_decisive(result, what) for result in trials]
+    names = sorted({name for table in tables for name in table})
+    return [name for name in names if len({table.get(name) for table in tables}) > 1]
+
+
+def _decisive(result: Result, what: str) -> dict[str, str]:
+    """The `counts` or `settings` of a result, without what may differ.
+
+    Options of other evaluators, which earlier files hold too, are left out. Of a whole configuration in one text
+    (detectron2's), every option is a setting.
+    """
+    table: dict[str, Any] = {}
+    for name, value in getattr(result, what).items():
+        table |= _options(value) if isinstance(value, str) and "\n" in value else {name: value}
+    left_out = MAY_DIFFER | (foreign_settings(result.task) if what == "settings" else set())
+    return {name: repr(value) for name, value in table.items() if name not in left_out}
+
+
+@cache
+def _options(text: str) -> dict[str, Any]:
+    try:
+        return flat({"": yaml.load(text, yaml.CSafeLoader)})
+    except yaml.YAMLError:
+        return {"": text}
+
+
+def flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """{"section.key": value} of all leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{above}.{key}".strip(".")
+        leaves |= flat(value, name) if isinstance(value, dict) else {name: value}
+    return leaves

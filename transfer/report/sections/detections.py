@@ -1,0 +1,126 @@
+"""Detectors in detail, random and pretrained side by side: numbers of every class, precision, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from transfer.report.collect.names import arch_name
+from transfer.report.collect.runs import finite
+from transfer.report.collect.search import Collected
+from transfer.report.collect.trials import ABSENT, Comparison, comparisons
+from transfer.report.render.charts import Chart, Line
+from transfer.report.render.document import Block, Charts, Figures, Heading, Table, Text
+from transfer.report.render.pictures import Figure
+from transfer.report.sections import Section
+from transfer.results import Result
+
+TITLES = {"detection": "Detection", "segmentation": "Segmentation", "semantic": "Semantic segmentation"}
+INITS = {"random": "random initialisation", "pretrained": "pretrained"}
+KINDS = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints", "iou": "pixels"}
+SHOWN_IOUS = ("0.50", "0.75")
+MOST_CLASSES = 30  # rows of a table: of more classes those that differ most
+MOST_IMAGES, WIDTH = 4, 800  # pixels of a picture's width; a pair stands side by side in the page
+
+
+def classes(data: Collected) -> Iterator[Block]:
+    """For each protocol and recipe that tells them: curves of the lowest seed, the mean over seeds of every class."""
+    told = [e for e in data.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
+    for number, of in enumerate(comparisons(told, data.runs)):
+        yield from _opening(of, f"classes-{number}")
+        sides = {init: [entry.result for entry in side] for init, side in of.sides.items()}
+        if charts := [*_charts(number, sides)]:
+            yield Charts(charts, 2, legend="own")
+        for kind in KINDS:
+            means = {init: _means(kind, results) for init, results in sides.items()}
+            if any(means.values()):
+                count = "; ".join(f"{INITS[init]}: n={len(results)}" for init, results in sides.items() if results)
+                number_of = "IoU" if kind == "iou" else "AP"
+                caption = f"{number_of} of {KINDS[kind]} by class, mean over seeds ({count})"
+                yield Table(caption, _rows(**means), ("Random init", "Pretrained", "Difference"))
+
+
+def _opening(of: Comparison, anchor: str) -> Iterator[Block]:
+    """Heading and protocol of one evaluation of one recipe."""
+    title = ", ".join(filter(None, (f"{TITLES[of.task]} on {of.dataset}", arch_name(of.arch), of.recipe)))
+    yield Heading(title, anchor, 3)
+    yield Text(f"{of.protocol}.", "note")
+
+
+def _charts(number: int, sides: dict[str, list[Result]]) -> Iterator[Chart]:
+    lowest = {init: min(results, key=lambda one: one.seed).artefacts for init, results in sides.items() if results}
+    for kind, name in KINDS.items():
+        curves = {init: artefacts.get("curves", {}).get(kind, {}) for init, artefacts in lowest.items()}
+        for iou in SHOWN_IOUS:
+            lines = tuple(
+                Line(words, tuple(curves[init]["recall"]), tuple(curves[init][iou]), style)
+                for style, (init, words) in enumerate(INITS.items())
+                if curves.get(init, {}).get(iou)
+            )
+            if lines:
+                key = f"precision_{number}_{kind}_{iou.replace('.', '')}"
+                meaning = "mean over the classes, over recall in percent; of the lowest seed"
+                yield Chart(key, f"Precision of {name} at IoU {iou}", meaning, "recall", "%", lines)
+
+
+def _means(kind: str, results: Sequence[Result]) -> dict[str, float]:
+    """Of every class over the results."""
+    tables = [result.artefacts.get("by_class", {}).get(kind, {}) for result in results]
+    names = dict.fromkeys(name for table in tables for name in table)
+    told = {name: [table[name] for table in tables if finite(table.get(name))] for name in names}
+    return {name: fmean(values) for name, values in told.items() if values}
+
+
+def _rows(random: dict[str, float], pretrained: dict[str, float]) -> list[dict[str, str]]:
+    both = {name: value - random[name] for name, value in pretrained.items() if name in random}
+    names = list(random | pretrained)
+    if len(names) > MOST_CLASSES:
+        names = sorted(names, key=lambda name: -abs(both.get(name, 0.0)))[:MOST_CLASSES]
+    columns = {"Random init": random, "Pretrained": pretrained}
+    return [
+        {"Class": name}
+        | {column: f"{means[name]:.1f}" if name in means else ABSENT for column, means in columns.items()}
+        | {"Difference": f"{both[name]:+.1f}" if name in both else ABSENT}
+        for name in names
+    ]
+
+
+def pictures(data: Collected) -> Iterator[Block]:
+    """For each detection protocol and recipe its first images, by the results of the lowest seed of either side."""
+    each = comparisons([entry for entry in data.results if entry.result.task in TITLES], data.runs)
+    if not each:
+        yield Text("No detection or segmentation result was found.", "note")
+    for number, of in enumerate(each):
+        yield from _opening(of, f"detections-{number}")
+        if missing := [INITS[init] for init, side in of.sides.items() if not side]:
+            yield Text(f"No result for {' or '.join(missing)}.", "note")
+        pairs = [pair for pair in _pairs(number, of) if all([figure.readable(data.notes) for figure in pair])]
+        if pairs:  # each whole
+            yield Figures([figure for pair in pairs for figure in pair], len(pairs[0]))
+        else:
+            yield Text("These results carry no pictures that can be shown.", "note")
+
+
+def _pairs(number: int, of: Comparison) -> list[list[Figure]]:
+    """Of each image the pictures of both sides; of those that both show, if there are any."""
+    sides = {init: min(side, key=lambda entry: entry.result.seed) for init, side in of.sides.items() if side}
+    images: dict[str, dict[str, Path]] = {}
+    for init, entry in sides.items():
+        for listed in entry.result.artefacts.get("images") or []:
+            images.setdefault(Path(str(listed)).name, {})[init] = entry.path.parent / str(listed)
+    shared = [name for name, paths in images.items() if len(paths) == len(sides)] or list(images)
+    pairs: list[list[Figure]] = []
+    for name in shared[:MOST_IMAGES]:
+        pairs.append([])
+        for init, entry in sides.items():
+            caption = f"{Path(name).stem}, {INITS[init]}, seed {entry.result.seed}: predictions beside ground truth"
+            path = images[name].get(init, entry.path.parent / name)
+            pairs[-1].append(Figure(path, f"detection_{number}_{init}_{Path(name).stem}", caption, most=WIDTH))
+    return pairs
+
+
+SECTIONS = (
+    Section("classes", "Classes and curves", 90, classes),
+    Section("detections", "Detections", 100, pictures),
+)
