@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -91,6 +92,50 @@ def write_text(path: Path, text: str) -> Path:
 def write_json(path: Path, value: Any) -> Path:
     """Write `value` as indented JSON, atomically."""
     return write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The value in a JSON file, in any of the encodings that JSON may have.
+
+    Args: what: the kind of file, for the message, such as "a COCO instances file".
+
+    Raises:
+        UserError: it is missing or cannot be opened, is no JSON, or is nested more deeply than Python reads.
+    """
+    content = _bytes_of(path, what)
+    try:
+        return json.loads(content)
+    except (ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or "it does not fit into memory"
+        raise UserError(f"{path} is not {what}: {reason}.") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is not {what}: it is nested too deeply.") from error
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a text file, in UTF-8 with or without a mark, or in UTF-16 with one.
+
+    Args: what: the kind of file, for the message, such as "a list of images".
+
+    Raises:
+        UserError: it is missing or cannot be opened, or is in another encoding.
+    """
+    content = _bytes_of(path, what)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not {what} in UTF-8 (byte {error.start}): save it in that encoding.") from error
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def _bytes_of(path: Path, what: str) -> bytes:
+    if not path.is_file():  # a pipe or a device would never end
+        raise UserError(f"{path} {'is no file' if path.exists() else 'does not exist'}: give the path of {what}.")
+    try:
+        return path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise UserError(f"{path} cannot be read as {what} ({error or 'it does not fit into memory'}).") from error
 
 
 def save_torch(path: Path, value: Any) -> Path:

@@ -49,14 +49,16 @@ def faults(root: Path) -> list[str]:
 def derive(root: Path) -> None:
     """Write annotations/instances_SPLIT.json and semantic/SPLIT/CITY/*_leftImg8bit.png for the splits that are there.
 
-    Files that are there already stay; an image whose label image is missing is left to `faults`.
+    Files that are there already stay. A split that lacks a label image is left to `faults`, which names it: a JSON of
+    the others would be taken for all of them.
     """
     folder = root / "cityscapes"
     for split in COUNTS:
         truth = folder / "gtFine" / split
-        names = [name for name in _names(folder, split) if (truth / f"{name}{INSTANCES}").is_file()]
+        names = _names(folder, split)
+        complete = all((truth / f"{name}{ending}").is_file() for name in names for ending in (INSTANCES, LABELS))
         listing = folder / "annotations" / f"instances_{split}.json"
-        if not names or listing.is_file():
+        if not names or not complete or listing.is_file():
             continue
         with ProcessPoolExecutor() as pool:
             found = list(pool.map(instances_of, [truth / f"{name}{INSTANCES}" for name in names], chunksize=8))
@@ -75,10 +77,7 @@ def instances_of(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
     """
     import pycocotools.mask
 
-    try:
-        values = np.array(Image.open(path)).astype(np.int64)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} cannot be read ({error}): unpack gtFine_trainvaltest.zip again.") from error
+    values = _values_in(path).astype(np.int64)
     found = []
     for value in np.unique(values):
         label = int(value) // GROUP if value >= GROUP else int(value)
@@ -91,6 +90,18 @@ def instances_of(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
         crowd = int(value < GROUP)
         found.append({"category_id": kind, "bbox": box, "area": area, "iscrowd": crowd, "segmentation": run_lengths})
     return (values.shape[1], values.shape[0]), found
+
+
+def _values_in(path: Path) -> np.ndarray:
+    """(height, width) values of a grey label image of 8 or 16 bits."""
+    try:
+        with Image.open(path) as image:
+            values = np.array(image)
+    except Exception as error:  # Pillow's decoders raise many types; each means the same to the user
+        raise UserError(f"{path} cannot be read ({error}): unpack gtFine_trainvaltest.zip again.") from error
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        raise UserError(f"{path} is no grey label image: unpack gtFine_trainvaltest.zip again.")
+    return values
 
 
 def as_coco(names: list[str], found: list[tuple[tuple[int, int], list[dict[str, Any]]]]) -> dict[str, Any]:
@@ -107,12 +118,19 @@ def as_coco(names: list[str], found: list[tuple[tuple[int, int], list[dict[str, 
 
 
 def write_train_labels(source: Path, target: Path) -> None:
-    """Write a label image with the indices of the 19 classes that are evaluated, all others ignored."""
+    """Write a label image with the indices of the 19 classes that are evaluated, all others ignored.
+
+    Raises:
+        UserError: the source cannot be read, or holds a label that Cityscapes does not have.
+    """
     if target.is_file():
         return
+    values = _values_in(source)
+    if values.min() < 0 or values.max() > IGNORED:
+        raise UserError(f"{source} holds label {values.max()}, which is none of Cityscapes: unpack it again.")
     table = np.full(256, IGNORED, dtype=np.uint8)
     table[list(TRAIN_LABELS)] = np.arange(len(TRAIN_LABELS))
-    picture = Image.fromarray(table[np.array(Image.open(source))])
+    picture = Image.fromarray(table[values])
     write_atomically(target, lambda temporary: picture.save(temporary, format="PNG"))
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
-import tarfile
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json
+from pretrain.runtime.files import read_json, write_json
+from pretrain.runtime.names import path_inside
 from tools.datasets.unpacking import archives as unpacking
-from tools.datasets.unpacking.archives import Archive, Member, members, path_inside, write_member
+from tools.datasets.unpacking.archives import Archive, in_one_sentence, write_member
 from tools.datasets.unpacking.benchmark import Benchmark, as_dataset
 from tools.datasets.unpacking.completeness import first_names, missing_or_short, wrong_count
+from tools.datasets.unpacking.members import Member, members, survey
 
 CLASSES, TRAIN, VAL = 1000, 1_281_167, 50_000
 FEWEST = 732  # training images of a class
 VAL_CLASSES = "val_classes.json"  # the class of every validation image, in the order of their numbers
 TRUTH, META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
+LARGEST_TABLE = 64 << 20  # bytes; the kit's own are below one MB
 
 
 def place(name: str) -> str:
@@ -40,16 +41,19 @@ def unpack(archive: Archive, folder: Path, root: Path, verify: bool = True) -> N
     """
     path = folder / archive.name
     if "devkit" in archive.name:
-        if verify:
-            unpacking.check_digest(path, archive.digest)
-        write_json(root / "imagenet" / VAL_CLASSES, val_classes(path))
+        with in_one_sentence(path):
+            if verify:
+                unpacking.check_digest(path, archive.digest)
+            write_json(root / "imagenet" / VAL_CLASSES, val_classes(path))
     elif "val" in archive.name:
         listing = root / "imagenet" / VAL_CLASSES
         if not listing.is_file():
             raise UserError(
                 f"{path} does not say the classes of its images: put ILSVRC2012_devkit_t12.tar.gz into {folder}."
             )
-        classes = json.loads(listing.read_text(encoding="utf-8"))
+        classes = read_json(listing, "the list of the classes of ImageNet's validation images")
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise UserError(f"{listing} is damaged: remove it, and unpack the development kit again.")
         sorted_in = Archive(archive.name, archive.digest, partial(_place_val, classes=classes))
         unpacking.unpack(sorted_in, folder, root, verify)
     else:
@@ -69,9 +73,16 @@ def _write_classes(path: Path, found: list[Member], root: Path, _: object) -> No
     """WNID.tar by WNID.tar; images that are there with their full size are left alone."""
     for member in found:
         wnid = PurePosixPath(member.name).stem
+        here = partial(_place_train, wnid=wnid)
         with member.open() as holder:
-            for image in members(path, holder):
-                write_member(image, path_inside(root, f"imagenet/train/{wnid}/{image.name}", path))
+            survey(path, members(path, holder, member.size), root, here, member.size)
+        with member.open() as holder:
+            for image in members(path, holder, member.size):
+                write_member(image, path_inside(root, here(image.name), path))
+
+
+def _place_train(name: str, wnid: str) -> str:
+    return f"imagenet/train/{wnid}/{name}"
 
 
 def val_classes(devkit: Path) -> list[str]:
@@ -84,18 +95,21 @@ def val_classes(devkit: Path) -> list[str]:
         from scipy.io import loadmat
     except ImportError as error:
         raise UserError("reading ImageNet's development kit needs scipy: run `pip install scipy`.") from error
-    tables = {}
     try:
-        with tarfile.open(devkit) as packed:
-            for entry in packed:
-                for name in (TRUTH, META):
-                    if entry.name.endswith(name):
-                        tables[name] = packed.extractfile(entry).read()
+        tables = {
+            name: member.open().read(LARGEST_TABLE)
+            for member in members(devkit)
+            for name in (TRUTH, META)
+            if member.name.endswith(name)
+        }
         synsets = loadmat(io.BytesIO(tables[META]), squeeze_me=True)["synsets"]
         names = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
         return [names[int(line)] for line in tables[TRUTH].split()]
-    except (KeyError, ValueError, AttributeError, tarfile.TarError, EOFError) as error:
-        raise UserError(f"{devkit} is not ImageNet's development kit or is damaged ({error}).") from error
+    except UserError:
+        raise
+    except Exception as error:  # scipy's reader raises many types; each means the same to the user
+        reason = " ".join(str(error).split())
+        raise UserError(f"{devkit} is not ImageNet's development kit or is damaged ({reason}).") from error
 
 
 def faults(root: Path) -> list[str]:

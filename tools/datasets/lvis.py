@@ -24,8 +24,7 @@ def faults(root: Path) -> list[str]:
     """What is missing of lvis/ and of the images below coco/, or cut short."""
     sentences = []
     for split, count in COUNTS.items():
-        addresses, wrong = names_in_json(root / "lvis" / f"lvis_v1_{split}.json", count, "coco_url")
-        images = ["/".join(address.split("/")[-2:]) for address in addresses]
+        images, wrong = names_in_json(root / "lvis" / f"lvis_v1_{split}.json", count, "coco_url", parts=2)
         sentences += wrong + missing_or_short(root / "coco", images, "images")
     return sentences
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,12 @@ def _already_there(out: Path, stamp: dict[str, Any]) -> bool:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    if (out / STAMP).is_file() and json.loads((out / STAMP).read_text()) == stamp:
-        return True
-    what = "a synthetic set made with other arguments" if (out / STAMP).is_file() else "other files"
+    what = "other files"
+    if (out / STAMP).is_file():
+        with contextlib.suppress(ValueError, RecursionError):  # of a damaged stamp, whose set nobody can vouch for
+            if json.loads((out / STAMP).read_bytes()) == stamp:
+                return True
+        what = "a synthetic set made with other arguments, or damaged"
     raise UserError(f"{out} already holds {what}: give another folder or remove it.")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import lzma
+import struct
 import sys
 import tarfile
 import zipfile
@@ -14,27 +14,23 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
+from pretrain.runtime.names import path_inside
+from tools.datasets.unpacking.members import Member, members, survey
 
 STAMPS = ".prepared"  # below ROOT: which archives were verified and unpacked completely
 BLOCK = 1 << 20
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGED = (  # what Python's readers of archives raise on bytes that they do not expect
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError),
+    *(ValueError, RuntimeError, LookupError, ArithmeticError, MemoryError),
+)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True)
-class Member:
-    """A regular file of an archive."""
-
-    name: str
-    size: int
-    open: Callable[[], IO[bytes]]
 
 
 @dataclass(frozen=True)
@@ -65,20 +61,30 @@ def unpack(
         write: replaces `write_members`, for an archive of archives.
 
     Raises:
-        UserError: another digest, a damaged archive, a full disk, or a member that would land outside `root`.
+        UserError: another digest, a damaged archive, a full disk, or what `survey` refuses.
     """
     path, stamp = folder / archive.name, root / STAMPS / f"{archive.name}.json"
-    status = path.stat()
-    mark = {"size": status.st_size, "time": status.st_mtime_ns, "digest": archive.digest}
-    earlier = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
-    if earlier == {**mark, "unpacked": True}:
-        return
-    if verify and archive.digest and earlier != {**mark, "unpacked": False}:
-        check_digest(path, archive.digest)
-        write_json(stamp, {**mark, "unpacked": False})
-    with _in_one_sentence(path):
+    with in_one_sentence(path):
+        status = path.stat()
+        mark = {"size": status.st_size, "time": status.st_mtime_ns, "digest": archive.digest}
+        earlier = _stamped(stamp)
+        if earlier == {**mark, "unpacked": True}:
+            return
+        if verify and archive.digest and earlier != {**mark, "unpacked": False}:
+            check_digest(path, archive.digest)
+            write_json(stamp, {**mark, "unpacked": False})
+        root.mkdir(parents=True, exist_ok=True)
+        survey(path, members(path), root, archive.place)
         (write or write_members)(path, members(path), root, archive.place)
-    write_json(stamp, {**mark, "unpacked": True})
+        write_json(stamp, {**mark, "unpacked": True})
+
+
+def _stamped(stamp: Path) -> Any:
+    """What an earlier call noted, {} where it noted nothing or the note is damaged: then the archive is read again."""
+    try:
+        return json.loads(stamp.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def check_digest(path: Path, digest: str) -> None:
@@ -97,40 +103,25 @@ def check_digest(path: Path, digest: str) -> None:
 
 
 @contextmanager
-def _in_one_sentence(path: Path) -> Iterator[None]:
+def in_one_sentence(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with an archive, or with the folder that it fills, into a UserError."""
     try:
         yield
+    except UserError:
+        raise
     except DAMAGED as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): fetch it again.") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged or cut short ({reason}): fetch it again.") from error
     except OSError as error:
-        if error.errno not in FULL:
-            raise
+        if error.errno in FULL:
+            raise UserError(
+                f"no room is left for what {path} holds ({error.strerror}): free some and run the same command again, "
+                "which goes on from there."
+            ) from error
         raise UserError(
-            f"no room is left for what {path} holds ({error.strerror}): free some and run the same command again, "
-            "which goes on from there."
+            f"{path} cannot be unpacked: {error.filename or 'a file'} ({error.strerror or error}): make way for it and "
+            "run the same command again."
         ) from error
-
-
-def members(path: Path, holder: IO[bytes] | None = None) -> Iterator[Member]:
-    """The regular files of a tar or zip, in their order; `holder` is the open archive where it lies in another one.
-
-    Raises:
-        UserError: a link or a device, which no data set needs.
-    """
-    if holder is None and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as packed:
-            for entry in packed.infolist():
-                if entry.external_attr >> 28 == 0o12:  # the type of a symbolic link, where zip was made on Unix
-                    raise UserError(f"{path} holds the link {entry.filename}: this is not the official archive.")
-                if not entry.is_dir():
-                    yield Member(entry.filename, entry.file_size, lambda entry=entry: packed.open(entry))
-        return
-    with tarfile.open(path, fileobj=holder) as packed:
-        for entry in packed:
-            if not (entry.isfile() or entry.isdir()):
-                raise UserError(f"{path} holds the link or device {entry.name}: this is not the official archive.")
-            if entry.isfile():
-                yield Member(entry.name, entry.size, lambda entry=entry: packed.extractfile(entry) or io.BytesIO())
 
 
 def write_members(path: Path, entries: Iterable[Member], root: Path, place: Callable[[str], str | None]) -> None:
@@ -145,7 +136,6 @@ def write_members(path: Path, entries: Iterable[Member], root: Path, place: Call
     count = 0
     with _bar(None, f"unpacking {path.name}") as bar:
         for member in entries:
-            path_inside(root, member.name, path)
             target = place(member.name)
             if target is None:
                 continue
@@ -154,14 +144,6 @@ def write_members(path: Path, entries: Iterable[Member], root: Path, place: Call
             count += 1
     if not count:
         raise UserError(f"{path} holds nothing of what is expected in it: is it the archive of that name?")
-
-
-def path_inside(root: Path, name: str, path: Path) -> Path:
-    """ROOT/name, refused where the name is absolute or climbs out of `root`."""
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
-        raise UserError(f"{path} holds '{name}', which lies outside {root}: this is not the official archive.")
-    return root / parts
 
 
 def write_member(member: Member, target: Path) -> None:

@@ -62,7 +62,10 @@ def prepare_benchmark(benchmark: Benchmark, root: Path, archives: Path, verify: 
         UserError: a bad archive (see `archives.unpack`), or anything missing, in one sentence a fault.
     """
     offered = benchmark.archives()
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root} cannot be made a folder ({error.strerror}): give another one.") from error
     if not only_check:
         for archive in offered:
             if (archives / archive.name).is_file():

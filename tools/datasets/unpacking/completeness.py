@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.files import read_json, read_lines
+from pretrain.runtime.names import path_inside
+from pretrain.runtime.text import printable
 
 TAIL = 4096  # bytes in which a picture's end marker stands; a few of ImageNet's carry something behind it
 ENDS = (b"\xff\xd9", b"IEND")  # of JPEG and PNG
@@ -25,7 +29,8 @@ def missing_or_short(folder: Path, names: Iterable[str], what: str) -> list[str]
     for state, words in (("missing", "are missing"), ("short", "are cut short")):
         affected = [name for name, seen in zip(names, states, strict=True) if seen == state]
         if affected:
-            sentences.append(f"{folder}: {len(affected)} of {len(names)} {what} {words}: {first_names(affected)}")
+            shown = first_names([printable(name) for name in affected])
+            sentences.append(f"{folder}: {len(affected)} of {len(names)} {what} {words}: {shown}")
     return sentences
 
 
@@ -54,20 +59,42 @@ def wrong_count(found: int, expected: int, what: str) -> list[str]:
 
 
 def listed_names(path: Path, expected: int) -> tuple[list[str], list[str]]:
-    """(names in a list file, sentences): one on a file that is missing or has another number of lines."""
-    if not path.is_file():
-        return [], [f"{path} is missing"]
-    names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return names, wrong_count(len(names), expected, f"{path} lists")
-
-
-def names_in_json(path: Path, expected: int, key: str = "file_name") -> tuple[list[str], list[str]]:
-    """(values of `key` of the images of a COCO JSON, sentences), as `listed_names`."""
+    """(names in a list file, sentences): one on a file that is missing, unreadable or of another number of lines."""
     if not path.is_file():
         return [], [f"{path} is missing"]
     try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
-        names = [image[key] for image in images]
-    except (ValueError, KeyError, TypeError) as error:
+        names = [line.split()[0] for line in read_lines(path, "a list of images") if line.strip()]
+        return _inside(path, names), wrong_count(len(names), expected, f"{path} lists")
+    except UserError as error:
+        return [], [str(error).rstrip(".")]
+
+
+def names_in_json(
+    path: Path, expected: int, key: str = "file_name", parts: int | None = None
+) -> tuple[list[str], list[str]]:
+    """(names of the images of a COCO JSON, sentences), as `listed_names`.
+
+    Args:
+        path: the JSON.
+        expected: the published number of images.
+        key: of an image's entry.
+        parts: how many of the last parts of an address are the name, None where all of the value is.
+    """
+    if not path.is_file():
+        return [], [f"{path} is missing"]
+    try:
+        images = read_json(path, "a COCO JSON")["images"]
+        values = [image[key] for image in images]
+        names = values if parts is None else ["/".join(value.split("/")[-parts:]) for value in values]
+        return _inside(path, names), wrong_count(len(names), expected, f"{path} lists images")
+    except UserError as error:
+        return [], [str(error).rstrip(".")]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return [], [f"{path} is damaged or cut short ({' '.join(str(error).split())})"]
-    return names, wrong_count(len(names), expected, f"{path} lists images")
+
+
+def _inside(path: Path, names: Sequence[str]) -> list[str]:
+    """The names, held against escapes from whatever folder they will be looked for in."""
+    for name in names:
+        path_inside(path.parent, name, path, links=True)
+    return list(names)
