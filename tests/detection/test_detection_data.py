@@ -263,7 +263,7 @@ def test_keypoints_are_read_with_their_names_and_mirror_images(sets, tmp_path):
         "MODEL.ROI_HEADS.NUM_CLASSES=1",
     )
     one_class(sets)
-    with pytest.raises(UserError, match="NUM_KEYPOINTS=3, but split .* names 0 keypoints"):
+    with pytest.raises(UserError, match="split .*NUM_KEYPOINTS=3, but it names 0 keypoints"):
         opened(FPN, sets, tmp_path, *with_points)
     with_keypoints(sets)
     with pytest.raises(UserError, match="KEYPOINT_OKS_SIGMAS lists 0 numbers"):
@@ -279,7 +279,7 @@ def test_masks_that_are_missing_or_run_length_coded_are_told_before_training(set
     listing = sets / "coco" / "annotations" / "instances_train2017.json"
     content = json.loads(listing.read_text())
     for mask, sentence in (
-        (None, "1 objects of split"),
+        (None, "split .*: 1 objects have no mask"),
         ({"size": [SIZE, SIZE], "counts": [9, SIZE * SIZE - 9]}, "bitmask"),
     ):
         content["annotations"][0]["segmentation"] = mask
@@ -317,11 +317,11 @@ def test_the_number_of_classes_must_be_the_sets(sets, tmp_path):
 def test_a_rotated_photograph_is_as_wide_as_detectron2_sees_it(tmp_path):
     from detectron2.data.detection_utils import read_image
 
-    from transfer.detection.data.records import sizes_of
+    from transfer.detection.data.images import look_at
 
     exif = Image.Exif()
     exif[274] = 6  # "rotate 90 degrees clockwise to view", as telephones write it
     path = tmp_path / "portrait.jpg"
     Image.new("RGB", (40, 20)).save(path, exif=exif)
     height, width, _ = read_image(str(path), format="RGB").shape
-    assert sizes_of([path])[path] == (width, height) == (20, 40)
+    assert look_at([path])[path].size == (width, height) == (20, 40)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +14,16 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.text import printable
 from transfer.detection.config.load import value_at
 from transfer.detection.data.formats import formats_of
 from transfer.detection.data.formats.base import Split
-from transfer.detection.data.records import Reading, Record
+from transfer.detection.data.images import eight_bit_copy
+from transfer.detection.data.records import REPAIRS, Reading, Record, Roles
+from transfer.detection.data.truth import category_ids, write_truth
 from transfer.detection.tasks import task_of
 
-LEFT_OUT = (  # what was changed or left out of a split, in words
-    ("skipped", "images that cannot be decoded left out"),
-    ("clipped", "boxes clipped to their image"),
-    ("dropped", "boxes without an area in their image dropped"),
-    ("strays", "annotations of images that are not listed left out"),
-)
+LONGEST = 100  # characters of a name in the catalogues
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,27 @@ class DataSets:
             "skipped": sum(len(reading.skipped) for reading in self.readings.values()),
         }
         if not any("annotations" in record for record in trained):  # semantic segmentation
-            return counts
-        return counts | {
+            return counts | self._further()
+        counts |= {
             "train_boxes": _boxes(trained),
             "val_boxes": _boxes(tested),
             "train_without_object": sum(len(self.readings[name].images_without_objects()) for name in self.train),
             "boxes_clipped": sum(len(reading.clipped) for reading in self.readings.values()),
             "boxes_dropped": sum(len(reading.dropped) for reading in self.readings.values()),
         }
+        return counts | self._further()
+
+    def _further(self) -> dict[str, int]:
+        """Repairs that most sets do not need, by the names of REPAIRS."""
+        sums = {kind: sum(len(getattr(one, kind)) for one in self.readings.values()) for kind in REPAIRS}
+        return {kind: count for kind, count in sums.items() if count and kind not in ("skipped", "clipped", "dropped")}
 
     def notes(self) -> list[str]:
         """One sentence for each kind of thing that was left out of a split, naming up to five."""
         sentences = [
-            f"{name}: {len(getattr(reading, kind))} {words}: {'; '.join(getattr(reading, kind)[:5])}"
+            printable(f"{name}: {len(getattr(reading, kind))} {words}: {'; '.join(getattr(reading, kind)[:5])}")
             for name, reading in self.readings.items()
-            for kind, words in LEFT_OUT
+            for kind, words in REPAIRS.items()
             if getattr(reading, kind)
         ]
         for name in self.train:
@@ -78,24 +84,33 @@ def _boxes(records: Sequence[Record]) -> int:
 
 
 def open_datasets(cfg: CfgNode, scratch: Path) -> DataSets:
-    """Read every split of DATASETS.TRAIN and TEST and enter it in detectron2's catalogues.
+    """Read every split of DATASETS.TRAIN and TEST, check it, and enter it in detectron2's catalogues.
 
-    What an entry is, DATASETS.LAYOUT decides (see transfer/detection/data/formats). `scratch` takes the files that an
-    evaluation needs. A number of classes that is 0 becomes the data's, in `cfg`.
+    What an entry is, DATASETS.LAYOUT decides (see transfer/detection/data/formats). `scratch` takes the files that a
+    training or an evaluation needs: 8-bit copies of 16-bit images, and the truth that instances are measured against.
+    A number of classes that is 0 becomes the data's, in `cfg`.
 
     Raises:
         UserError: no root, a missing or damaged file, an empty split, or classes that do not fit.
     """
-    root, task = _root(cfg), task_of(cfg)
-    readings = {}
-    for entry in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        readings[_catalogue_name(cfg, entry)] = _enter(cfg, root, entry, scratch)
-    train = tuple(_catalogue_name(cfg, entry) for entry in cfg.DATASETS.TRAIN)
-    test = _catalogue_name(cfg, cfg.DATASETS.TEST[0])
+    root, names = _root(cfg), _catalogue_names(cfg)
+    train = tuple(names[entry] for entry in cfg.DATASETS.TRAIN)
+    test = names[cfg.DATASETS.TEST[0]]
+    readings = {name: _read(cfg, root, entry, name, scratch) for entry, name in names.items()}
     classes = _classes(cfg, list(readings.values()))
-    for name in dict.fromkeys((*train, test)):
-        task.check(cfg, name, readings[name], name in train)
+    for entry, name in names.items():
+        with _of_split(entry):
+            _settle(cfg, name, readings[name], Roles(name in train, name == test), scratch)
     return DataSets(train, test, classes, readings)
+
+
+@contextmanager
+def _of_split(entry: str) -> Iterator[None]:
+    """Say in each message which split it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"split '{entry}': {error}") from error
 
 
 def _classes(cfg: CfgNode, readings: Sequence[Reading]) -> tuple[str, ...]:
@@ -122,21 +137,40 @@ def _root(cfg: CfgNode) -> Path:
     return Path(root)
 
 
-def _catalogue_name(cfg: CfgNode, entry: str) -> str:
-    return re.sub(r"\W+", "_", f"{cfg.DATASETS.NAME}_{entry}")
+def _catalogue_names(cfg: CfgNode) -> dict[str, str]:
+    """Each entry of DATASETS.TRAIN and TEST with its name in detectron2's catalogues, which also names files."""
+    names: dict[str, str] = {}
+    for entry in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        plain = re.sub(r"\W+", "_", f"{cfg.DATASETS.NAME}_{entry}", flags=re.ASCII)[:LONGEST]
+        places = itertools.chain([""], (f"_{place}" for place in itertools.count(2)))
+        names[entry] = next(plain + place for place in places if plain + place not in names.values())
+    return names
 
 
-def _enter(cfg: CfgNode, root: Path, entry: str, scratch: Path) -> Reading:
-    name, task = _catalogue_name(cfg, entry), task_of(cfg)
+def _read(cfg: CfgNode, root: Path, entry: str, name: str, scratch: Path) -> Reading:
+    chosen = formats_of(task_of(cfg).name)[cfg.DATASETS.LAYOUT]
+    ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    reading = chosen.read(Split(root, chosen.place(entry), tuple(cfg.DATASETS.CLASSES), name, scratch, ignored))
+    if not reading.records:
+        raise UserError(f"no image of split '{entry}' of {cfg.DATASETS.NAME} can be used.")
+    return reading
+
+
+def _settle(cfg: CfgNode, name: str, reading: Reading, roles: Roles, scratch: Path) -> None:
+    """Mend and check a split for what it will be used for, and enter it in detectron2's catalogues."""
+    task = task_of(cfg)
+    deep = set(reading.deep)
+    for record in reading.records:
+        if record["file_name"] in deep:
+            record["file_name"] = eight_bit_copy(record["file_name"], scratch / "eight_bit")
+    task.settle(cfg, reading, roles)
+    if roles.measured and "annotations" in reading.records[0]:
+        reading.metadata["json_file"] = str(write_truth(scratch / f"{name}.json", reading))
+        ids = category_ids(reading)
+        reading.metadata["thing_dataset_id_to_contiguous_id"] = {key: place for place, key in enumerate(ids)}
     if name in DatasetCatalog:  # the same name may lie elsewhere in a second run within one process
         DatasetCatalog.remove(name)
     if name in MetadataCatalog:
         MetadataCatalog.remove(name)
-    chosen = formats_of(task.name)[cfg.DATASETS.LAYOUT]
-    ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
-    reading = chosen.read(Split(root, chosen.place(entry), tuple(cfg.DATASETS.CLASSES), name, scratch, ignored))
-    if not reading.records:
-        raise UserError(f"no image of split '{entry}' of {cfg.DATASETS.NAME} can be decoded.")
     MetadataCatalog.get(name).set(**{task.class_metadata: list(reading.classes)}, **reading.metadata)
     DatasetCatalog.register(name, lambda: reading.records)
-    return reading

@@ -6,8 +6,9 @@ without a word. So labels are never converted here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,14 +25,22 @@ def label_image(path: str | Path) -> np.ndarray:
     Raises:
         ValueError: an image of another kind.
     """
+    with _opened(path) as image:
+        return np.array(image)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     with Image.open(path) as image:
         if image.mode not in ("P", "L"):
-            raise ValueError(f"its mode is {image.mode}, not a palette or grey")
-        return np.array(image)
+            raise ValueError(f"its mode is {image.mode}, not a palette or grey of 8 bits")
+        yield image
 
 
 def read_label_pairs(pairs: Sequence[tuple[Path, Path]], classes: Sequence[str], ignored: int) -> Reading:
     """Records of images and their label images, each of which is decoded once.
+
+    An image without a pixel of a class is left out: there is nothing to learn from it, and its loss is not finite.
 
     Args:
         pairs: (image, label image).
@@ -49,27 +58,31 @@ def read_label_pairs(pairs: Sequence[tuple[Path, Path]], classes: Sequence[str],
     with ThreadPoolExecutor() as pool:
         checked = pool.map(partial(_check_labels, count=len(classes), ignored=ignored), label_of.values())
         size_of = dict(zip(label_of, checked, strict=True))
-    for record in reading.read_images([image for image, _ in pairs]):
+    for record in list(reading.read_images([image for image, _ in pairs])):
         image, size = record["file_name"], (record["width"], record["height"])
-        if size_of[image] != size:
-            raise UserError(f"{label_of[image]} is {size_of[image]}, but its image {image} is {size}: make them equal.")
+        found, labelled = size_of[image]
+        if found != size:
+            raise UserError(f"{label_of[image]} is {found}, but its image {image} is {size}: make them equal.")
         record["sem_seg_file_name"] = str(label_of[image])
+        if not labelled:
+            reading.unlabelled.append(str(label_of[image]))
+            reading.records.remove(record)
     return reading
 
 
-def _check_labels(path: Path, count: int, ignored: int) -> tuple[int, int]:
-    """(width, height) of a label image that holds nothing but the indices of `count` classes and `ignored`."""
+def _check_labels(path: Path, count: int, ignored: int) -> tuple[tuple[int, int], bool]:
+    """Width and height of a label image that holds nothing but `count` classes and `ignored`; whether it holds any."""
     try:
-        labels = label_image(path)
-    except (OSError, ValueError, SyntaxError) as error:
+        with _opened(path) as image:
+            present, size = np.flatnonzero(image.histogram()), image.size
+    except Exception as error:  # Pillow's decoders raise many types; each means the same to the user
         raise UserError(
             f"{path} cannot be read as a label image ({error}): write class indices as 8-bit PNG."
         ) from error
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     foreign = [int(value) for value in present if value >= count and value != ignored]
     if foreign:
         raise UserError(
             f"{path} holds label {foreign[0]}, but DATASETS.CLASSES lists {count} classes (0 to {count - 1}) and "
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {ignored}: correct the one or the other."
         )
-    return labels.shape[1], labels.shape[0]
+    return size, bool((present != ignored).any())

@@ -1,40 +1,72 @@
-"""What reading one split of a detection set gives: records, and which images and boxes were left out and why."""
+"""What reading one split of a detection set gives: records, and what of it was changed or left out, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from pretrain.runtime.errors import UserError
+from transfer.detection.data.images import look_at
+from transfer.detection.data.masks import Size
 
-EXIF_ORIENTATION = 274
-QUARTER_TURNS = (5, 6, 7, 8)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 Box = tuple[float, float, float, float]
 Record = dict[str, Any]  # one of detectron2's dataset dicts
+THINNEST = 0.01  # pixels of a box's side; a thinner one has no area that a detector's 32-bit numbers could hold
+REPAIRS = {  # what was changed or left out of a split, in words
+    "skipped": "images that cannot be decoded left out",
+    "deep": "16-bit images scaled to 8 bits (the high byte of each value)",
+    "unlabelled": "images without a labelled pixel left out",
+    "clipped": "boxes clipped to their image",
+    "dropped": "boxes without an area in their image dropped",
+    "repeated": "objects that are annotated twice counted once",
+    "strays": "annotations of images that are not listed left out",
+    "renumbered": "annotations whose id is no number from 1 on given one",
+    "single": "annotations without iscrowd taken for single objects",
+    "areas": "annotations without a usable area given the one of their mask or box",
+    "polygons": "polygons of fewer than three points left out",
+    "maskless": "objects without a pixel in their mask left out",
+    "pointless": "objects without keypoints taken for such whose keypoints are not labelled",
+    "outside": "keypoints outside their image taken for not labelled",
+}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What a split is used for: trained on, measured on, or both."""
+
+    trained: bool
+    measured: bool
 
 
 @dataclass
 class Reading:
     """One split as it was read.
 
-    records: detectron2's dataset dicts. classes: names in the order of their indices. metadata: what else an evaluator
-    asks of detectron2's catalogue. The rest names what was changed or left out.
-
-    skipped: images that cannot be decoded. clipped: boxes that reach out of their image. dropped: boxes without an area
-    inside it. strays: annotations of images that are not listed.
+    records: detectron2's dataset dicts. classes: names in the order of their indices. category_ids: the ids of the
+    classes in the files, empty where they have none. metadata: what else is asked of detectron2's catalogue. The rest
+    names what was changed or left out; REPAIRS says each in words.
     """
 
     records: list[Record] = field(default_factory=list)
     classes: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    deep: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
     clipped: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
+    renumbered: list[str] = field(default_factory=list)
+    single: list[str] = field(default_factory=list)
+    areas: list[str] = field(default_factory=list)
+    polygons: list[str] = field(default_factory=list)
+    maskless: list[str] = field(default_factory=list)
+    pointless: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
 
     def images_without_objects(self) -> list[str]:
         """Images without an object to learn from: no annotation at all, or crowd regions only."""
@@ -44,12 +76,22 @@ class Reading:
         """Decode each image once; add and yield a record with its file, id (the stem) and size in pixels.
 
         An image that cannot be decoded is named in `skipped` and has no record.
+
+        Raises:
+            UserError: two images of one stem, which would be one to every evaluator.
         """
-        for path, size in sizes_of(paths).items():
-            if size is None:
+        first: dict[str, Path] = {}
+        for path in paths:
+            other = first.setdefault(path.stem, path)
+            if other != path:
+                raise UserError(f"{other} and {path} would both be the image '{path.stem}': rename one of them.")
+        for path, seen in look_at(paths).items():
+            if seen is None:
                 self.skipped.append(str(path))
                 continue
-            record = {"file_name": str(path), "image_id": path.stem, "width": size[0], "height": size[1]}
+            size = {"width": seen.size[0], "height": seen.size[1]}
+            record: Record = {"file_name": str(path), "image_id": path.stem, **size}
+            self.deep += [str(path)] * seen.deep
             self.records.append(record)
             yield record
 
@@ -61,41 +103,18 @@ def object_record(category: int, box: Sequence[float]) -> Record:
     return {"category_id": category, "bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS, "iscrowd": 0}
 
 
-def box_inside(corners: Box, size: tuple[int, int]) -> Box | None:
+def box_inside(corners: Box, size: Size) -> Box | None:
     """A box (left, top, right, bottom) clipped to an image (width, height); None where it has no area inside."""
     left, top, right, bottom = corners
     box = (max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1]))
-    return box if box[2] > box[0] and box[3] > box[1] else None
+    return box if min(box[2] - box[0], box[3] - box[1]) >= THINNEST else None
+
+
+def size_of(record: Record) -> Size:
+    """(width, height) of a record's image."""
+    return record["width"], record["height"]
 
 
 def objects_of(record: Record) -> list[Record]:
     """The annotations of a record that are single objects, not crowd regions."""
     return [annotation for annotation in record.get("annotations", []) if not annotation.get("iscrowd", 0)]
-
-
-def images_below(folder: Path) -> list[Path]:
-    """The images in a folder, at any depth, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def sizes_of(paths: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
-    """(width, height) of each image as detectron2 will see it, None where a file cannot be decoded to its end.
-
-    Every file is decoded once, in threads: PIL decodes outside Python's lock. A JPEG is decoded at an eighth of its
-    size, which takes about 2 ms.
-    """
-    paths = list(paths)
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(paths, pool.map(_size_of, paths), strict=True))
-
-
-def _size_of(path: Path) -> tuple[int, int] | None:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNS
-            image.draft("RGB", (width // 8, height // 8))
-            image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what PIL raises on damaged files
-        return None
-    return (height, width) if turned else (width, height)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from detectron2.config import CfgNode
 from torch import nn
 
-from transfer.detection.data.records import Reading, Record
+from transfer.detection.data.records import Reading, Record, Roles
 
 
 class Draw(Protocol):
@@ -32,7 +32,8 @@ class Task:
     result_task: the `task` of the result file, from the configuration.
     settings: what the name of the protocol says besides schedule and sizes, from the configuration.
     mapper: (configuration, training?) to the mapper of the loader; None for detectron2's own.
-    check: (configuration, split, reading, training?) raises UserError where the model could learn or measure nothing.
+    settle: (configuration, reading, roles) mends the records of a split, and raises UserError where the model could
+        learn or measure nothing, or would fail later.
     draw: draws predictions next to the ground truth.
     """
 
@@ -43,5 +44,5 @@ class Task:
     result_task: Callable[[CfgNode], str]
     settings: Callable[[CfgNode], list[str]]
     mapper: Callable[[CfgNode, bool], Any]
-    check: Callable[[CfgNode, str, Reading, bool], None]
+    settle: Callable[[CfgNode, Reading, Roles], None]
     draw: Draw

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 
 from transfer.detection.data.formats.base import SEMANTIC
 from transfer.detection.data.mapper import SemanticMapper
+from transfer.detection.data.shapes import check_shapes
 from transfer.detection.tasks.base import Task
 from transfer.detection.visualization.semantic import draw_labels
 
@@ -24,6 +25,6 @@ TASK = Task(
     result_task=lambda cfg: "semantic",
     settings=settings,
     mapper=SemanticMapper,
-    check=lambda cfg, name, reading, training: None,  # label images are checked as they are read
+    settle=check_shapes,  # label images are checked as they are read
     draw=draw_labels,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pycocotools.mask
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
@@ -19,11 +19,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import nn
 
 from pretrain.runtime.files import write_atomically
-from transfer.detection.data.records import Record, objects_of
+from pretrain.runtime.text import printable
+from transfer.detection.data.masks import pixels_of
+from transfer.detection.data.records import Record, objects_of, size_of
 
 SIDE = 480  # longest side of each panel in pixels: small pictures are enlarged so that labels can be read
 GAP, TITLE, FONT = 8, 20, 12
 MASK_OPACITY = 0.4
+LONGEST_STEM = 50  # characters of a picture's name
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def draw_detections(
     """
     model.eval()
     mapper = DatasetMapper(cfg, False)
-    written = []
+    written: list[Path] = []
     for record in evenly_spread(records, count):
         instances = model([mapper(record)])[0]["instances"].to("cpu")
         with Image.open(record["file_name"]) as opened:
@@ -66,9 +69,16 @@ def draw_detections(
             _panel(image, guessed, f"predictions: the {len(guessed)} of highest score"),
             _panel(image, annotated, f"ground truth: {len(annotated)}"),
         )
-        target = out / f"{Path(record['file_name']).stem}.png"
+        target = picture_path(out, record, written)
         written.append(write_atomically(target, partial(side_by_side(*panels).save, format="PNG")))
     return written
+
+
+def picture_path(out: Path, record: Record, taken: Sequence[Path]) -> Path:
+    """OUT/STEM.png of a record's image, short, printable and with a number behind it where that is taken."""
+    stem = re.sub(r"[^\w.-]", "_", Path(record["file_name"]).stem)[:LONGEST_STEM]
+    places = itertools.chain([""], (f"_{place}" for place in itertools.count(2)))
+    return next(path for place in places if (path := out / f"{stem}{place}.png") not in taken)
 
 
 def predicted_shapes(instances: Instances, classes: Sequence[str], most: int) -> list[Shape]:
@@ -77,7 +87,7 @@ def predicted_shapes(instances: Instances, classes: Sequence[str], most: int) ->
     masks = best.pred_masks.numpy() if best.has("pred_masks") else [None] * len(best)
     boxes, scores, kinds = best.pred_boxes.tensor.tolist(), best.scores.tolist(), best.pred_classes.tolist()
     return [
-        Shape(f"{classes[kind]} {score:.2f}", kind, tuple(box), mask)
+        Shape(f"{printable(classes[kind])} {score:.2f}", kind, tuple(box), mask)
         for box, score, kind, mask in zip(boxes, scores, kinds, masks, strict=True)
     ]
 
@@ -87,19 +97,11 @@ def annotated_shapes(record: Record, classes: Sequence[str]) -> list[Shape]:
     shapes = []
     for annotation in objects_of(record):
         box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        mask = _rasterised(annotation.get("segmentation"), record["height"], record["width"])
+        checked = annotation.get("segmentation")
+        mask = pixels_of(checked, size_of(record)) if checked else None
         category = annotation["category_id"]
-        shapes.append(Shape(classes[category], category, tuple(box), mask))
+        shapes.append(Shape(printable(classes[category]), category, tuple(box), mask))
     return shapes
-
-
-def _rasterised(segmentation: Any, height: int, width: int) -> np.ndarray | None:
-    if not segmentation:
-        return None
-    if isinstance(segmentation, list):
-        segmentation = pycocotools.mask.merge(pycocotools.mask.frPyObjects(segmentation, height, width))
-    mask: np.ndarray = pycocotools.mask.decode(segmentation).astype(bool)
-    return mask
 
 
 def _upright(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -9,14 +9,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.detection_utils import read_image
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from pretrain.runtime.files import write_atomically
+from pretrain.runtime.text import printable
 from transfer.detection.data.labels import label_image
 from transfer.detection.data.mapper import SemanticMapper
 from transfer.detection.data.records import Record
-from transfer.detection.visualization.instances import FONT, SIDE, TITLE, class_colour, evenly_spread, side_by_side
+from transfer.detection.visualization.instances import (
+    FONT,
+    SIDE,
+    TITLE,
+    class_colour,
+    evenly_spread,
+    picture_path,
+    side_by_side,
+)
 
 OPACITY = 0.6
 MOST_NAMES = 4
@@ -40,17 +50,16 @@ def draw_labels(
         out: folder.
     """
     model.eval()
-    mapper, written = SemanticMapper(cfg, False), []
+    mapper, written = SemanticMapper(cfg, False), list[Path]()
     for record in evenly_spread(records, count):
         guessed = model([mapper(record)])[0]["sem_seg"].argmax(dim=0).cpu().numpy()
-        with Image.open(record["file_name"]) as opened:
-            image = opened.convert("RGB")
+        image = Image.fromarray(read_image(record["file_name"], "RGB"))
         annotated = label_image(record["sem_seg_file_name"])
         sides = [
             _panel(image, labels, classes, words)
             for labels, words in ((guessed, "predictions"), (annotated, "ground truth"))
         ]
-        target = out / f"{Path(record['file_name']).stem}.png"
+        target = picture_path(out, record, written)
         written.append(write_atomically(target, partial(side_by_side(*sides).save, format="PNG")))
     return written
 
@@ -66,7 +75,7 @@ def _panel(image: Image.Image, labels: np.ndarray, classes: Sequence[str], words
     size = (round(SIDE * image.width / longest), round(SIDE * image.height / longest))
     panel = Image.new("RGB", (size[0], size[1] + TITLE), "white")
     panel.paste(Image.fromarray(pixels.round().astype(np.uint8)).resize(size, Image.Resampling.BICUBIC), (0, TITLE))
-    largest = [classes[int(kind)] for kind in np.argsort(-areas)[:MOST_NAMES] if areas[kind]]
+    largest = [printable(classes[int(kind)]) for kind in np.argsort(-areas)[:MOST_NAMES] if areas[kind]]
     text = f"{words}: {', '.join(largest)}"
     ImageDraw.Draw(panel).text((2, 2), text, fill="black", font=ImageFont.load_default(FONT))
     return panel

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json
-from transfer.detection.data.coco_json import read_coco_json, stray_annotations
+from pretrain.runtime.names import path_inside
+from pretrain.runtime.text import shortened
+from transfer.detection.data.coco_json import Entry, called, plain_id, read_coco_json, stray_annotations
 from transfer.detection.data.formats.base import Format, Split
-from transfer.detection.data.records import Reading, Record, box_inside, sizes_of
+from transfer.detection.data.images import look_at
+from transfer.detection.data.masks import number
+from transfer.detection.data.records import Reading, Record
 
-ROUNDING = 1.0  # pixels that a box may reach out of its image before it is worth a word
-Loaded = tuple[list[Record], list[str]]  # records, and the classes in the order of their indices
+FieldsOf = Callable[[Entry], Record]  # what a record holds besides file, id and size, from the entry of its image
 
 
 def read_coco(split: Split) -> Reading:
@@ -27,23 +29,24 @@ def read_coco(split: Split) -> Reading:
     else:
         folder, name = split.path().parent, split.path().name
         listing, images = folder / "annotations" / f"instances_{name}.json", folder / name
-    return read_annotation_file(listing, images, split, _load_coco)
+    return read_annotation_file(listing, images, split, lambda image: image.get("file_name"))
 
 
 def read_annotation_file(
-    listing: Path, images: Path, split: Split, load: Callable[[Path, Path, str], Loaded]
+    listing: Path,
+    images: Path,
+    split: Split,
+    name_of: Callable[[Entry], object],
+    fields_of: FieldsOf | None = None,
 ) -> Reading:
-    """Read a JSON and its images, check every image and box, and prepare the ground truth of the evaluation.
-
-    The metadata get json_file, the ground truth: the JSON itself, or a copy in SCRATCH without the images that cannot
-    be decoded and without the boxes dropped; and the keypoints where the JSON names them. Boxes without an area inside
-    their image are dropped, those that reach out of it clipped.
+    """Read a JSON and its images, and check that they fit together.
 
     Args:
         listing: the JSON.
         images: the folder of its images.
         split: what is read; its classes are the expected names in the order of their ids, or empty to take the JSON's.
-        load: (JSON, folder, name in the catalogue) to records and classes.
+        name_of: the entry of an image to the name of its file below `images`.
+        fields_of: the entry of an image to what else its record holds.
 
     Raises:
         UserError: missing file or image, a JSON that is not COCO's, other classes, or a size unlike the image's.
@@ -52,29 +55,52 @@ def read_annotation_file(
     content = read_coco_json(listing)
     if not content["images"]:
         raise UserError(f"{listing} lists no image: the split is empty.")
-    try:
-        records, classes = load(listing, images, split.name)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{listing} is not a COCO instances file: {' '.join(str(error).split())}.") from error
-    reading = Reading(records, tuple(classes), _keypoints(content["categories"]), strays=stray_annotations(content))
-    _check_classes(listing, classes, split.classes)
-    _leave_out_unreadable(reading, listing)
-    removed = {}
-    for record in reading.records:
-        record["annotations"], removed[record["image_id"]] = _clip_annotations(record, reading)
-    reading.metadata["json_file"] = str(
-        _ground_truth(listing, content, reading, removed, split.scratch / f"{split.name}.json")
+    categories = sorted(content["categories"], key=lambda category: category["id"])
+    reading = Reading(
+        classes=tuple(category["name"] for category in categories),
+        metadata=_keypoints(listing, categories) | _frequencies(categories),
+        strays=stray_annotations(content),
     )
+    _check_classes(listing, reading.classes, split.classes)
+    if all(isinstance(category["id"], int) for category in categories):
+        reading.category_ids = tuple(category["id"] for category in categories)
+    index = {category["id"]: place for place, category in enumerate(categories)}
+    records: dict[Any, Record] = {}
+    for image in sorted(content["images"], key=lambda image: image["id"]):
+        path = path_inside(images, name_of(image), listing, links=True)
+        size = {"width": image["width"], "height": image["height"]}
+        records[image["id"]] = {"file_name": str(path), "image_id": image["id"], **size, "annotations": []}
+        records[image["id"]] |= fields_of(image) if fields_of else {}
+    for annotation in content["annotations"]:
+        if annotation["image_id"] in records:
+            found = _object(listing, annotation, index[annotation["category_id"]], reading)
+            records[annotation["image_id"]]["annotations"].append(found)
+    _keep_readable(reading, list(records.values()), listing)
     return reading
 
 
-def _load_coco(listing: Path, images: Path, name: str) -> Loaded:
-    """With detectron2's own reader, which enters the categories in its catalogue."""
-    from detectron2.data import MetadataCatalog
-    from detectron2.data.datasets.coco import load_coco_json
+def _object(listing: Path, annotation: Entry, category: int, reading: Reading) -> Record:
+    """An annotation of detectron2, with all that later checks ask of it."""
+    from detectron2.structures import BoxMode
 
-    records = load_coco_json(str(listing), str(images), name)
-    return records, MetadataCatalog.get(name).thing_classes
+    if annotation.get("ignore"):
+        raise UserError(
+            f"{listing}: {called(annotation)} is marked 'ignore', which no evaluator here knows: mark it iscrowd, or "
+            "remove it."
+        )
+    box = annotation.get("bbox")
+    if not isinstance(box, list):
+        raise UserError(f"{listing}: the box of {called(annotation)} is {shortened(box)}, not four finite numbers.")
+    stated = annotation.get("iscrowd")
+    crowd = 0.0 if stated is None else float(stated) if isinstance(stated, bool) else number(stated)
+    if crowd not in (0, 1):
+        raise UserError(f"{listing}: iscrowd of {called(annotation)} is {shortened(stated)}: write 0 or 1.")
+    key = plain_id(annotation.get("id"))
+    reading.single += [called(annotation)] * (stated is None)
+    reading.renumbered += [called(annotation)] * (not isinstance(key, int) or key < 1)
+    found = {"id": annotation.get("id"), "category_id": category, "bbox": box, "bbox_mode": BoxMode.XYWH_ABS}
+    found |= {"iscrowd": int(crowd), "area": annotation.get("area")}
+    return found | {key: annotation[key] for key in ("segmentation", "keypoints") if key in annotation}
 
 
 def _require(listing: Path, images: Path) -> None:
@@ -87,6 +113,8 @@ def _require(listing: Path, images: Path) -> None:
 
 
 def _check_classes(listing: Path, held: Sequence[str], expected: Sequence[str]) -> None:
+    if not held:
+        raise UserError(f"{listing} names no category: there is nothing to tell apart.")
     if expected and list(expected) != list(held):
         raise UserError(
             f"{listing} holds the classes {', '.join(held)}, but DATASETS.CLASSES lists {', '.join(expected)}: make "
@@ -94,69 +122,44 @@ def _check_classes(listing: Path, held: Sequence[str], expected: Sequence[str]) 
         )
 
 
-def _keypoints(categories: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _keypoints(listing: Path, categories: Sequence[Entry]) -> dict[str, Any]:
     """Names of the keypoints and which of them change places in a mirrored image, by left_ and right_."""
-    points = next((category["keypoints"] for category in categories if category.get("keypoints")), None)
-    if not points:
+    named = [category["keypoints"] for category in categories if category.get("keypoints")]
+    if not named:
         return {}
+    points = named[0]
+    if not isinstance(points, list) or not all(isinstance(point, str) for point in points):
+        raise UserError(f"{listing}: the keypoints of a category are no list of names: give each keypoint a name.")
+    if len(set(points)) < len(points) or any(other != points for other in named):
+        raise UserError(f"{listing}: categories name different keypoints, or one twice: a detector learns one set.")
     pairs = [(point, point.replace("left", "right")) for point in points if "left" in point]
     flips = [(left, right) for left, right in pairs if right in points]
     return {"keypoint_names": tuple(points), "keypoint_flip_map": tuple(flips)}
 
 
-def _leave_out_unreadable(reading: Reading, listing: Path) -> None:
-    paths = [Path(record["file_name"]) for record in reading.records]
+def _frequencies(categories: Sequence[Entry]) -> dict[str, Any]:
+    """LVIS' rare, common and frequent classes."""
+    stated = [category.get("frequency") for category in categories]
+    return {"frequencies": stated} if any(stated) else {}
+
+
+def _keep_readable(reading: Reading, records: Sequence[Record], listing: Path) -> None:
+    """Give the reading those records whose images can be decoded and are as large as the JSON says."""
+    paths = [Path(record["file_name"]) for record in records]
     absent = [path for path in paths if not path.is_file()]
     if absent:
         raise UserError(f"{len(absent)} images of {listing} are missing, first {absent[0]}.")
-    sizes = sizes_of(paths)
-    kept = []
-    for record, path in zip(reading.records, paths, strict=True):
-        if sizes[path] is None:
+    looks = look_at(paths)
+    for record, path in zip(records, paths, strict=True):
+        seen = looks[path]
+        if seen is None:
             reading.skipped.append(str(path))
-        elif sizes[path] != (record["width"], record["height"]):
-            stated = f"{record['width']}x{record['height']}"
-            raise UserError(f"{listing} says that {path} is {stated}, but the image is {sizes[path]}.")
-        else:
-            kept.append(record)
-    reading.records = kept
-
-
-def _clip_annotations(record: Record, reading: Reading) -> tuple[list[Record], list[list[float]]]:
-    """The annotations with an area inside the image, their boxes clipped to it; and the boxes of the others."""
-    width, height = record["width"], record["height"]
-    kept, removed = [], []
-    for annotation in record["annotations"]:
-        left, top, across, down = annotation["bbox"]
-        sentence = f"image {record['image_id']}: {annotation['bbox']}"
-        box = box_inside((left, top, left + across, top + down), (width, height))
-        if min(across, down) <= 0 or box is None:
-            reading.dropped.append(sentence)
-            removed.append(annotation["bbox"])
             continue
-        if min(left, top) < -ROUNDING or left + across > width + ROUNDING or top + down > height + ROUNDING:
-            reading.clipped.append(sentence)
-            annotation["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-        kept.append(annotation)
-    return kept, removed
-
-
-def _ground_truth(
-    listing: Path, content: dict[str, Any], reading: Reading, removed: dict[Any, list[list[float]]], copy: Path
-) -> Path:
-    """The JSON itself where all of it is used, else a copy of what is.
-
-    Args: removed: the boxes dropped, by the id of each image that is used.
-    """
-    if not (reading.skipped or reading.dropped):
-        return listing
-    images = [image for image in content["images"] if image["id"] in removed]
-    annotations = [
-        annotation
-        for annotation in content["annotations"]
-        if annotation["image_id"] in removed and annotation["bbox"] not in removed[annotation["image_id"]]
-    ]
-    return write_json(copy, {**content, "images": images, "annotations": annotations})
+        if seen.size != (record["width"], record["height"]):
+            stated = f"{record['width']}x{record['height']}"
+            raise UserError(f"{listing} says that {path} is {stated}, but the image is {seen.size}.")
+        reading.deep += [str(path)] * seen.deep
+        reading.records.append(record)
 
 
 FORMAT = Format(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pretrain.runtime.errors import UserError
 from transfer.detection.data.formats.base import SEMANTIC, Format, Split
+from transfer.detection.data.images import images_below
 from transfer.detection.data.labels import read_label_pairs
-from transfer.detection.data.records import Reading, images_below
+from transfer.detection.data.records import Reading
 
 
 def read_label_folders(split: Split) -> Reading:
@@ -35,8 +36,17 @@ def read_label_folders(split: Split) -> Reading:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """The images below a folder by their path in it, without the suffix."""
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in images_below(folder)}
+    """The images below a folder by their path in it, without the suffix.
+
+    Raises:
+        UserError: two images of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in images_below(folder):
+        other = found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+        if other != path:
+            raise UserError(f"{other} and {path} have the same name but for the ending: remove one of them.")
+    return found
 
 
 FORMAT = Format(

@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.text import shortened
+from transfer.detection.data.coco_json import Entry, plain_id
 from transfer.detection.data.formats.base import Format, Split
-from transfer.detection.data.formats.coco import Loaded, read_annotation_file
-from transfer.detection.data.records import Reading
+from transfer.detection.data.formats.coco import read_annotation_file
+from transfer.detection.data.records import Reading, Record
+from transfer.detection.data.truth import OF_IMAGES
 
 
 def read_lvis(split: Split) -> Reading:
     """Read JSON:FOLDER, where FOLDER holds COCO's train2017 and val2017.
 
+    An image lies in the folder of COCO that its address ends with: FOLDER/train2017/000000000009.jpg. LVIS has no
+    crowds, so `iscrowd` is not asked for.
+
     Raises:
-        UserError: an entry of another form, or as `read_annotation_file`.
+        UserError: an entry of another form, a class list of an image that is none, or as
+            `read_annotation_file`.
     """
     if ":" not in split.entry:
         raise UserError(f"split '{split.entry}' is not of the form JSON:FOLDER.")
     listing, images = split.pair()
-    return read_annotation_file(listing, images, split, _load_lvis)
+    reading = read_annotation_file(listing, images, split, _name, _fields)
+    reading.single.clear()
+    place_of = {key: place for place, key in enumerate(reading.category_ids)}
+    for record in reading.records:
+        for annotation in record["annotations"]:
+            annotation["iscrowd"] = 0
+        for key in OF_IMAGES:
+            named = [plain_id(one) for one in record[key]]
+            record[key] = [place_of[one] for one in named if isinstance(one, int) and one in place_of]
+            if len(record[key]) < len(named):
+                raise UserError(
+                    f"{listing}: {key} of image {shortened(record['image_id'], 50)} names a category that is not among "
+                    "its categories: correct it."
+                )
+    return reading
 
 
-def _load_lvis(listing: Path, images: Path, _: str) -> Loaded:
-    """Records of every image, and the classes, whose indices are the ranks of their ids.
+def _name(image: Entry) -> object:
+    address = image.get("coco_url")
+    return "/".join(address.split("/")[-2:]) if isinstance(address, str) else address
 
-    An image lies in the folder of COCO that its address ends with: IMAGES/train2017/000000000009.jpg.
-    """
-    from detectron2.structures import BoxMode
 
-    content = json.loads(listing.read_text(encoding="utf-8"))
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    index = {category["id"]: place for place, category in enumerate(categories)}
-    records: dict[Any, dict[str, Any]] = {}
-    for image in content["images"]:
-        path = Path(images, *image["coco_url"].split("/")[-2:])
-        size = {"width": image["width"], "height": image["height"]}
-        records[image["id"]] = {"file_name": str(path), "image_id": image["id"], **size, "annotations": []}
-    for annotation in content["annotations"]:
-        if annotation["image_id"] in records:
-            shape = {key: annotation[key] for key in ("bbox", "segmentation") if key in annotation}
-            category = {"category_id": index[annotation["category_id"]], "bbox_mode": BoxMode.XYWH_ABS}
-            records[annotation["image_id"]]["annotations"].append({**shape, **category})
-    return [records[key] for key in sorted(records)], [category["name"] for category in categories]
+def _fields(image: Entry) -> Record:
+    """The classes that were looked for in vain, and those of which not every object is annotated."""
+    lists = {key: image.get(key, []) for key in OF_IMAGES}
+    wrong = next((key for key, value in lists.items() if not isinstance(value, list)), None)
+    if wrong:
+        raise UserError(f"{wrong} of image {shortened(image['id'], 50)} is no list of categories: correct it.")
+    return lists
 
 
 FORMAT = Format(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.names import path_inside
 from transfer.detection.data.formats.base import SEMANTIC, Format, Split
 from transfer.detection.data.formats.voc import BENCHMARKS, listed_names
+from transfer.detection.data.images import images_by_stem, only_one
 from transfer.detection.data.labels import read_label_pairs
 from transfer.detection.data.records import Reading
 
@@ -22,10 +24,12 @@ def read_voc_labels(split: Split) -> Reading:
     """
     folder = split.path().parent
     listing = folder / "ImageSets" / "Segmentation" / f"{split.path().name}.txt"
-    names = listed_names(listing)
+    images = images_by_stem(folder / "JPEGImages")
+    names = listed_names(listing, images)
     for labels in (folder / name for name in LABEL_FOLDERS):
-        if all((labels / f"{name}.png").is_file() for name in names):
-            pairs = [(folder / "JPEGImages" / f"{name}.jpg", labels / f"{name}.png") for name in names]
+        label_of = {name: path_inside(labels, f"{name}.png", listing, links=True) for name in names}
+        if all(path.is_file() for path in label_of.values()):
+            pairs = [(only_one(name, images.get(name, []), listing), path) for name, path in label_of.items()]
             return read_label_pairs(pairs, split.classes, split.ignored)
     raise UserError(
         f"the images of {listing} have no complete labels in "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_coco(question: Question) -> list[DatasetEvaluator]:
-    """pycocotools' evaluator; data in another format become a COCO JSON in the question's folder first."""
+    """pycocotools' evaluator, on the truth that the catalogue has written of the checked records."""
     from transfer.detection.evaluation.pr_curves import CurvesEvaluator
 
     return [

@@ -1,4 +1,4 @@
-"""AP as Pascal VOC defines it, by detectron2: with 11 points of recall on VOC 2007, over all recalls on VOC 2012."""
+"""AP as Pascal VOC defines it: with 11 points of recall on VOC 2007, over all recalls on VOC 2012."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def open_voc(question: Question) -> list[DatasetEvaluator]:
-    """detectron2's evaluator for the metrics, and COCO's on the same predictions for classes and curves."""
-    from detectron2.evaluation import PascalVOCDetectionEvaluator
+    """Pascal VOC's rules for the metrics, and COCO's on the same predictions for classes and curves."""
+    from transfer.detection.evaluation.voc_ap import CheckedVOCEvaluator
 
-    return [PascalVOCDetectionEvaluator(question.split), *open_coco(question)]
+    return [CheckedVOCEvaluator(question.split), *open_coco(question)]
 
 
 EVALUATOR = Evaluator(
     name="voc",
-    help="AP, AP50 and AP75 of boxes by detectron2's Pascal VOC evaluator; classes and curves are COCO's",
+    help="AP, AP50 and AP75 of boxes by the rules of Pascal VOC, as in detectron2; classes and curves are COCO's",
     protocol="VOC07 AP",
     metrics=AVERAGE_PRECISIONS,
     open=open_voc,
