@@ -18,7 +18,7 @@ check: style
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow" --ignore tests/slurm
 
 test: style
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # each target of tests/fuzz is searched for so long, with new seeds: make fuzz FUZZ_SECONDS=3600
 FUZZ_SECONDS ?= 600
@@ -28,7 +28,7 @@ fuzz: $(STAMP)
 # the tests, but those of a real SLURM, under the oldest versions that setup.py declares; PYTHON=python3.10 is the oldest Python
 test-oldest:
 	$(MAKE) $(OLDEST)/.installed VENV=$(OLDEST) CONSTRAINTS=tests/oldest.txt
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/slurm
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/slurm
 
 $(STAMP): setup.py tools/install_detectron2.py $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not found: name a Python 3.10 or newer, as in 'make PYTHON=python3.12'." >&2; exit 2; }

@@ -23,7 +23,7 @@ STARTERS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of a module that starts processes as slow."""
+    """Mark every test of a module that starts processes as slow, and let the longest files begin first."""
     for item in items:
         values = vars(item.module).values()
         names = {
@@ -31,3 +31,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         }
         if STARTERS & {name for name in names if isinstance(name, str)}:
             item.add_marker(pytest.mark.slow)
+    # those of a real SLURM wait for its timers: what begins last would run alone to the end
+    items.sort(key=lambda item: (item.path.parent.name != "slurm", item.get_closest_marker("slow") is None))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -19,9 +18,9 @@ from pretrain.engine.metrics_file import last_line
 from tools.launcher import job_record
 from tools.launcher.job_record import JobRecord
 
-# 40 steps; a line every 3 and a checkpoint every 4, so that nearly every interruption falls between two of them
+# 60 steps; a line every 3 and a checkpoint every 4, so that nearly every interruption falls between two of them
 WORDS = [
-    "optim.epochs=20",
+    "optim.epochs=30",
     "optim.warmup_epochs=1",
     "run.log_every=3",
     "run.checkpoint_every_epochs=2",
@@ -63,7 +62,7 @@ def whole(slurm: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _complete(record: JobRecord) -> None:
-    launched.until(lambda: launched.status.job_state(record).over, 240)
+    launched.until(lambda: launched.status.job_state(record).over, 480)
     assert str(launched.status.job_state(record)) == "completed", record.log(0).read_text()[-3000:]
 
 
@@ -104,11 +103,11 @@ def _shorten(record: JobRecord, slurm: Path) -> None:
     """The time limit, so that SLURM's warning is due; a rank is held meanwhile: SLURM looks twice a minute only."""
     task, tool = _task(record, 1), _tool(record, 1)
     os.kill(tool, signal.SIGSTOP)
-    before = _threads(task)
+    threads, (restarts, _) = _threads(task), _again(record)
     _scontrol("update", f"JobId={record.job_id}", "TimeLimit=2")
-    launched.until(lambda: _threads(task) > before, 120)  # one that reminds the tool has been started
+    launched.until(lambda: _threads(task) > threads, 120)  # one that reminds the tool has been started
     os.kill(tool, signal.SIGCONT)
-    launched.until(lambda: launched.told(record.run_dir)["restarts"] == 1)
+    launched.until(lambda: _again(record)[0] > restarts)
     _scontrol("update", f"JobId={record.job_id}", "TimeLimit=20")
 
 
@@ -125,20 +124,22 @@ def _requeue(record: JobRecord, slurm: Path) -> None:
 
 
 def _down(record: JobRecord, slurm: Path) -> None:
+    restarts, _ = _again(record)
     _scontrol("update", "nodename=127.0.0.2", "state=down", "reason=test")
-    launched.until(lambda: launched.told(record.run_dir)["restarts"] == 1)
+    launched.until(lambda: _again(record)[0] > restarts)
     # the node comes back by itself, since its daemon answers (ReturnToService)
 
 
 def _lose(record: JobRecord, slurm: Path) -> None:
     """Everything that SLURM runs on a node, as if its power had failed."""
+    restarts, _ = _again(record)
     daemon = int((slurm.parent / "slurmd.127.0.0.2.pid").read_text())
     ours = _processes("", "SLURMD_NODENAME=127.0.0.2")
     steps = [pid for pid in _processes("slurmstepd", f"SLURM_CONF={slurm}") if _is_of(pid, ours)]
     for pid in [daemon, *steps, *ours]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    launched.until(lambda: launched.told(record.run_dir)["restarts"] == 1, 90)
+    launched.until(lambda: _again(record)[0] > restarts, 90)
     start_node(slurm.parent, "127.0.0.2")
 
 
@@ -175,47 +176,64 @@ def _setting(slurm: Path, line: str) -> Iterator[None]:
     _scontrol("reconfigure")
 
 
-INTERRUPTIONS = {  # what happens, to a job in which partition, under which setting, and who starts it again
-    "warning": (_warn, "main", "", "slurm"),
-    "time limit": (_shorten, "main", "", "slurm"),
-    "pre-emption": (_preempt, "low", "", "slurm"),
-    "pre-emption with a warning": (_preempt, "low", "SlurmctldParameters=preempt_send_user_signal", "slurm"),
-    "scontrol requeue": (_requeue, "main", "", "slurm"),
-    "node down": (_down, "main", "", "slurm"),
-    "node lost": (_lose, "main", "", "both"),  # srun may miss its rank before SLURM misses the node
-    "rank 0 killed": (_kill(0), "main", "", "launcher"),
-    "rank 1 killed": (_kill(1), "main", "", "launcher"),
-    "task killed": (_kill_task, "main", "", "launcher"),
-    "controller restarted": (_restart_controller, "main", "", "nobody"),
+INTERRUPTIONS = {  # what happens, and who starts the run again
+    "warning": (_warn, "slurm"),
+    "time limit": (_shorten, "slurm"),
+    "pre-emption": (_preempt, "slurm"),
+    "scontrol requeue": (_requeue, "slurm"),
+    "node down": (_down, "slurm"),
+    "node lost": (_lose, "both"),  # srun may miss its rank before SLURM misses the node
+    "rank 0 killed": (_kill(0), "launcher"),
+    "rank 1 killed": (_kill(1), "launcher"),
+    "task killed": (_kill_task, "launcher"),
+    "controller restarted": (_restart_controller, "nobody"),
+}
+WITH_A_WARNING = "SlurmctldParameters=preempt_send_user_signal"
+RUNS = {  # a run's partition, SLURM's setting, and what happens to it, one after the other
+    "announced stops": ("low", "", ("warning", "scontrol requeue", "pre-emption")),
+    "announced pre-emption": ("low", WITH_A_WARNING, ("pre-emption",)),
+    "lost nodes": ("main", "", ("time limit", "node down", "node lost")),
+    "crashes": ("main", "", ("rank 0 killed", "rank 1 killed", "task killed", "controller restarted")),
 }
 
 
-@pytest.mark.parametrize("name", INTERRUPTIONS)
-def test_a_run_goes_on_bit_for_bit_after(name: str, slurm: Path, images: Path, whole: Path, tmp_path: Path) -> None:
-    interrupt, partition, setting, again = INTERRUPTIONS[name]
-    run_dir = tmp_path / "run"
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_goes_on_bit_for_bit_after(run: str, slurm: Path, images: Path, whole: Path, tmp_path: Path) -> None:
+    (partition, setting, names), run_dir = RUNS[run], tmp_path / "run"
     with _setting(slurm, setting):
-        record = _launch(images, run_dir, "--partition", partition, "--slurm", "nodelist=127.0.0.[1-2]")
-        launched.until(lambda: _step(run_dir) >= 6, 120)
-        interrupted = time.time()
-        interrupt(record, slurm)
+        options = ["--partition", partition, "--slurm", "nodelist=127.0.0.[1-2]", "--retries", "6"]
+        record = _launch(images, run_dir, *options)
+        launched.until(lambda: _step(run_dir) >= 6, 240)
+        for name in names:
+            seconds = _interrupt(name, record, slurm)
+            print(f"\n{name}: on after {seconds:.0f} s, at step {_step(run_dir)}, load {os.getloadavg()[0]:.1f}")
         _complete(record)
     tiny_runs.assert_same_run(whole, run_dir)
-    told = launched.told(run_dir)
-    restarts, retries = {"slurm": (1, 0), "launcher": (0, 1), "nobody": (0, 0), "both": (1, told["retries"])}[again]
-    assert (told["restarts"] or 0, told["retries"]) == (restarts, retries)
-    said = record.log(0).read_text()
-    steps = [int(line.rsplit("_", 1)[1].removesuffix(".pth")) for line in said.splitlines() if "resumed from" in line]
-    print(
-        f"\n{name}: on after {_recovered(run_dir, interrupted):.0f} s, from step {steps}, load {os.getloadavg()[0]:.1f}"
-    )
 
 
-def _recovered(run_dir: Path, interrupted: float) -> float:
-    """Seconds from the interruption to the first line of metrics after the run went on."""
-    times = [json.loads(line)["time"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
-    return times[gaps.index(max(gaps)) + 1] - interrupted
+def _interrupt(name: str, record: JobRecord, slurm: Path) -> float:
+    """Seconds until the next line of metrics after the run went on, started again by the one who should."""
+    interrupt, starter = INTERRUPTIONS[name]
+    before, starts, begun = _again(record), _resumed(record), time.time()
+    interrupt(record, slurm)
+    launched.until(lambda: starter == "nobody" or _resumed(record) > starts, 240)
+    going_on = time.time()
+    launched.until(lambda: (last_line(record.run_dir) or {"time": 0})["time"] > going_on, 240)
+    restarts, retries = (now - then for now, then in zip(_again(record), before, strict=True))
+    expected = {"slurm": (1, 0), "launcher": (0, 1), "nobody": (0, 0), "both": (1, retries)}[starter]
+    assert (restarts, retries) == expected
+    return time.time() - begun
+
+
+def _resumed(record: JobRecord) -> int:
+    """How often the run has gone on from a checkpoint."""
+    log = record.log(0)
+    return log.read_text().count("resumed from") if log.is_file() else 0
+
+
+def _again(record: JobRecord) -> tuple[int, int]:
+    """How often the scheduler restarted the job, and how often the launcher its ranks."""
+    return launched.status.job_state(record).restarts or 0, len(launched.status.retried(record))
 
 
 def test_a_second_launch_into_the_folder_of_a_live_job_is_refused(slurm: Path, images: Path, tmp_path: Path) -> None:
