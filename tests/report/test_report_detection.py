@@ -111,7 +111,9 @@ def test_a_report_without_such_results_has_no_such_section(tmp_path):
 
 def test_published_numbers_are_the_papers():
     """UniGrad's Table 8, last row; MoCo's README: spelt out here independently."""
-    values = {(table.anchor, row.name): row.values for table in (VOC_FPN, COCO_FPN, VOC_C4) for row in table.rows}
+    values = {
+        (table.anchor, row.name): tuple(row.values) for table in (VOC_FPN, COCO_FPN, VOC_C4) for row in table.rows
+    }
     assert values[VOC_FPN.anchor, "UniGrad"] == (57.8, 84.0, 64.9)
     assert values[COCO_FPN.anchor, "UniGrad"] == (42.0, 62.6, 45.7, 37.9, 59.7, 40.7)
     assert values[VOC_C4.anchor, "MoCo v2, 800 epochs"] == (57.4, 82.5, 64.0)

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 from helpers.report_samples import a_line, a_result, a_run, cells, markdown_of
-from transfer.report.collect.names import distinctions
+from transfer.report.collect.names import evaluation_names
 
 SECTION = "Every network side by side"
 
@@ -64,13 +64,13 @@ def test_protocols_are_told_apart_by_as_little_as_is_needed() -> None:
         ("linear", "SGD: cached features, 100 epochs"),
         ("knn", "k 20, T 0.07"),
     ]
-    assert list(distinctions(protocols).values()) == [
-        "fine-tuning on SimCLR's 1 % list",
-        "fine-tuning on SimCLR's 10 % list",
-        "exact (L-BFGS, float64)",
-        "SGD, 90 epochs",
-        "SGD, 100 epochs",
-        "",
+    assert list(evaluation_names(protocols).values()) == [
+        "Few labels (fine-tuning on SimCLR's 1 % list)",
+        "Few labels (fine-tuning on SimCLR's 10 % list)",
+        "Linear probe (exact (L-BFGS, float64))",
+        "Linear probe (SGD, 90 epochs)",
+        "Linear probe (SGD, 100 epochs)",
+        "k-NN",
     ]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pretrain import methods
 from pretrain.runtime.files import natural_key
@@ -16,8 +16,6 @@ from transfer.report.collect.result_files import flat
 from transfer.report.collect.runs import PretrainingRun, finite
 from transfer.results import Result
 from transfer.tasks import display_name
-
-Group = TypeVar("Group", bound=Hashable)
 
 RANDOM = "random initialisation"
 BETWEEN = re.compile(r"[,:;] (?![^()]*\))")  # what separates the settings in a protocol's name, outside of brackets
@@ -47,33 +45,25 @@ def images_name(folder: object) -> str:
     return "/".join(Path(str(folder)).parts[-2:])
 
 
-def evaluation_name(task: str, distinction: str) -> str:
-    """ "Few labels (SimCLR's 1 % list)", or the task alone where it has a single protocol."""
-    return display_name(task) + (f" ({distinction})" if distinction else "")
+def evaluation_names(evaluations: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """By (task, ..., protocol) what an evaluation is called, such as "Few labels (SimCLR's 1 % list)".
 
-
-def distinctions(protocols: Iterable[tuple[Group, str]]) -> dict[tuple[Group, str], str]:
-    """By (group, protocol) what tells a protocol from the others of its group, "" if it is alone.
-
-    A protocol is a list of names and settings between commas, colons and semicolons. What all of a group share is left
-    out, and of the rest no more is told than is needed.
+    A protocol is a list of names and settings between commas, colons and semicolons. What it shares with all others of
+    its task and what else stands before it is left out, and of the rest no more is told than tells it apart.
     """
-    groups: dict[Group, dict[str, list[str]]] = {}
-    for group, protocol in protocols:
-        groups.setdefault(group, {})[protocol] = BETWEEN.split(protocol)
-    words = {}
+    groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for evaluation in evaluations:
+        groups.setdefault(evaluation[:-1], {})[evaluation[-1]] = BETWEEN.split(evaluation[-1])
+    names = {}
     for group, parts in groups.items():
         shared = set.intersection(*map(set, parts.values()))
         own = {protocol: [part for part in of_one if part not in shared] for protocol, of_one in parts.items()}
         for protocol, mine in own.items():
-            words[group, protocol] = ", ".join(_enough(mine, [own[other] for other in own if other != protocol]))
-    return words
-
-
-def _enough(mine: Sequence[str], others: Sequence[Sequence[str]]) -> Sequence[str]:
-    """The fewest leading parts that no other begins with; all of them where that does not suffice."""
-    lengths = range(1, len(mine) + 1)
-    return next((mine[:many] for many in lengths if not any(other[:many] == mine[:many] for other in others)), mine)
+            others = [own[other] for other in own if other != protocol]
+            enough = (many for many in range(1, len(mine)) if not any(other[:many] == mine[:many] for other in others))
+            words = ", ".join(mine[: next(enough, len(mine))])
+            names[(*group, protocol)] = display_name(group[0]) + (f" ({words})" if words else "")
+    return names
 
 
 def numbered(name: str) -> Iterator[str]:

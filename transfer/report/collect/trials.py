@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from transfer.report.collect.names import RANDOM, maker, recipe_of
+from transfer.report.collect.names import RANDOM, arch_name, maker, recipe_of
 from transfer.report.collect.result_files import Downstream, differing, evaluation
 from transfer.report.collect.runs import PretrainingRun, finite
 from transfer.results import TASKS, Result
@@ -33,7 +33,6 @@ class Summary:
 
     @property
     def mean(self) -> float:
-        """Arithmetic mean."""
         return statistics.fmean(self.values)
 
     @property
@@ -64,6 +63,11 @@ class Trials:
     def first(self) -> Result:
         """One of them, for what all have in common."""
         return self.results[0]
+
+    @property
+    def network(self) -> str:
+        """ "ResNet-50, UniGrad, 100 epochs"."""
+        return f"{arch_name(self.first.arch)}, {self.recipe}"
 
     @property
     def epochs(self) -> float | None:
@@ -117,9 +121,9 @@ class Comparison:
     sides: dict[str, list[Downstream]]
 
     @property
-    def group(self) -> tuple[str, str, str]:
-        """What two protocols must share to be told apart in a name."""
-        return self.task, self.dataset, self.arch
+    def key(self) -> tuple[str, ...]:
+        """The evaluation, by which it has a name (names.evaluation_names)."""
+        return self.task, self.dataset, self.arch, self.protocol
 
     def results(self, *inits: str) -> list[Result]:
         """Of the given sides."""

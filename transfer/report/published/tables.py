@@ -5,6 +5,7 @@ A file that is added here is another table of the report. Its keys are the field
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ class PublishedRow:
     """
 
     name: str
-    values: tuple[float, ...]
+    values: list[float]
     epochs: int | None = None
     settings: dict[str, Any] | None = None
     config: str = ""
@@ -68,7 +69,7 @@ class PublishedTable:
     title: str
     anchor: str
     order: int
-    metrics: tuple[str, ...]
+    metrics: list[str]
     rows: tuple[PublishedRow, ...] = field(repr=False)
     source: str
     paper: bool
@@ -83,28 +84,21 @@ class PublishedTable:
 @cache
 def published_tables(match: str = "") -> tuple[PublishedTable, ...]:
     """Every published table in the paper's order, or those of one kind of matching."""
-    tables = [table for path in sorted(FOLDER.glob("*.yaml")) for table in _read(path)]
-    return tuple(
-        table for table in sorted(tables, key=lambda one: (one.order, one.anchor)) if match in ("", table.match)
-    )
+    tables = [table for path in FOLDER.glob("*.yaml") for table in _tables(path)]
+    tables.sort(key=lambda table: (table.order, table.anchor))
+    return tuple(table for table in tables if match in ("", table.match))
 
 
 def expected_top1(config: Path) -> float | None:
     """The published top-1, in percent, of a configuration below configs/pretrain; None where there is none."""
     names = {"/".join(config.with_suffix("").parts[-2:]), config.stem}
-    for table in published_tables("accuracy"):
-        for row in table.rows:
-            if row.config in names:
-                return row.values[table.metrics.index("top1")]
-    return None
+    each = ((table, row) for table in published_tables("accuracy") for row in table.rows if row.config in names)
+    return next((row.values[table.metrics.index("top1")] for table, row in each), None)
 
 
-def _read(path: Path) -> list[PublishedTable]:
+def _tables(path: Path) -> Iterator[PublishedTable]:
     shared = yaml.safe_load(path.read_text(encoding="utf-8"))
-    setting = Setting(**shared.pop("setting"))
-    return [_table(shared | table, setting) for table in shared.pop("tables")]
-
-
-def _table(written: dict[str, Any], setting: Setting) -> PublishedTable:
-    rows = tuple(PublishedRow(**row | {"values": tuple(row["values"])}) for row in written.pop("rows"))
-    return PublishedTable(metrics=tuple(written.pop("metrics")), rows=rows, setting=setting, **written)
+    shared["setting"] = Setting(**shared["setting"])
+    for table in shared.pop("tables"):
+        table["rows"] = tuple(PublishedRow(**row) for row in table["rows"])
+        yield PublishedTable(**shared | table)

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple, TypeAlias
 
 from transfer.report.collect.trials import ABSENT, Row
-from transfer.report.render.charts import Chart, Line
+from transfer.report.render.charts import Chart
 from transfer.report.render.pictures import Figure
 
 
@@ -64,18 +64,6 @@ class Charts(NamedTuple):
     columns: int
     legend: Literal["shared", "own"] = "shared"
 
-    def lines(self) -> list[Line]:
-        """Of all charts, for the legend that they share."""
-        return [line for chart in self.charts for line in chart.lines]
-
-
-class Cell(NamedTuple):
-    """A cell of a table in HTML. rows: how many it spans."""
-
-    column: str
-    text: str
-    rows: int
-
 
 class Table(NamedTuple):
     """A table of texts by column; a row has a dash where it lacks a column.
@@ -97,14 +85,14 @@ class Table(NamedTuple):
         names = self.columns()
         return [[row.get(name, ABSENT) for name in names] for row in self.rows]
 
-    def cells(self) -> Iterator[list[Cell]]:
-        """Every row's cells; where the `merged` leading cells repeat, they stand once for all their rows."""
+    def cells(self) -> Iterator[list[tuple[str, str, int]]]:
+        """Every row's cells: column, text, and number of rows, since repeats of the `merged` leading cells are one."""
         names = self.columns()
         for _, group in groupby(self.texts(), key=lambda row: row[: self.merged] if self.merged else id(row)):
             together = list(group)
             spans = [len(together)] * self.merged + [1] * (len(names) - self.merged)
             for place, row in enumerate(together):
-                yield [*map(Cell, names, row, spans)][self.merged if place else 0 :]
+                yield [*zip(names, row, spans, strict=True)][self.merged if place else 0 :]
 
 
 class Figures(NamedTuple):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from transfer.report.collect.names import RANDOM, arch_name, distinctions, evaluation_name, numbered
+from transfer.report.collect.names import RANDOM, arch_name, evaluation_names, numbered
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import ABSENT, Trials, compare, group_trials
 from transfer.report.render.document import Block, Bullets, Table, Text
-from transfer.report.sections import Section
-from transfer.report.sections.words import cells, sentence
+from transfer.report.sections import Section, cells, sentence
 from transfer.results import TASKS
 from transfer.tasks import shown_metrics
 
@@ -25,22 +24,21 @@ def networks(data: Collected) -> Iterator[Block]:
         size = one.first.settings.get("image_size")
         tables.setdefault(one.first.dataset + (f" at {size} px" if size else ""), []).append(one)
     for caption, together in sorted(tables.items(), key=lambda table: -len(table[1])):
-        networks = sorted({(one.recipe != RANDOM, one.first.arch, one.recipe) for one in together})
-        names = [f"{arch_name(arch)}, {recipe}" for _, arch, recipe in networks]
+        networks = sorted({(one.recipe != RANDOM, one.first.arch, one.recipe, one.network) for one in together})
+        names = [name for *_, name in networks]
         if rows := _rows(together, names):
             yield Table(caption, rows, names, merged=1)
 
 
 def _rows(ours: Sequence[Trials], networks: Sequence[str]) -> list[dict[str, str]]:
-    words = distinctions((one.first.task, one.first.protocol) for one in ours)
+    names = evaluation_names((one.first.task, one.first.protocol) for one in ours)
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for one in ours:
-        task, network = one.first.task, f"{arch_name(one.first.arch)}, {one.recipe}"
-        name = evaluation_name(task, words[task, one.first.protocol])
+        task, name = one.first.task, names[one.first.task, one.first.protocol]
         for metric in shown_metrics(task, [metric for metric in one.metrics() if not DETAILS.search(metric)]):
-            label = next(label for label in numbered(name) if network not in rows.get((label, metric), {}))
+            label = next(label for label in numbered(name) if one.network not in rows.get((label, metric), {}))
             row = rows.setdefault((label, metric), {"Evaluation": label, "Metric": metric})
-            row[network] = one.cell(metric)
+            row[one.network] = one.cell(metric)
     return [dict.fromkeys(("Evaluation", "Metric", *networks), ABSENT) | row for row in rows.values()]
 
 
@@ -59,13 +57,12 @@ def against_random(data: Collected) -> Iterator[Block]:
         for row_cells in table if len(recipes) < 2 else ():
             del row_cells["Pretraining"]
         yield Table(caption, table, ("Random init", "Pretrained", "Difference"), merged=list(table[0]).index("Metric"))
-    words = distinctions((row.of.group, row.of.protocol) for row in rows)
-    if remarks := dict.fromkeys(
-        f"{evaluation_name(row.of.task, words[row.of.group, row.of.protocol])} on {row.of.dataset}: {remark}."
-        for row in rows
-        for remark in row.of.remarks(row.metric)
-    ):
-        yield Bullets(remarks)
+    names = evaluation_names(row.of.key for row in rows)
+    told = [
+        f"{names[row.of.key]} on {row.of.dataset}: {words}." for row in rows for words in row.of.remarks(row.metric)
+    ]
+    if told:
+        yield Bullets(dict.fromkeys(told))
 
 
 SECTIONS = (

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from transfer.report.collect.names import arch_name
+from transfer.report.collect.names import numbered
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import TAGS, Trials, epochs_text, group_trials
 from transfer.report.published.match import conditions, related, standing_below, why_in_no_table
 from transfer.report.published.tables import PublishedTable, published_tables
 from transfer.report.render.document import Block, Bullets, Heading, Table, Text
-from transfer.report.sections import Section
-from transfer.report.sections.words import sentence
+from transfer.report.sections import Section, sentence
 
 APART, BESIDE = "Measured here, not comparable", "Beside published numbers"
 NETWORK, WHY = "Network and pretraining", "Why it stands in no table of the paper"
@@ -77,28 +76,33 @@ def _published_table(table: PublishedTable, ours: Sequence[Trials]) -> Iterator[
 
 
 def by_protocol(ours: Sequence[Trials]) -> Iterator[Block]:
-    """A table for each task, data set and protocol, and whether the paper has the like.
+    """A table for each task, data set and protocol, with a row for each network, and whether the paper has the like.
 
-    A network is a row; of many metrics each has a row, and the networks' tags follow in words.
+    Of more than MOST metrics each has a row, a network is a column, and what else is known of it follows in words.
     """
     groups: dict[str, list[Trials]] = {}
     for one in ours:
         groups.setdefault(f"{one.first.task} on {one.first.dataset}: {one.first.protocol}", []).append(one)
     for caption, together in groups.items():
         metrics = list(dict.fromkeys(metric for one in together for metric in one.metrics()))
-        rows: list[dict[str, str]] = []
-        for one in together:
-            tags = {name: text for name, text in one.tags().items() if name in TAGS[2:]}
-            row = {NETWORK: f"{arch_name(one.first.arch)}, {one.recipe}", "Epochs": epochs_text(one.epochs)}
-            row |= {metric: one.cell(metric, 2) for metric in metrics} | tags
-            rows.append(row | {WHY: why_in_no_table(one) or "it stands there too"})
+        rows = [_told(one, metrics) for one in together]
         if len(metrics) <= MOST:
             yield Table(caption, rows, ["Epochs", *metrics])
             continue
-        names = [row[NETWORK] for row in rows]
-        turned = [{"Metric": metric} | {row[NETWORK]: row[metric] for row in rows} for metric in metrics]
-        yield Table(caption, turned, names)
-        yield Bullets([sentence("paper", "tags", row=row, network=NETWORK, why=WHY) for row in rows])
+        columns: dict[str, dict[str, str]] = {}
+        for row in rows:
+            columns[next(name for name in numbered(row[NETWORK]) if name not in columns)] = row
+        turned = [{"Metric": metric} | {name: row[metric] for name, row in columns.items()} for metric in metrics]
+        yield Table(caption, turned, columns)
+        yield Bullets([sentence("paper", "tags", name=name, row=row, why=row[WHY]) for name, row in columns.items()])
+
+
+def _told(one: Trials, metrics: Sequence[str]) -> dict[str, str]:
+    row = {NETWORK: one.network, "Epochs": epochs_text(one.epochs)} | {
+        metric: one.cell(metric, 2) for metric in metrics
+    }
+    row |= {name: text for name, text in one.tags().items() if name in TAGS[2:]}
+    return row | {WHY: why_in_no_table(one) or "it stands there too"}
 
 
 def _beside_published(data: Collected) -> Iterator[Block]:

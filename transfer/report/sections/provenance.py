@@ -11,8 +11,7 @@ from typing import Any
 from transfer.report.collect.runs import PretrainingRun, finite
 from transfer.report.collect.search import Collected
 from transfer.report.render.document import Block, Bullets, Facts, Table
-from transfer.report.sections import Section
-from transfer.report.sections.words import cells, sentence
+from transfer.report.sections import Section, cells, sentence
 
 
 def provenance(data: Collected) -> Iterator[Block]:

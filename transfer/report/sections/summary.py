@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from transfer.report.collect.names import arch_name, distinctions, evaluation_name
+from transfer.report.collect.names import arch_name, evaluation_names
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import Row, compare
 from transfer.report.render.document import Block, Text, Tile, Tiles
-from transfer.report.sections import Section
-from transfer.report.sections.words import sentence
+from transfer.report.sections import Section, sentence
 from transfer.tasks import headline
 
 
@@ -42,13 +41,12 @@ def _headlines(rows: Sequence[Row]) -> list[Row]:
 
 
 def _tiles(rows: Sequence[Row]) -> list[Tile]:
-    words = distinctions((row.of.group, row.of.protocol) for row in rows)
+    names = evaluation_names(row.of.key for row in rows)
     several = len({row.of.recipe for row in rows}) > 1
     tiles = []
     for row in rows:
         of, protocol = row.of, re.split("[:;] ", row.of.protocol)[0]
-        name = evaluation_name(of.task, words[of.group, of.protocol])
-        label = f"{of.recipe}: {name}, {row.metric}" if several else f"{name}, {row.metric}"
+        label = (f"{of.recipe}: " if several else "") + f"{names[of.key]}, {row.metric}"
         tiles.append(Tile(label, " · ".join(filter(None, (of.dataset, arch_name(of.arch), protocol, of.recipe))), row))
     return tiles
 
