@@ -146,6 +146,17 @@ def test_values_of_the_wrong_type_are_a_note(changes: dict[str, object], tmp_pat
     assert "a.json holds values of the wrong type" in markdown_of(tmp_path, tmp_path / "out")
 
 
+def test_options_of_one_name_in_two_parts_of_a_detectors_configuration_are_two(tmp_path: Path) -> None:
+    """As MODEL.FPN.NORM and MODEL.RESNETS.NORM are: who changes one has made another evaluation."""
+    for seed, norm in enumerate(("BN", "GN")):
+        config = f"MODEL:\n  FPN:\n    NORM: {norm}\n  RESNETS:\n    NORM: FrozenBN\nSEED: {seed}\n"
+        a_result(tmp_path / f"{seed}.json", 40.0 + seed, "pretrained", seed, settings={"config": config})
+    found = search_folders([tmp_path])
+    assert [one.summary("top1").values for one in group_trials(found.results, found.runs)] == [(40.0,), (41.0,)]
+    (row,) = rows_of(tmp_path)
+    assert list(row.of.remarks(row.metric)) == ["settings differ between these results: MODEL.FPN.NORM"]
+
+
 def test_copies_and_repetitions_count_once(tmp_path: Path) -> None:
     first = a_result(tmp_path / "a.json", 40.0, "pretrained")
     (tmp_path / "copy.json").write_bytes(first.read_bytes())

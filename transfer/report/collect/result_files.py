@@ -57,8 +57,9 @@ def read_result(path: Path) -> Downstream:
         UserError: it is no result file of this version, or holds values of other types.
     """
     result = results.load(path)
+    tree = asdict(result)
     for kind, places in KINDS.items():
-        if not all(isinstance(value, kind) for place in places.split() for value in _at(asdict(result), place)):
+        if not all(isinstance(value, kind) for place in places.split() for value in _at(tree, place)):
             raise UserError(f"{path} holds values of the wrong type: run that evaluation again.")
     return Downstream(path, result)
 
@@ -109,7 +110,7 @@ def _decisive(result: Result, what: str) -> dict[str, str]:
 @cache
 def _options(text: str) -> dict[str, Any]:
     try:
-        return flat({"": yaml.load(text, yaml.CSafeLoader)})
+        return flat({"": yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))})
     except yaml.YAMLError:
         return {"": text}
 

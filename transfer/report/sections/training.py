@@ -15,7 +15,7 @@ from transfer.report.collect.runs import PretrainingRun
 from transfer.report.collect.search import Collected
 from transfer.report.render.charts import Chart, Line
 from transfer.report.render.document import Block, Charts, Text
-from transfer.report.sections import Section
+from transfer.report.sections import Section, sentence
 
 IN_A_ROW, WITH_MANY_LINES = 4, 2  # panels; four as in the paper, where that leaves them room
 MANY = 5  # lines
@@ -33,10 +33,8 @@ class Panel:
     needs: str = ""
 
 
-PANELS = {
-    figure: tuple(Panel(**panel) for panel in panels)
-    for figure, panels in yaml.safe_load((Path(__file__).parent / "panels.yaml").read_text(encoding="utf-8")).items()
-}
+WRITTEN = yaml.safe_load(Path(__file__).with_name("panels.yaml").read_text(encoding="utf-8"))
+PANELS = {figure: tuple(Panel(**panel) for panel in panels) for figure, panels in WRITTEN.items()}
 
 
 def build(figure: str, data: Collected) -> Iterator[Block]:
@@ -50,10 +48,14 @@ def build(figure: str, data: Collected) -> Iterator[Block]:
     many = not optimisation and any(len(chart.lines) >= MANY for chart in drawn)
     if drawn:
         yield Charts(drawn, WITH_MANY_LINES if many else IN_A_ROW, "own" if figure == "figure_3" else "shared")
-    # the panels of Figure 3 and of the optimiser are each of one method or of every run
-    lacking = _unmeasured(data.runs if figure == "figure_2" else [], PANELS[figure], drawn)
-    if lacking and not optimisation:
-        yield Text(" ".join(lacking), "note")
+    names = {chart.key: {line.name for line in chart.lines} for chart in drawn}
+    absent = [panel for panel in PANELS[figure] if panel.key not in names]
+    # the panels of Figure 3 are each of one method
+    every = dict.fromkeys(entry.name for entry in name_runs(data.runs if figure == "figure_2" else []))
+    lacking = {chart.title: [name for name in every if name not in names[chart.key]] for chart in drawn}
+    told = sentence("curves", "unmeasured", absent=absent, lacking=lacking)
+    if told and not optimisation:
+        yield Text(told, "note")
 
 
 def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Chart]:
@@ -68,19 +70,6 @@ def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Char
         for panel in panels
         if (lines := _lines(runs, panel, x_key))
     ]
-
-
-def _unmeasured(runs: Sequence[PretrainingRun], panels: Sequence[Panel], drawn: Sequence[Chart]) -> list[str]:
-    """A sentence on the panels that are left out, and one for each that lacks some of `runs`."""
-    by_key = {chart.key: {line.name for line in chart.lines} for chart in drawn}
-    absent = [panel for panel in panels if panel.key not in by_key]
-    titles = "; ".join(panel.title + (f" (needs {panel.needs})" if panel.needs else "") for panel in absent)
-    sentences = [f"Not measured by any run and so left out: {titles}."] if absent else []
-    names = dict.fromkeys(entry.name for entry in name_runs(runs))
-    for panel in panels:
-        if lacking := [name for name in names if name not in by_key.get(panel.key, names)]:
-            sentences.append(f"{panel.title} was not measured by {'; '.join(lacking)}.")
-    return sentences
 
 
 def _lines(runs: Sequence[PretrainingRun], panel: Panel, x_key: str) -> tuple[Line, ...]:
