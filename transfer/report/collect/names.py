@@ -6,9 +6,8 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pretrain import methods
 from pretrain.runtime.files import natural_key
@@ -110,8 +109,7 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     return f"{recipe_name(mine)}, {length}" + (f" ({first_of[mine.recipe()].name})" if len(first_of) > 1 else "")
 
 
-@dataclass(frozen=True)
-class NamedRun:
+class NamedRun(NamedTuple):
     """A run with its name. style: place of the name among all, the same for every repetition of one recipe."""
 
     run: PretrainingRun
@@ -128,31 +126,29 @@ def name_runs(runs: Sequence[PretrainingRun]) -> list[NamedRun]:
     recipes: dict[str, list[PretrainingRun]] = {}
     for run in runs:
         recipes.setdefault(run.recipe(), []).append(run)
-    named = _repetitions(runs) if len(recipes) == 1 and len(runs) > 1 else _recipes(recipes)
+    if len(recipes) == 1 and len(runs) > 1:
+        apart = len({run.setting("run.seed") for run in runs}) == len(runs)
+        own = [f", seed {run.setting('run.seed')}" if apart else f" ({run.name})" for run in runs]
+        named = [(recipe_name(run) + words, run) for run, words in zip(runs, own, strict=True)]
+    else:
+        texts = _names_of_recipes({recipe: alike[0] for recipe, alike in recipes.items()})
+        times = {recipe: f" ({len(alike)} runs)" if len(alike) > 1 else "" for recipe, alike in recipes.items()}
+        named = [(texts[recipe] + times[recipe], run) for recipe, alike in recipes.items() for run in alike]
     named.sort(key=lambda entry: (_place(entry[1]), natural_key(entry[0])))
     names = list(dict.fromkeys(text for text, _ in named))
     return [NamedRun(run, text, names.index(text)) for text, run in named]
 
 
-def _repetitions(runs: Sequence[PretrainingRun]) -> list[tuple[str, PretrainingRun]]:
-    apart = len({run.setting("run.seed") for run in runs}) == len(runs)
-    each = ((run, f", seed {run.setting('run.seed')}" if apart else f" ({run.name})") for run in runs)
-    return [(recipe_name(run) + distinction, run) for run, distinction in each]
-
-
-def _recipes(recipes: dict[str, list[PretrainingRun]]) -> list[tuple[str, PretrainingRun]]:
-    settings = {recipe: flat(json.loads(recipe)) for recipe in recipes}
-    named = []
-    for recipe, alike in recipes.items():
-        method = recipe_name(alike[0])
-        others = [settings[other] for other in recipes if recipe_name(recipes[other][0]) == method]
-        names = sorted({name for other in others for name in other})
-        differing = [name for name in names if len({str(other.get(name)) for other in others}) > 1]
-        words = ", ".join([method, *(_said(name, settings[recipe].get(name)) for name in differing)])
-        text = words if len(differing) <= MOST_SETTINGS else f"{method} ({alike[0].name})"
-        times = f" ({len(alike)} runs)" if len(alike) > 1 else ""
-        named += [(text + times, run) for run in alike]
-    return named
+def _names_of_recipes(recipes: dict[str, PretrainingRun]) -> dict[str, str]:
+    """By recipe its method and the settings in which recipes of that method differ, or the run's name if many do."""
+    names, settings = {}, {recipe: flat(json.loads(recipe)) for recipe in recipes}
+    for recipe, run in recipes.items():
+        others = [settings[other] for other in recipes if recipe_name(recipes[other]) == recipe_name(run)]
+        keys = sorted({key for other in others for key in other})
+        differing = [key for key in keys if len({str(other.get(key)) for other in others}) > 1]
+        words = ", ".join([recipe_name(run), *(_said(key, settings[recipe].get(key)) for key in differing)])
+        names[recipe] = words if len(differing) <= MOST_SETTINGS else f"{recipe_name(run)} ({run.name})"
+    return names
 
 
 def _said(name: str, value: Any) -> str:

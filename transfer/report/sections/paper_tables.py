@@ -64,9 +64,8 @@ def _published_table(table: PublishedTable, ours: Sequence[Trials]) -> Iterator[
         rows += [here(one, row.name if row.epochs else one.recipe) for one in below.get(row.name, ())]
     rows += [here(one, one.recipe) for one in below.get("", ())]
     yield Heading(table.title, table.anchor, 3)
-    yield Table(
-        sentence("paper", "caption", table=table, below=below), rows, [*table.metrics, *["Epochs"] * (not detectors)]
-    )
+    numeric = table.metrics if detectors else ["Epochs", *table.metrics]
+    yield Table(sentence("paper", "caption", table=table, below=below), rows, numeric)
     if table.note:
         yield Text(table.note, "note")
     left = [one for one in ours if detectors and related(one, table) and one not in below.get("", ())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,21 @@ from transfer.report.sections import Section, cells, sentence
 
 
 def provenance(data: Collected) -> Iterator[Block]:
-    """What the runs were, then the code, hardware and days of the results together."""
-    yield from _of_runs(data.runs)
+    """What the runs were, then the code, hardware and days of the results together.
+
+    Of one run a box; of several, a box of what they share and a table of what differs.
+    """
+    boxes = [run_facts(run, f"Pretraining run {run.name}") for run in data.runs]
+    if len(boxes) < 2:
+        yield from boxes
+    else:
+        same = {name: text for name, text in boxes[0].values.items() if all(box.values[name] == text for box in boxes)}
+        if same:
+            yield Facts(f"Pretraining, the same in all {len(boxes)} runs", same, boxes[0].code)
+        rows = []
+        for run, box in zip(data.runs, boxes, strict=True):
+            rows.append({"Run": run.name} | {name: text for name, text in box.values.items() if name not in same})
+        yield Table("What differs between the runs", rows)
     if data.results:
         used = [entry.result for entry in data.results]
         yield Facts("Downstream evaluations", cells("results", used=used), {"Commit"})
@@ -30,23 +43,6 @@ def run_facts(run: PretrainingRun, title: str) -> Facts:
     known = {"seen": run.images_seen(), "epoch": run.last("epoch"), "skipped": run.last("images_skipped")}
     known |= {"times": times, "typed": named | ({"command": typed} if typed else {})}
     return Facts(title, cells("run", run=run, get=run.setting, **known), {"Commit", "Command", "Folder"})
-
-
-def _of_runs(runs: Sequence[PretrainingRun]) -> Iterator[Facts | Table]:
-    """One box for one run; of several, a box of what they share and a table of what differs."""
-    boxes = [run_facts(run, f"Pretraining run {run.name}") for run in runs]
-    if len(runs) < 2:
-        yield from boxes
-        return
-    facts = [box.values for box in boxes]
-    shared = {name: text for name, text in facts[0].items() if all(of_run[name] == text for of_run in facts)}
-    if shared:
-        yield Facts(f"Pretraining, the same in all {len(runs)} runs", shared, boxes[0].code)
-    rows = [
-        {"Run": run.name} | {name: text for name, text in of_run.items() if name not in shared}
-        for run, of_run in zip(runs, facts, strict=True)
-    ]
-    yield Table("What differs between the runs", rows)
 
 
 def files(data: Collected) -> Iterator[Block]:
