@@ -15,8 +15,7 @@ from transfer.report.sections import sections
 
 
 def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = False) -> tuple[Path, Path]:
-    """Write OUT/report.html (self-contained), OUT/report.md with OUT/figures/, and OUT/report.csv and .json, from all
-    that lies below `folders`.
+    """Write OUT/report.html, OUT/report.md with OUT/figures/, OUT/report.csv and .json, of all below `folders`.
 
     Args: paper, with every table of the paper; then `folders` may be empty.
 
@@ -33,9 +32,7 @@ def collect_inputs(folders: Sequence[str | Path], out: str | Path, paper: bool) 
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out} is a file: give the folder that the report shall be written to.")
     if not folders and not paper:
-        raise UserError(
-            "no folder is given: name folders that hold runs or results, or ask for the paper with --paper."
-        )
+        raise UserError("no folder is given: name folders of runs or results, or ask for the paper with --paper.")
     data = search_folders(folders) if folders else Collected()
     data.paper = paper
     return data

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from transfer.report.collect.names import arch_name
+from transfer.report.collect.result_files import Downstream
 from transfer.report.collect.runs import finite
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import ABSENT, Comparison, comparisons
@@ -29,16 +30,14 @@ def classes(data: Collected) -> Iterator[Block]:
     told = [e for e in data.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
     for number, of in enumerate(comparisons(told, data.runs)):
         yield from _opening(of, f"classes-{number}")
-        sides = {init: [entry.result for entry in side] for init, side in of.sides.items()}
+        sides = {init: of.results(init) for init in INITS}
         if charts := [*_charts(number, sides)]:
             yield Charts(charts, 2, legend="own")
-        for kind in KINDS:
-            means = {init: _means(kind, results) for init, results in sides.items()}
-            if any(means.values()):
+        for kind, name in KINDS.items():
+            if rows := _rows(**{init: _means(kind, results) for init, results in sides.items()}):
                 count = "; ".join(f"{INITS[init]}: n={len(results)}" for init, results in sides.items() if results)
-                number_of = "IoU" if kind == "iou" else "AP"
-                caption = f"{number_of} of {KINDS[kind]} by class, mean over seeds ({count})"
-                yield Table(caption, _rows(**means), ("Random init", "Pretrained", "Difference"))
+                caption = f"{'IoU' if kind == 'iou' else 'AP'} of {name} by class, mean over seeds ({count})"
+                yield Table(caption, rows, ("Random init", "Pretrained", "Difference"))
 
 
 def _opening(of: Comparison, anchor: str) -> Iterator[Block]:
@@ -110,14 +109,13 @@ def _pairs(number: int, of: Comparison) -> list[list[Figure]]:
         for listed in entry.result.artefacts.get("images") or []:
             images.setdefault(Path(str(listed)).name, {})[init] = entry.path.parent / str(listed)
     shared = [name for name, paths in images.items() if len(paths) == len(sides)] or list(images)
-    pairs: list[list[Figure]] = []
-    for name in shared[:MOST_IMAGES]:
-        pairs.append([])
-        for init, entry in sides.items():
-            caption = f"{Path(name).stem}, {INITS[init]}, seed {entry.result.seed}: predictions beside ground truth"
-            path = images[name].get(init, entry.path.parent / name)
-            pairs[-1].append(Figure(path, f"detection_{number}_{init}_{Path(name).stem}", caption, most=WIDTH))
-    return pairs
+
+    def picture(name: str, init: str, entry: Downstream) -> Figure:
+        stem, path = Path(name).stem, images[name].get(init, entry.path.parent / name)
+        caption = f"{stem}, {INITS[init]}, seed {entry.result.seed}: predictions beside ground truth"
+        return Figure(path, f"detection_{number}_{init}_{stem}", caption, most=WIDTH)
+
+    return [[picture(name, init, entry) for init, entry in sides.items()] for name in shared[:MOST_IMAGES]]
 
 
 SECTIONS = (
