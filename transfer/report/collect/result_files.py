@@ -71,14 +71,14 @@ def _at(tree: Any, place: str) -> Iterator[Any]:
         yield from _at(value, below) if below else [value]
 
 
-def mark_superseded(found: Sequence[Downstream]) -> list[Downstream]:
+def mark_superseded(files: Sequence[Downstream]) -> list[Downstream]:
     """Mark all but the newest of several files about the same checkpoint, evaluation and seed."""
 
     def trial(entry: Downstream) -> tuple[object, ...]:
         return evaluation(entry.result), entry.result.init, entry.result.seed, entry.result.checkpoint_sha256
 
-    newest = {trial(entry): entry for entry in sorted(found, key=lambda entry: entry.result.date)}
-    return [replace(entry, superseded=newest[trial(entry)] is not entry) for entry in found]
+    newest = {trial(entry): entry for entry in sorted(files, key=lambda entry: entry.result.date)}
+    return [replace(entry, superseded=newest[trial(entry)] is not entry) for entry in files]
 
 
 def evaluation(result: Result) -> tuple[object, ...]:

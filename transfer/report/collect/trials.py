@@ -96,10 +96,10 @@ class Trials:
         return dict(zip(TAGS, values, strict=True))
 
 
-def group_trials(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Trials]:
+def group_trials(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Trials]:
     """Every evaluation, its trials together; results that a newer file supersedes do not count."""
     groups: dict[tuple[object, ...], list[Result]] = {}
-    for one in (entry.result for entry in found if not entry.superseded):
+    for one in (entry.result for entry in results if not entry.superseded):
         sizes = (one.counts.get(name) for name in ("train", "val", "classes"))
         key = (recipe_of(one, runs), one.pretraining.get("epoch"), *evaluation(one), *sizes)
         groups.setdefault(key, []).append(one)
@@ -190,13 +190,13 @@ class Row:
         return f"{'better' if difference > 0 else 'worse'}, {sure}"
 
 
-def comparisons(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Comparison]:
+def comparisons(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Comparison]:
     """One for each protocol and each recipe under it, or for a protocol that has random results alone.
 
     What a newer file supersedes does not count.
     """
     groups: dict[tuple[str, str, str, str], dict[str, list[Downstream]]] = {}
-    for entry in found:
+    for entry in results:
         if not entry.superseded:
             one = entry.result
             recipes = groups.setdefault((one.task, one.dataset, one.protocol, one.arch), {})
@@ -209,9 +209,9 @@ def comparisons(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> 
     return made
 
 
-def compare(found: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Row]:
+def compare(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Row]:
     """Every metric of every comparison, by network, then in the order of results.TASKS."""
-    each = comparisons(found, runs)
+    each = comparisons(results, runs)
     each.sort(key=lambda one: (one.arch, TASKS.index(one.task), one.dataset, one.protocol, one.recipe))
     metrics = [dict.fromkeys(name for one in of.results("pretrained", "random") for name in one.metrics) for of in each]
     return [Row(of, metric) for of, names in zip(each, metrics, strict=True) for metric in names]
