@@ -48,30 +48,12 @@ class BarlowTwins(GradientForm):
         return [reduced_means(shapes, diagonals), gathered_rows(shapes, 2 * shapes.views)]
 
 
+# normalisation of the rows, and A: W's diagonal or the identity
+BN_A = {"normalisation": "bn", "identity": False}
+BN_I = {"normalisation": "bn", "identity": True}
+L2_I = {"normalisation": "l2", "identity": True}
 ROWS = (
-    Row(
-        "barlow_twins",
-        "f",
-        BarlowTwins,
-        fixed={"normalisation": "bn", "identity": False},
-        balance=5e-3,
-        title="Barlow Twins",
-    ),
-    Row(
-        "barlow_twins_identity",
-        "g",
-        BarlowTwins,
-        fixed={"normalisation": "bn", "identity": True},
-        balance=5e-3,
-        title="Barlow Twins (A = I)",
-    ),
-    Row(
-        "barlow_twins_l2",
-        "h",
-        BarlowTwins,
-        fixed={"normalisation": "l2", "identity": True},
-        balance=50.0,
-        grows=1,
-        title="Barlow Twins (l2)",
-    ),
+    Row("barlow_twins", "f", BarlowTwins, fixed=BN_A, balance=5e-3, title="Barlow Twins"),
+    Row("barlow_twins_identity", "g", BarlowTwins, fixed=BN_I, balance=5e-3, title="Barlow Twins (A = I)"),
+    Row("barlow_twins_l2", "h", BarlowTwins, fixed=L2_I, balance=50.0, grows=1, title="Barlow Twins (l2)"),
 )

@@ -20,7 +20,7 @@ def _temperature() -> Any:
 
 
 @dataclass
-class BatchOptions:
+class Options:
     """Of row b. The temperature is MoCo v2's (provenance: assumed)."""
 
     temperature: float = _temperature()
@@ -102,15 +102,6 @@ class BothTerms(GradientForm):
 
 ROWS = (
     Row("moco", "a", Contrastive, QueueOptions, balance=1.0, title="MoCo"),
-    Row("simclr", "b", Contrastive, BatchOptions, balance=1.0, title="SimCLR"),
-    Row(
-        "simclr_both_terms",
-        "b",
-        BothTerms,
-        BatchOptions,
-        balance=1.0,
-        targets=OWN,
-        table=6,
-        title="SimCLR (both terms)",
-    ),
+    Row("simclr", "b", Contrastive, Options, balance=1.0, title="SimCLR"),
+    Row("simclr_both_terms", "b", BothTerms, Options, balance=1.0, targets=OWN, table=6, title="SimCLR (both terms)"),
 )

@@ -105,15 +105,8 @@ class DirectPred(GradientForm):
         return shapes.width * shapes.width * FLOAT
 
 
+ONE_TERM, TWO_TERMS = {"middle_term": False}, {"middle_term": True}
 ROWS = (
-    Row("directpred", "d", DirectPred, Options, fixed={"middle_term": False}, title="DirectPred"),
-    Row(
-        "directpred_middle_term",
-        "d",
-        DirectPred,
-        Options,
-        fixed={"middle_term": True},
-        table=6,
-        title="DirectPred (middle term)",
-    ),
+    Row("directpred", "d", DirectPred, Options, fixed=ONE_TERM, title="DirectPred"),
+    Row("directpred_middle_term", "d", DirectPred, Options, fixed=TWO_TERMS, table=6, title="DirectPred (middle term)"),
 )
