@@ -255,3 +255,17 @@ def test_of_many_metrics_each_has_a_row_and_pictures_of_readings_are_shown(tmp_p
     assert page.read_text(encoding="utf-8").count("<img ") == 1
     assert "tsne: ResNet-18, UniGrad, 2 epochs, on toys" in markdown.read_text(encoding="utf-8")
     assert "readings-gone.png" in markdown.read_text(encoding="utf-8").partition("## Could not read")[2]
+
+
+@pytest.mark.parametrize("many", [1, 12], ids=["wide", "tall"])
+def test_two_networks_of_one_name_are_numbered_in_tables_of_either_form(many, tmp_path) -> None:
+    for train in (90, 900):
+        metrics = {f"class {number}": float(train) for number in range(many)}
+        counts = {"train": train, "val": 30, "classes": 3}
+        a_result(tmp_path / f"{train}.json", None, "pretrained", train, metrics=metrics, counts=counts)
+    markdown = write_report([tmp_path], tmp_path / "out", paper=True)[1].read_text(encoding="utf-8")
+    within = markdown.partition("## Measured here, not comparable")[2].partition("\n## ")[0]
+    name = "ResNet-18, UniGrad, 2 epochs"
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in within.splitlines() if line[:1] == "|"]
+    names = [row[0] for row in rows[2:]] if many == 1 else rows[0][1:]
+    assert names == [name, f"{name}, other settings or data 2"]

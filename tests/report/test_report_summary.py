@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import pytest
+
 from helpers.report_samples import a_line, a_result, a_run, cells, markdown_of
 from transfer.report.collect.names import evaluation_names
 
@@ -22,7 +24,26 @@ def test_verdict_counts_protocols_by_their_reading(tmp_path: Path) -> None:
     a_pair(tmp_path, "semi", "SimCLR's 1 %", 25.0, 20.0)
     lead = markdown_of(tmp_path, tmp_path / "out").partition("## ")[0]
     assert "Of 3 numbers beside" in lead
-    assert "2 better single runs, 1 worse single runs" in lead
+    assert "2 single runs are better, 1 single run is worse." in lead
+
+
+@pytest.mark.parametrize(
+    ("random", "pretrained", "words"),
+    [
+        ([30.0], [40.0], "1 single run is better."),
+        ([30.0, 31.0], [20.0], "1 single pretrained run is worse."),
+        ([30.0], [40.0, 41.0], "1 better than a single random run."),
+        ([30.0, 31.0], [40.0, 41.0], "1 better beyond the spread."),
+    ],
+)
+def test_verdict_says_whose_run_was_a_single_one(
+    random: list[float], pretrained: list[float], words: str, tmp_path: Path
+) -> None:
+    for init, values in (("random", random), ("pretrained", pretrained)):
+        for seed, value in enumerate(values):
+            a_result(tmp_path / f"{init}-{seed}.json", value, init, seed)
+    lead = markdown_of(tmp_path, tmp_path / "out").partition("## ")[0]
+    assert f"at random initialisation: {words}" in lead
 
 
 def test_networks_are_columns_and_values_are_mean_and_sample_deviation(tmp_path: Path) -> None:

@@ -84,22 +84,20 @@ def by_protocol(ours: Sequence[Trials]) -> Iterator[Block]:
         groups.setdefault(f"{one.first.task} on {one.first.dataset}: {one.first.protocol}", []).append(one)
     for caption, together in groups.items():
         metrics = list(dict.fromkeys(metric for one in together for metric in one.metrics()))
-        rows = [_told(one, metrics) for one in together]
+        networks: dict[str, dict[str, str]] = {}
+        for one in together:
+            name = next(name for name in numbered(one.network) if name not in networks)
+            networks[name] = _told(one, name, metrics)
         if len(metrics) <= MOST:
-            yield Table(caption, rows, ["Epochs", *metrics])
+            yield Table(caption, list(networks.values()), ["Epochs", *metrics])
             continue
-        columns: dict[str, dict[str, str]] = {}
-        for row in rows:
-            columns[next(name for name in numbered(row[NETWORK]) if name not in columns)] = row
-        turned = [{"Metric": metric} | {name: row[metric] for name, row in columns.items()} for metric in metrics]
-        yield Table(caption, turned, columns)
-        yield Bullets([sentence("paper", "tags", name=name, row=row, why=row[WHY]) for name, row in columns.items()])
+        rows = [{"Metric": metric} | {name: row[metric] for name, row in networks.items()} for metric in metrics]
+        yield Table(caption, rows, networks)
+        yield Bullets([sentence("paper", "tags", name=name, row=row, why=row[WHY]) for name, row in networks.items()])
 
 
-def _told(one: Trials, metrics: Sequence[str]) -> dict[str, str]:
-    row = {NETWORK: one.network, "Epochs": epochs_text(one.epochs)} | {
-        metric: one.cell(metric, 2) for metric in metrics
-    }
+def _told(one: Trials, name: str, metrics: Sequence[str]) -> dict[str, str]:
+    row = {NETWORK: name, "Epochs": epochs_text(one.epochs)} | {metric: one.cell(metric, 2) for metric in metrics}
     row |= {name: text for name, text in one.tags().items() if name in TAGS[2:]}
     return row | {WHY: why_in_no_table(one) or "it stands there too"}
 
