@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,11 +9,21 @@ from typing import Any
 
 from pretrain.runtime import provenance
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json
+from pretrain.runtime.files import read_json, write_json
+from pretrain.runtime.names import path_inside
+from pretrain.runtime.text import shortened
 from transfer.tasks import tasks
 
 TASKS = tuple(tasks())
 INITS = ("pretrained", "random")
+KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has for it; the longer one first
+    "str | None": (str, type(None)),
+    "str": str,
+    "dict": dict,
+    "int": int,
+    "float": (int, float),
+}
+MOST_KEYS = 5  # unknown ones that a message names
 
 
 def now() -> str:
@@ -74,20 +83,26 @@ def load(path: str | Path) -> Result:
     """Read what `save` wrote.
 
     Raises:
-        UserError: not JSON, or a key of the schema is missing, unknown or out of its values.
+        UserError: not JSON, a key of the schema is missing, unknown, of another type or out of its values, or a picture
+            is named that does not lie below the file's own folder.
     """
     path = Path(path)
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a result file ({error}): run that evaluation again.") from error
+    written = read_json(path, "a result file")
     names = {entry.name for entry in fields(Result)}
     if not isinstance(written, dict) or set(written) != names:
         keys = set(written) if isinstance(written, dict) else set()
+        unknown = [shortened(key) for key in sorted(keys - names)[:MOST_KEYS]]
         raise UserError(
-            f"{path} is not a result file of this version: missing keys {sorted(names - keys)}, "
-            f"unknown keys {sorted(keys - names)}."
+            f"{path} is not a result file of this version: missing keys {sorted(names - keys)}, unknown keys {unknown}."
         )
+    for entry in fields(Result):
+        kinds = next(kinds for start, kinds in KINDS.items() if str(entry.type).startswith(start))
+        if not isinstance(written[entry.name], kinds) or isinstance(written[entry.name], bool):
+            raise UserError(f"{path}: {entry.name} is not of the type {entry.type}: run that evaluation again.")
     if written["task"] not in TASKS or written["init"] not in INITS:
-        raise UserError(f"{path}: task '{written['task']}' or init '{written['init']}' is not of {TASKS}, {INITS}.")
+        task, init = shortened(written["task"]), shortened(written["init"])
+        raise UserError(f"{path}: task '{task}' or init '{init}' is not of {TASKS}, {INITS}.")
+    pictures = written["artefacts"].get("images") or []
+    for name in pictures if isinstance(pictures, list) else [pictures]:
+        path_inside(path.parent, name, path, links=True)
     return Result(**written)

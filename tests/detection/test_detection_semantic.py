@@ -115,6 +115,50 @@ class Oracle(torch.nn.Module):
         return outputs
 
 
+def test_images_without_a_labelled_pixel_teach_nothing_and_are_told(folders, tmp_path):
+    for split in ("train", "val"):
+        Image.new("L", (SIDE, SIDE), 255).save(folders / "labels" / split / "town" / "0.png")
+    cfg, data = opened(folders, tmp_path)
+    assert data.counts()["unlabelled"] == 2 and data.counts()["train"] == 3
+    measured = measure.measure_split(cfg, Oracle(), data.test, tmp_path)
+    assert measured.metrics == pytest.approx(dict.fromkeys(measured.metrics, 100))
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "sentence"),
+    [
+        ("labels/val/town/0.png", Image.new("I;16", (SIDE, SIDE), 1), "not a palette or grey of 8 bits"),
+        ("labels/val/town/0.png", Image.new("L", (SIDE, SIDE), 7), "holds label 7"),
+        ("labels/val/town/0.png", Image.new("L", (9, 9)), "make them equal"),
+        ("images/val/town/0.bmp", Image.new("RGB", (SIDE, SIDE)), "the same name but for the ending"),
+        ("images/val/town/extra.bmp", Image.new("RGB", (SIDE, SIDE)), "lacks 1 of the images"),
+    ],
+)
+def test_labels_that_do_not_fit_their_images_are_told(folders, tmp_path, name, picture, sentence):
+    picture.save(folders / name)
+    with pytest.raises(UserError, match=sentence):
+        opened(folders, tmp_path)
+
+
+def test_hidden_files_are_no_images(folders, tmp_path):
+    for name in ("images/val/town/._0.jpg", "labels/val/.hidden/1.png"):
+        (folders / name).parent.mkdir(exist_ok=True)
+        (folders / name).write_bytes(b"of macOS")
+    assert opened(folders, tmp_path)[1].counts()["val"] == 4
+
+
+def test_no_name_in_a_list_leads_to_labels_outside_the_folder(tmp_path):
+    from helpers.escapes import ESCAPES
+
+    lists = tmp_path / "voc" / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for name in set(ESCAPES) - {".."}:  # with its ending, "...png" is a name like any other
+        (lists / "train.txt").write_text(name)
+        more = ["DATASETS.LAYOUT=voc", "DATASETS.TRAIN=('voc/train',)", "DATASETS.TEST=('voc/train',)"]
+        with pytest.raises(UserError, match="holds the name"):
+            opened(tmp_path, tmp_path / "scratch", *more)
+
+
 def test_perfect_labels_have_iou_100_and_ignored_pixels_do_not_count(folders, tmp_path):
     cfg, data = opened(folders, tmp_path)
     measured = measure.measure_split(cfg, Oracle(), data.test, tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import resource
 import sys
@@ -19,7 +18,7 @@ from detectron2.utils.logger import setup_logger
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json, write_text
+from pretrain.runtime.files import read_json, write_json, write_text
 from pretrain.runtime.text import printable
 from transfer import results
 from transfer.detection import loop
@@ -154,7 +153,9 @@ def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
     if (out / "last_checkpoint").is_file():
         if not resume:
             raise UserError(f"{out} already holds a training: go on with --resume, or give another folder.")
-        earlier = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        earlier = read_json(record, "the record of a run's beginning") if record.is_file() else {}
+        if not isinstance(earlier, dict):
+            raise UserError(f"{record} is damaged: give another folder.")
         if earlier != asdict(beginning):
             differing = [key for key, value in asdict(beginning).items() if earlier.get(key) != value]
             raise UserError(f"{out} was begun with another {', '.join(differing)}: give another folder.")

@@ -105,6 +105,10 @@ def _data_faults(cfg: CfgNode) -> dict[str, bool]:
         "DATASETS.TRAIN must name at least one split and DATASETS.TEST exactly one.": (
             not data.TRAIN or len(data.TEST) != 1
         ),
+        f"DATASETS.CLASSES={tuple(data.CLASSES)} must list names, each of them once.": (
+            len(set(map(str, data.CLASSES))) < len(data.CLASSES)
+            or not all(isinstance(name, str) and name.strip() for name in data.CLASSES)
+        ),
         "DATASETS.NAME and PROTOCOL must not be empty: they tell results apart.": not (data.NAME and cfg.PROTOCOL),
     }
 

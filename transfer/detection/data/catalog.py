@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +15,17 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import printable
+from pretrain.runtime.text import printable, shortened
 from transfer.detection.config.load import value_at
 from transfer.detection.data.formats import formats_of
 from transfer.detection.data.formats.base import Split
 from transfer.detection.data.images import eight_bit_copy
-from transfer.detection.data.records import REPAIRS, Reading, Record, Roles
+from transfer.detection.data.records import REPAIRS, Reading, Record, Roles, objects_of
 from transfer.detection.data.truth import category_ids, write_truth
 from transfer.detection.tasks import task_of
 
 LONGEST = 100  # characters of a name in the catalogues
+COUNTED = 100  # detections of a class on an image that COCO's AP counts
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class DataSets:
     def notes(self) -> list[str]:
         """One sentence for each kind of thing that was left out of a split, naming up to five."""
         sentences = [
-            printable(f"{name}: {len(getattr(reading, kind))} {words}: {'; '.join(getattr(reading, kind)[:5])}")
+            f"{name}: {len(getattr(reading, kind))} {words}: {'; '.join(getattr(reading, kind)[:5])}"
             for name, reading in self.readings.items()
             for kind, words in REPAIRS.items()
             if getattr(reading, kind)
@@ -76,7 +78,18 @@ class DataSets:
                     f"{name}: {len(bare)} images without an object (no annotation, or crowds only) teach nothing and "
                     f"are left out of training: {'; '.join(bare[:5])}"
                 )
-        return sentences
+        crowded = [str(record["image_id"]) for record in self.readings[self.test].records if _most(record) > COUNTED]
+        if crowded:
+            sentences.append(
+                f"{self.test}: {len(crowded)} images hold more than {COUNTED} objects of a class, and COCO's AP counts "
+                f"no more detections of a class on an image: {'; '.join(crowded[:5])}"
+            )
+        return [printable(sentence) for sentence in sentences]
+
+
+def _most(record: Record) -> int:
+    """The number of objects of the commonest class of an image."""
+    return max(Counter(one["category_id"] for one in objects_of(record)).values(), default=0)
 
 
 def _boxes(records: Sequence[Record]) -> int:
@@ -100,7 +113,9 @@ def open_datasets(cfg: CfgNode, scratch: Path) -> DataSets:
     classes = _classes(cfg, list(readings.values()))
     for entry, name in names.items():
         with _of_split(entry):
-            _settle(cfg, name, readings[name], Roles(name in train, name == test), scratch)
+            task_of(cfg).settle(cfg, readings[name], Roles(name in train, name == test))
+    for name, reading in readings.items():  # once nothing is refused any more, so that no file is left of what is
+        _enter(cfg, name, reading, name == test, scratch)
     return DataSets(train, test, classes, readings)
 
 
@@ -116,7 +131,8 @@ def _of_split(entry: str) -> Iterator[None]:
 def _classes(cfg: CfgNode, readings: Sequence[Reading]) -> tuple[str, ...]:
     classes = [reading.classes for reading in readings]
     if len(set(classes)) > 1:
-        raise UserError(f"the splits of {cfg.DATASETS.NAME} do not hold the same classes: {classes}.")
+        told = "; ".join(shortened(", ".join(names), 400) for names in dict.fromkeys(classes))
+        raise UserError(f"the splits of {cfg.DATASETS.NAME} do not hold the same classes: {told}.")
     key, count = task_of(cfg).class_keys[cfg.MODEL.META_ARCHITECTURE], len(classes[0])
     if not value_at(cfg, key):
         cfg.merge_from_list([key, count])
@@ -156,15 +172,13 @@ def _read(cfg: CfgNode, root: Path, entry: str, name: str, scratch: Path) -> Rea
     return reading
 
 
-def _settle(cfg: CfgNode, name: str, reading: Reading, roles: Roles, scratch: Path) -> None:
-    """Mend and check a split for what it will be used for, and enter it in detectron2's catalogues."""
-    task = task_of(cfg)
+def _enter(cfg: CfgNode, name: str, reading: Reading, measured: bool, scratch: Path) -> None:
+    """Write what training and evaluation read beside the records, and enter a split in detectron2's catalogues."""
     deep = set(reading.deep)
     for record in reading.records:
         if record["file_name"] in deep:
             record["file_name"] = eight_bit_copy(record["file_name"], scratch / "eight_bit")
-    task.settle(cfg, reading, roles)
-    if roles.measured and "annotations" in reading.records[0]:
+    if measured and "annotations" in reading.records[0]:
         reading.metadata["json_file"] = str(write_truth(scratch / f"{name}.json", reading))
         ids = category_ids(reading)
         reading.metadata["thing_dataset_id_to_contiguous_id"] = {key: place for place, key in enumerate(ids)}
@@ -172,5 +186,5 @@ def _settle(cfg: CfgNode, name: str, reading: Reading, roles: Roles, scratch: Pa
         DatasetCatalog.remove(name)
     if name in MetadataCatalog:
         MetadataCatalog.remove(name)
-    MetadataCatalog.get(name).set(**{task.class_metadata: list(reading.classes)}, **reading.metadata)
+    MetadataCatalog.get(name).set(**{task_of(cfg).class_metadata: list(reading.classes)}, **reading.metadata)
     DatasetCatalog.register(name, lambda: reading.records)

@@ -79,8 +79,9 @@ def plain_id(value: object) -> int | str | None:
 def _refuse_repeats(path: Path, kind: str, ids: Iterable[int | str]) -> None:
     repeated = [key for key, times in Counter(ids).items() if times > 1]
     if repeated:
+        first = shortened(repeated[0])
         raise UserError(
-            f"{path} gives {len(repeated)} ids of its {kind} to more than one entry, first id {repeated[0]}: make them "
+            f"{path} gives {len(repeated)} ids of its {kind} to more than one entry, first id {first}: make them "
             "unique."
         )
 
@@ -104,7 +105,9 @@ def _check_names(path: Path, categories: list[Entry]) -> None:
             raise UserError(f"{path}: the name of category {category['id']} is no text: give it one.")
     names = Counter(category["name"] for category in categories)
     if any(times > 1 for times in names.values()):
-        raise UserError(f"{path} has two categories named '{names.most_common(1)[0][0]}': give each its own name.")
+        raise UserError(
+            f"{path} has two categories named '{shortened(names.most_common(1)[0][0])}': give each its own name."
+        )
 
 
 def _check_annotations(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from pretrain.data.decode import decode
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
+from pretrain.runtime.text import shortened
 from transfer.detection.data.masks import Size
 
 EXIF_ORIENTATION = 274
@@ -65,7 +66,7 @@ def only_one(name: str, candidates: Sequence[Path], where: object) -> Path:
     if len(candidates) == 1:
         return candidates[0]
     found = f"is both {' and '.join(path.name for path in candidates)}: remove one" if candidates else "is missing"
-    raise UserError(f"image '{name}' of {where} {found}.")
+    raise UserError(f"image '{shortened(name)}' of {where} {found}.")
 
 
 def look_at(paths: Iterable[Path]) -> dict[Path, Seen | None]:
@@ -87,7 +88,7 @@ def _look_at(path: Path) -> Seen | None:
             deep = image.mode.startswith("I")
             if image.mode == "F":  # floating-point pixels have no known range
                 return None
-            image.draft("RGB", (width // 8, height // 8))
+            image.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))
             if width * height > LARGE:
                 with _few:
                     image.load()

@@ -54,6 +54,10 @@ def settle(cfg: CfgNode, reading: Reading, roles: Roles) -> None:
     objects = [annotation for record in reading.records for annotation in objects_of(record)]
     if not objects:
         raise UserError("it holds no annotated object: there is nothing to learn or to measure.")
+    if roles.measured and cfg.DATASETS.EVALUATOR == "voc" and all(one.get("difficult") for one in objects):
+        raise UserError(
+            "every object is marked difficult, and Pascal VOC's AP counts none of those: set DATASETS.EVALUATOR=coco."
+        )
     if "segm" in wanted:
         _check_masks(cfg, reading, objects, roles)
     if "keypoints" in wanted:

@@ -116,9 +116,10 @@ def _check_classes(listing: Path, held: Sequence[str], expected: Sequence[str]) 
     if not held:
         raise UserError(f"{listing} names no category: there is nothing to tell apart.")
     if expected and list(expected) != list(held):
+        named, listed = (shortened(", ".join(names), 400) for names in (held, expected))
         raise UserError(
-            f"{listing} holds the classes {', '.join(held)}, but DATASETS.CLASSES lists {', '.join(expected)}: make "
-            "them equal, or leave DATASETS.CLASSES empty."
+            f"{listing} holds the classes {named}, but DATASETS.CLASSES lists {listed}: make them equal, or leave "
+            "DATASETS.CLASSES empty."
         )
 
 

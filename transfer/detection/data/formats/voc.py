@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,9 @@ def read_voc_boxes(split: Split) -> Reading:
     names = listed_names(listing, candidates)
     absent = [stem for stem in names if stem not in candidates]
     if absent:
-        raise UserError(f"{folder / 'JPEGImages'} lacks {len(absent)} images of split '{name}', first '{absent[0]}'.")
+        raise UserError(
+            f"{folder / 'JPEGImages'} lacks {len(absent)} images of split '{name}', first '{shortened(absent[0])}'."
+        )
     annotations = {
         stem: read_annotation(path_inside(folder / "Annotations", f"{stem}.xml", listing, True)) for stem in names
     }
@@ -91,9 +94,8 @@ def listed_names(listing: Path, known: Mapping[str, object]) -> list[str]:
         raise UserError(f"{listing} names no image: split '{listing.stem}' is empty.")
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise UserError(
-            f"{listing} names {len(repeated)} images more than once, first '{repeated[0]}': remove the repeats."
-        )
+        first = shortened(repeated[0])
+        raise UserError(f"{listing} names {len(repeated)} images more than once, first '{first}': remove the repeats.")
     return names
 
 
@@ -108,7 +110,7 @@ def read_annotation(path: Path) -> Annotation:
             raise ValueError(f"it has more than {LARGEST >> 20} MiB")
         root = ElementTree.parse(path).getroot()
         if root.tag != "annotation":
-            raise ValueError(f"its outermost element is <{root.tag}>, not <annotation>")
+            raise ValueError(f"its outermost element is <{shortened(root.tag)}>, not <annotation>")
         objects = [_marked(element) for element in root.iterfind("object")]
         return Annotation(path, _stated_size(root), (root.findtext("filename") or "").strip(), objects)
     except (OSError, ElementTree.ParseError, LookupError, ValueError, RecursionError) as error:
@@ -122,7 +124,7 @@ def _marked(element: ElementTree.Element) -> Marked:
     corners = tuple(_number(element, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax"))
     flag = (element.findtext("difficult") or "").strip().lower()
     if flag not in ("", "0", "1", "false", "true"):
-        raise ValueError(f"difficult is '{flag}', not 0 or 1")
+        raise ValueError(f"difficult is '{shortened(flag)}', not 0 or 1")
     return Marked(name, corners, flag in ("1", "true"))
 
 
@@ -132,8 +134,9 @@ def _number(element: ElementTree.Element, key: str) -> float:
     Raises:
         ValueError: there is none.
     """
-    text = element.findtext(key)
-    value = number(float(text)) if text else None
+    text, value = element.findtext(key), None
+    with contextlib.suppress(ValueError):
+        value = number(float(text or ""))
     if value is None:
         raise ValueError(f"{key} of a {element.tag} is '{shortened(text, 50)}', no finite number")
     return value
@@ -161,7 +164,7 @@ def _boxes(annotation: Annotation, record: Record, reading: Reading) -> list[Rec
     for one in annotation.objects:
         left, top, right, bottom = one.corners
         category = _category(one.name, reading.classes, annotation.path)
-        sentence = f"{annotation.path.name}: {one.name} ({left:g}, {top:g}, {right:g}, {bottom:g})"
+        sentence = f"{annotation.path.name}: {shortened(one.name)} ({left:g}, {top:g}, {right:g}, {bottom:g})"
         box = box_inside((left - 1, top - 1, right, bottom), size)
         if right <= left or bottom <= top or box is None:
             reading.dropped.append(sentence)
@@ -179,7 +182,8 @@ def _boxes(annotation: Annotation, record: Record, reading: Reading) -> list[Rec
 
 def _category(name: str, classes: Sequence[str], path: Path) -> int:
     if name not in classes:
-        raise UserError(f"{path} holds class '{name}', which is not in DATASETS.CLASSES ({', '.join(classes)}).")
+        listed = shortened(", ".join(classes), 400)
+        raise UserError(f"{path} holds class '{shortened(name)}', which is not in DATASETS.CLASSES ({listed}).")
     return classes.index(name)
 
 
