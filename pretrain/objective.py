@@ -68,14 +68,18 @@ def objective(
         form.observe(samples)
         goals = _goals(pairs, mixing, targets)
         if isinstance(form, LossForm):
-            losses = [form.loss(u1, u2) for u1, u2 in zip(online, goals, strict=True)]
-            return {"positive": torch.stack(losses).mean(), "negative": online.new_zeros(())}
+            return _loss(form, online, goals)
         against = goals if negative_targets is None else _goals(pairs, mixing, samples)
         positive, negative = _gradients(form, online.detach(), goals, against)
     return {
         "positive": form.scale * surrogate(online, positive),
         "negative": form.scale * form.balance * surrogate(online, negative),
     }
+
+
+def _loss(form: LossForm, online: torch.Tensor, goals: torch.Tensor) -> dict[str, torch.Tensor]:
+    losses = [form.loss(u1, u2) for u1, u2 in zip(online, goals, strict=True)]
+    return {"positive": torch.stack(losses).mean(), "negative": online.new_zeros(())}
 
 
 def _gradients(

@@ -92,16 +92,21 @@ def run(
     wish: Wish,
     probe: Probe | None = None,
 ) -> None:
-    """All steps from the newest checkpoint on, with what is written along the way."""
+    """All steps from the newest checkpoint on, with what is written along the way.
+
+    Args:
+        cfg: the run's options.
+        source: the images of all ranks.
+        sampler: which images each remaining step takes; its `start` is set here.
+        learner: what is trained; a checkpoint is loaded into it.
+        wish: whether somebody asked the run to stop.
+        probe: measures the trunk on rank 0 where a line is logged; None for no such measurement.
+    """
     run_dir, steps, per_epoch = Path(cfg.run_dir), sampler.steps, sampler.steps_per_epoch
     before = _resume(cfg, learner)
     sampler.start = start = before["step"] if before else 0
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * per_epoch))
-    _say(
-        f"{cfg.method.name}: {len(source)} images, {steps} steps of {cfg.optim.batch_size}, from step {start}, "
-        f"on {distributed.world_size()} x {learner.device}; balance {cfg.method.balance}, "
-        f"width {cfg.model.projector_width}"
-    )
+    _say(_greeting(cfg, len(source), sampler, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
     length = Length(start, steps, per_epoch, cfg.optim.batch_size)
     stopping = Stopping(wish)
@@ -113,12 +118,8 @@ def run(
             if done == 1 and distributed.rank() == 0:
                 draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
             stepped = step(learner, batch, done - 1, steps)
-            readings = {}
-            if monitor.logs(done):
-                with monitor.paused():
-                    readings = read(learner, stepped, monitor.measures(done), probe)
             try:
-                monitor.step(done, stepped.values, stepped.settings, readings)
+                _log(monitor, learner, done, stepped, probe)
             except Alarm as alarm:
                 _keep_for_replay(cfg, learner, loader, sampler, alarm)
                 raise
@@ -128,6 +129,23 @@ def run(
             if leave and done < steps:
                 raise Stopped(_farewell(wish, run_dir, done, steps))
         stopping.finish()
+
+
+def _greeting(cfg: config.Config, images: int, sampler: StepSampler, device: torch.device) -> str:
+    return (
+        f"{cfg.method.name}: {images} images, {sampler.steps} steps of {cfg.optim.batch_size}, from step "
+        f"{sampler.start}, on {distributed.world_size()} x {device}; balance {cfg.method.balance}, "
+        f"width {cfg.model.projector_width}"
+    )
+
+
+def _log(monitor: Monitor, learner: Learner, done: int, stepped: Stepped, probe: Probe | None) -> None:
+    """Hand the values of a step to the monitor, with further readings where it writes a line."""
+    readings = {}
+    if monitor.logs(done):
+        with monitor.paused():
+            readings = read(learner, stepped, monitor.measures(done), probe)
+    monitor.step(done, stepped.values, stepped.settings, readings)
 
 
 def _resume(cfg: config.Config, learner: Learner) -> dict[str, Any] | None:
@@ -152,7 +170,11 @@ def _farewell(wish: Wish, run_dir: Path, done: int, steps: int) -> str:
 def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     """One step of training, in the official code's order; nothing in it waits for the device.
 
-    Args: batch, the views of this rank's images; done, steps before this one; steps, of the whole run.
+    Args:
+        learner: what is trained, in place.
+        batch: the views of this rank's images.
+        done: number of steps before this one.
+        steps: number of steps of the whole run.
     """
     lr, momentum = learner.lr(done / steps), learner.target_momentum(done / steps)
     for group in learner.optimizer.param_groups:
@@ -216,7 +238,14 @@ def _online_rows(learner: Learner, views: Sequence[torch.Tensor]) -> torch.Tenso
 
 
 def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None) -> dict[str, torch.Tensor | float]:
-    """What is read where a line is logged; with `measure` also what waits for the device."""
+    """What is read where a line is logged, by its name in the metrics.
+
+    Args:
+        learner: what is trained.
+        stepped: what its last step left.
+        measure: whether to read also what waits for the device.
+        probe: measures the trunk, on rank 0 and with `measure` only; None for no such measurement.
+    """
     readings: dict[str, torch.Tensor | float] = {}
     readings |= learner.health.observe(stepped.targets)
     readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
@@ -228,7 +257,14 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
 
 
 def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader[Any]:
-    """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps."""
+    """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps.
+
+    Args:
+        cfg: the run's options; those of views, data and run are read.
+        source: the images.
+        sampler: which images each remaining step takes.
+        device: where the network computes.
+    """
     views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
     return DataLoader(
         ViewDataset(source, MultiCrop(**views), cfg.run.seed),

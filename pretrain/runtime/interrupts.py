@@ -100,6 +100,7 @@ class Interrupts:
         """One of Python's hooks for an exception that nobody catches, silent about what Ctrl-C causes."""
 
         def told(*arguments: Any) -> None:
+            """Pass on to `hook` what Ctrl-C has not caused."""
             kind = getattr(arguments[0], "exc_type", arguments[0])
             if os.getpid() != self.process:  # forked from the tool
                 if not _receiver_left(kind):

@@ -113,6 +113,7 @@ def lock_run_folder(
     path = run_dir / ".lock"
 
     def wait(holder: Holder) -> float:
+        """Seconds of patience with this holder, said before they begin."""
         patience = here if holder.host == socket.gethostname() else elsewhere
         if patience > 0:
             tell(f"waiting for {path}, which {holder.host or 'another machine'} holds (at most {patience:.0f} s)")

@@ -78,6 +78,7 @@ def _prepare_synthetic(args: argparse.Namespace) -> None:
         return
 
     def draw(part: Path) -> None:
+        """Write pictures, scenes, README and stamp into an empty folder."""
         counts = {"train": args.train, "val": args.val}
         write_classes(part / "classes", names, counts, args.size, args.seed)
         counts = {"train": args.scenes, "val": args.val_scenes}

@@ -68,8 +68,7 @@ def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict
 def _line(trial: Trial) -> Line:
     method = trial.cfg.method
     entry = methods.find(method.name)
-    asked = (method.positive_target, method.negative_target)
-    targets = tuple(given or own for given, own in zip(asked, entry.targets, strict=True))
+    targets = entry.branches(method.positive_target, method.negative_target)
     return Line(trial.row, entry.letter, method.name, targets, published=expected_top1(trial.path))
 
 

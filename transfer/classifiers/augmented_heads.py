@@ -84,10 +84,8 @@ def train_and_score(
     assert train.labels is not None
     batch_size = min(options.batch_size, len(train))
     chosen = sgd_heads.settings(options, batch_size)
-    print(
-        f"linear, augmented images, {len(chosen)} settings: {sgd_heads.scaling_in_words(options, batch_size)}",
-        flush=True,
-    )
+    scaling = sgd_heads.scaling_in_words(options, batch_size)
+    print(f"linear, augmented images, {len(chosen)} settings: {scaling}", flush=True)
     slice_ = held_out(torch.tensor(train.labels), share, common.seed) & (len(chosen) > 1)
     trained = Heads(options, chosen, len(train.classes), width, common.seed).to(device)
     kept = train.select((~slice_).nonzero()[:, 0].tolist())

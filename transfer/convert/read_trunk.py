@@ -49,12 +49,8 @@ def read_trunk(
     chosen = _choose_branch(path, recognised, branch)
     tensors, mapping = _trunk_tensors(recognised, chosen)
     named = chosen if recognised.layout.target else ""
-    where = f"{path} ({recognised.layout.name})"
-    inferred = infer_arch(where, tensors, _claimed_arch(content))
-    if arch not in (None, inferred):
-        raise UserError(f"{where} is a {inferred}, not the {arch} that was asked for: give the checkpoint of that one.")
+    inferred = _arch(f"{path} ({recognised.layout.name})", tensors, _claimed_arch(content), arch)
     pixels, pixels_from = _pixel_statistics(content, recognised.layout)
-    others = [one.called for name, one in recognised.branches.items() if name != chosen]
     return TrunkFile(
         state=check_trunk(with_counters(tensors, inferred), inferred, str(path)),
         arch=inferred,
@@ -63,7 +59,7 @@ def read_trunk(
         mapping=mapping,
         branch=named,
         called=recognised.branches[chosen].called,
-        other=next(iter(others), ""),
+        other=next((one.called for name, one in recognised.branches.items() if name != chosen), ""),
         left_out=_left_out(content, set(mapping.values())),
         pixels=pixels,
         pixels_from=pixels_from,
@@ -98,6 +94,15 @@ def _left_out(content: Mapping[str, Any], used: set[str]) -> dict[str, int]:
     """Groups of tensors that are not in `used`, by their full names, to the number of their tensors."""
     others = ((at, name) for at, name, _ in tensors_in(content) if ".".join(filter(None, (at, name))) not in used)
     return dict(Counter(group_of(at, name) for at, name in others))
+
+
+def _arch(where: str, tensors: Mapping[str, Any], claimed: str | None, expected: str | None) -> str:
+    inferred = infer_arch(where, tensors, claimed)
+    if expected not in (None, inferred):
+        raise UserError(
+            f"{where} is a {inferred}, not the {expected} that was asked for: give the checkpoint of that one."
+        )
+    return inferred
 
 
 def _claimed_arch(content: Mapping[str, Any]) -> str | None:

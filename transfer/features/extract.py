@@ -191,13 +191,8 @@ def extract(
         skipped += reasons
     if not indices:
         raise nothing_read(source, skipped[0])
-    return Features(
-        torch.cat(rows),
-        torch.tensor([source.labels[index] for index in indices]),
-        names_of(source, indices),
-        tuple(skipped),
-        time.perf_counter() - begun,
-    )
+    labels = torch.tensor([source.labels[index] for index in indices])
+    return Features(torch.cat(rows), labels, names_of(source, indices), tuple(skipped), time.perf_counter() - begun)
 
 
 def extract_with(

@@ -89,6 +89,7 @@ def _official(files: list[bytes], options: Views) -> Callable[[], object]:
     transforms = official_views.pipelines(options)
 
     def call() -> None:
+        """Decode every file once and make its views as the official loader does."""
         for data in files:
             picture = official_views.decode(data)
             for transform in transforms:
@@ -101,6 +102,7 @@ def _ours(files: list[bytes], options: Views, where: str) -> Callable[[], object
     crop, epochs = MultiCrop(**asdict(options) | {"photometry": where}), iter(range(10**9))
 
     def call() -> None:
+        """Decode every file once and make its views, each time with the draws of the next epoch."""
         epoch = next(epochs)
         for index, data in enumerate(files):
             crop(decode(data, index), 0, epoch, index)

@@ -152,6 +152,7 @@ def write_member(member: Member, target: Path) -> None:
         return
 
     def copy(part: Path) -> None:
+        """Write the member's bytes to `part`, and raise EOFError where the archive ends before them."""
         with member.open() as source, open(part, "wb") as sink:
             written = 0
             while block := source.read(BLOCK):
