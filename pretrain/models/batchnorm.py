@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretrain.models import norm_kernels
+from pretrain.models.norm_kernels import Norm
 from pretrain.runtime import distributed
 
 
@@ -80,13 +82,10 @@ class OverRanks(torch.autograd.Function):
         Returns:
             Output like `input`, means (V, C) and variances (V, C).
         """
-        input = _laid_out(input)
-        means, variances = _statistics(input.chunk(groups))
-        output = torch.empty_like(input)
-        for view, out, mean, variance in zip(input.chunk(groups), output.chunk(groups), means, variances, strict=True):
-            unused = {"save_mean": mean.new_empty(0), "save_invstd": mean.new_empty(0)}
-            torch.ops.aten.native_batch_norm.out(view, weight, bias, mean, variance, False, 0.0, eps, out=out, **unused)
-        ctx.save_for_backward(input, weight, means, variances)
+        input = norm_kernels.laid_out(input)
+        means, variances = _over_all_ranks(norm_kernels.moments(input, groups))
+        output = norm_kernels.normalise(input, Norm(means, variances, weight, bias, eps))
+        ctx.save_for_backward(input, means, variances, weight, bias)
         ctx.eps = eps
         ctx.mark_non_differentiable(means, variances)
         return output, means, variances
@@ -94,61 +93,22 @@ class OverRanks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of input, weight and bias; those of weight and bias are of this rank alone, for DDP to average."""
-        input, weight, means, variances = ctx.saved_tensors
-        inverses = torch.rsqrt(variances + ctx.eps)
-        groups = len(means)
-        views = list(zip(_laid_out(gradient).chunk(groups), input.chunk(groups), means, inverses, strict=True))
-        sums = []
-        for (received, view, mean, inverse), variance in zip(views, variances, strict=True):
-            known = (mean, variance, mean, inverse)  # a CPU reads the first two, a GPU the last two
-            own = torch.ops.aten.native_batch_norm_backward(
-                received, view, weight, *known, False, ctx.eps, [False, True, True]
-            )
-            sums.append(torch.stack(own[1:]))
-        own = torch.stack(sums)  # (V, 2, C): of gradient times normalised input, and of the gradient
-        inputs = [
-            _input_gradient(*view, weight, *both) for view, both in zip(views, distributed.all_mean(own), strict=True)
-        ]
-        return torch.cat(inputs), *own.sum(0), None, None
+        input, means, variances, weight, bias = ctx.saved_tensors
+        norm = Norm(means, variances, weight, bias, ctx.eps)
+        gradient = norm_kernels.laid_out(gradient)
+        own = norm_kernels.gradient_sums(gradient, input, norm)
+        inputs = norm_kernels.input_gradient(gradient, input, norm, distributed.all_mean(own))
+        return inputs, *own.sum(0), None, None
 
 
-def _laid_out(batch: torch.Tensor) -> torch.Tensor:
-    """Maps with their channels last, rows contiguous: then the part of each view is contiguous too."""
-    return batch.contiguous(memory_format=torch.channels_last if batch.dim() == 4 else torch.contiguous_format)
+def _over_all_ranks(moments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means and variances (V, C) over all ranks from the moments (V, 2, C) of this one.
 
-
-def _statistics(views: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means and variances (V, C) of views (n, C, ...) over all ranks.
-
-    Each rank computes its own in two passes. They are averaged in float64, where E[x²] - E[x]² loses little.
+    They are averaged in float64, where E[x²] - E[x]² loses little.
     """
-    own, precise = [], torch.promote_types(views[0].dtype, torch.float32)
-    for view in views:
-        unused = torch.zeros(2, view.shape[1], dtype=precise, device=view.device)  # but sets the precision
-        own.append(torch.stack(torch.batch_norm_update_stats(view, unused[0], unused[1], 0.0)))
-    moments = torch.stack(own).double()
-    moments[:, 1] += moments[:, 0].square()
-    means, squares = distributed.all_mean(moments).unbind(1)
-    return means.to(precise), (squares - means.square()).clamp_min(0).to(precise)
-
-
-def _input_gradient(
-    received: torch.Tensor,
-    view: torch.Tensor,
-    mean: torch.Tensor,
-    inverse: torch.Tensor,
-    weight: torch.Tensor,
-    along: torch.Tensor,
-    total: torch.Tensor,
-) -> torch.Tensor:
-    """w / σ (g - mean(g) - x̂ mean(g x̂)), the means over all ranks; along and total, a rank's mean Σ g x̂ and Σ g."""
-    count = view.numel() // view.shape[1]
-    if view.is_cuda:  # one fused kernel
-        counts = torch.full((1,), count, dtype=torch.int32, device=view.device)
-        return torch.batch_norm_backward_elemt(received, view, mean, inverse, weight, total, along / inverse, counts)
-    shape = [-1] + [1] * (view.dim() - 2)
-    scale, offset, slope = (each.view(shape) for each in (weight * inverse, total / count, along / count * inverse))
-    return (scale * (received - offset - (view - mean.view(shape)) * slope)).to(view.dtype)
+    means, variances = moments.double().unbind(1)
+    means, squares = distributed.all_mean(torch.stack([means, variances + means.square()], 1)).unbind(1)
+    return means.to(moments.dtype), (squares - means.square()).clamp_min(0).to(moments.dtype)
 
 
 @contextlib.contextmanager

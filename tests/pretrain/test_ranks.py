@@ -35,9 +35,13 @@ def listening(model):
         assert keywords == {"async_op": True} or events[-1] == "norm"
         return reduce(value, *arguments, **keywords)
 
+    def tell_of_backward(module, inputs, rows):
+        if rows.requires_grad:
+            rows.register_hook(lambda _: events.append("backward"))
+
     model.target.register_forward_pre_hook(lambda *_: events.append("target"))
     model.online.register_forward_pre_hook(lambda *_: events.append("online"))
-    model.online.register_full_backward_pre_hook(lambda *_: events.append("backward"))
+    model.online.register_forward_hook(tell_of_backward)
     torch.distributed.all_reduce = recorded
     try:
         yield events
