@@ -11,19 +11,19 @@ setup(
     package_data={"transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"]},
     python_requires=">=3.10",
     install_requires=[  # the oldest versions are those of tests/oldest.txt: make test-oldest
-        "torch>=2.10.0",  # older ones compile a backward pass too late to fall back; not all tests pass on 2.10
+        "torch>=2.10.0",  # older ones compile a backward pass too late to fall back
         "torchvision>=0.25.0",  # each torchvision requires the one torch it was built for
         "numpy>=1.26.0",
-        "pillow>=10.0.0",
+        "pillow>=10.1.0",  # the first whose own font has sizes, for the labels in pictures
         "simplejpeg>=1.7.3",  # Pillow's pixels of a JPEG in two thirds of its time
         "fvcore>=0.1.5.post20221221",
         "omegaconf>=2.3.0,<2.4",
         "filelock>=3.32.0",  # run folders and caches; the first whose waiters leave the holder's name in the file
         "safetensors>=0.4.2",
-        "submitit>=1.5.1",
+        "submitit>=1.5.4",  # older ones import pkg_resources, which setuptools no longer has
         "pyyaml>=6.0.1",
         "pycocotools>=2.0.7",
-        "tensorboard>=2.15.0",
+        "tensorboard>=2.21.0",  # likewise, when its viewer starts
         "tqdm>=4.66.0",
         "matplotlib>=3.8.0",
         "jinja2>=3.1.6",  # the report's pages: it deletes our f-string HTML, its escaping and 180 lines of writers
