@@ -21,7 +21,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from pretrain.runtime.options import check, load
 from transfer import tasks
-from transfer.convert.read_trunk import read_trunk
+from transfer.convert.read_trunk import SILENT, read_trunk
 from transfer.convert.trunk import TrunkFile, build_trunk
 from transfer.datasets.labelled import Labelled, open_labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
@@ -148,6 +148,7 @@ def evaluate(
     for one in chosen:
         one.evaluator.check_data(one.own, common, data)
     source = Source(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data, common, device)
+    _tell_silent(source)
     distributed.start(device, timeout_minutes=WAIT)
     for one in chosen:
         picture_file = (files or {}).get(one.evaluator.name) if distributed.rank() == 0 else None
@@ -162,6 +163,17 @@ def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:
         if name not in known:
             asked = ", ".join(one.evaluator.name for one in chosen)
             print(f"note: {name} is no option of {asked}: it changes nothing here", flush=True)
+
+
+def _tell_silent(source: Source) -> None:
+    """Say that a network whose residual blocks add nothing is no fair baseline; its results carry it too."""
+    silent = source.trunk_file.meta.get(SILENT)
+    if silent and int(os.environ.get("RANK", "0")) == 0:
+        print(
+            f"note: {silent} residual blocks of {source.checkpoint} start at zero and add nothing "
+            "(model.zero_init_residual=true): as a baseline it is weaker than the same network with live blocks",
+            flush=True,
+        )
 
 
 def _check_processes(chosen: Chosen) -> None:

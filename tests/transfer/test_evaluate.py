@@ -32,7 +32,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("place")
     paint_both(root / "colours", train=6, val=4)
     torch.manual_seed(0)
-    trunk, _ = build_trunk("resnet18")
+    trunk, _ = build_trunk("resnet18", zero_init_residual=False)
     for name, step in (("initial", 0), ("trunk", 30)):
         export_trunk(root / f"{name}.pth", trunk, "resnet18", {"step": step, "seed": 0})
     return root
@@ -68,6 +68,17 @@ def test_frozen_tasks_share_features_and_write_one_file_each(place, tmp_path, ca
         assert result.settings["image_size"] == 32 and result.seconds > 0
     assert "k=200 clipped to the 18 training images" in found["knn"].protocol
     assert found["linear"].metrics["top1"] > 90  # colours survive random convolutions
+
+
+def test_a_network_whose_blocks_add_nothing_is_told_and_marked(place, tmp_path, capsys):
+    """As a baseline it is handicapped: nobody should read its number without that."""
+    silent, _ = build_trunk("resnet18", zero_init_residual=True)
+    export_trunk(tmp_path / "silent.pth", silent, "resnet18", {"step": 0, "seed": 0})
+    for checkpoint, marks in ((str(tmp_path / "silent.pth"), {"silent_blocks": 8}), ("initial.pth", {})):
+        evaluate.main(command(place, tmp_path / "r.json", "knn", checkpoint=checkpoint))
+        found = results.load(tmp_path / "r.json").pretraining
+        assert {name: value for name, value in found.items() if name == "silent_blocks"} == marks
+        assert ("8 residual blocks" in capsys.readouterr().out) == bool(marks)
 
 
 def test_features_from_a_cache_give_the_same_results(place, tmp_path, capsys):

@@ -78,10 +78,15 @@ def sentence(trials: Sequence[Trial], images: str) -> str:
     projectors = {(trial.cfg.model.projector_depth, trial.cfg.model.projector_width) for trial in trials}
     projector = ", projector of {} layers of {}".format(*projectors.pop()) if len(projectors) == 1 else ""
     seeds = ", ".join(dict.fromkeys(str(trial.seed) for trial in trials))
+    silent = any(trial.cfg.model.zero_init_residual for trial in trials)
+    weak = (
+        " The untrained network's residual branches start at zero (model.zero_init_residual=true): as a baseline it is "
+        "weaker than one whose branches are live."
+    )
     return (
         f"{cfg.model.arch}, views of {cfg.views.size} px{projector}, {cfg.optim.epochs} epochs in batches of "
         f"{cfg.optim.batch_size}, base lr {cfg.optim.base_lr:g}: {images}; seeds {seeds}, mean ± sample standard "
-        "deviation (number of seeds), accuracies in percent."
+        "deviation (number of seeds), accuracies in percent." + weak * silent
     )
 
 

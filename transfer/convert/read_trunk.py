@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from pretrain.engine.checkpoint import FORMAT as CHECKPOINT_FORMAT
+from pretrain.models.residual import silent_blocks
 from pretrain.runtime.errors import UserError
 from transfer.convert.layouts.base import ImageStatistics, Layout
 from transfer.convert.read_file import read_content
@@ -18,6 +19,7 @@ from transfer.convert.recognise import Recognised, group_of, recognise, tensors_
 from transfer.convert.trunk import TrunkFile, check_trunk, infer_arch, with_counters
 
 PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were
+SILENT = "silent_blocks"  # in a trunk's meta: residual blocks that add nothing; absent where every block adds something
 ARCH_KEYS = (("arch",), ("config", "model", "arch"), ("provenance", "arch"))  # where a file may name its network
 
 
@@ -55,7 +57,7 @@ def read_trunk(
         state=check_trunk(with_counters(tensors, inferred), inferred, str(path)),
         arch=inferred,
         layout=recognised.layout.name,
-        meta=_meta(content, named),
+        meta=_meta(content, named) | ({SILENT: silent} if (silent := silent_blocks(tensors)) else {}),
         mapping=mapping,
         branch=named,
         called=recognised.branches[chosen].called,
