@@ -178,6 +178,13 @@ def test_differing_settings_and_shared_checkpoints_are_told(tmp_path: Path) -> N
     ]
 
 
+def test_a_random_network_whose_blocks_add_nothing_is_told(tmp_path: Path) -> None:
+    for init, more in (("random", {"pretraining": {"step": 0, "silent_blocks": 8}}), ("pretrained", {})):
+        a_result(tmp_path / f"{init}.json", 40.0, init, **more)
+    (row,) = rows_of(tmp_path)
+    assert [told for told in row.of.remarks(row.metric) if "weak baseline" in told]
+
+
 def test_not_a_number_is_left_out_of_the_mean_and_told(tmp_path: Path) -> None:
     for seed, value in enumerate((40.0, math.nan, 44.0, None)):
         a_result(tmp_path / f"{seed}.json", value, "pretrained", seed)

@@ -136,6 +136,8 @@ class Comparison:
             if len(hashes) > 1 and len(set(hashes)) == 1 and hashes[0]:
                 shared = f"the {len(hashes)} {init} results share one checkpoint"
                 yield f"{shared}: ± is the evaluation's spread alone"
+        if any(result.pretraining.get("silent_blocks") for result in self.results("random")):
+            yield "the random network's residual blocks start at zero and add nothing: it is a weak baseline"
         every = self.results("random", "pretrained")
         for what in ("counts", "settings"):
             if names := differing(every, what):
