@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pretrain.models import TRUNKS
-from pretrain.runtime.options import Further, Option, Rule, dump, load, option, options
+from pretrain.runtime.options import FIXED, FREE, TOLD, Further, Option, Rule, dump, load, option, options
 
 __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
 
@@ -18,11 +18,18 @@ BRANCHES = ("momentum", "stop_gradient")
 class Data:
     """Which images."""
 
-    root: str = option("", "images to learn from: class folders, a flat folder, or a packed set")
-    val: str = option(
-        "", "class folders or a packed set; if given, and root has classes, k-NN accuracy is measured along the run"
+    root: str = option(
+        "", "images to learn from: class folders, a flat folder, or a packed set", path=True, resume=TOLD
     )
-    workers: int = option(4, "loader processes of each rank; 0 loads in the rank itself", at_least=0, at_most=1024)
+    val: str = option(
+        "",
+        "class folders or a packed set; if given, and root has classes, k-NN accuracy is measured along the run",
+        path=True,
+        resume=FREE,
+    )
+    workers: int = option(
+        4, "loader processes of each rank; 0 loads in the rank itself", at_least=0, at_most=1024, resume=FREE
+    )
 
 
 @dataclass
@@ -33,28 +40,45 @@ class Views:
     (provenance: assumed).
     """
 
-    size: int = option(224, "side of a global view", at_least=8, at_most=4096, unit="pixels")
-    min_scale: float = option(0.2, "smallest crop, as a share of the image's area", above=0, at_most=1)
-    max_scale: float = option(1.0, "largest crop, as a share of the image's area", above=0, at_most=1)
-    brightness: float = option(0.4, "strength of the jitter of brightness; 0 leaves it out", at_least=0, at_most=100)
-    contrast: float = option(0.4, "strength of the jitter of contrast; 0 leaves it out", at_least=0, at_most=100)
-    saturation: float = option(0.4, "strength of the jitter of saturation; 0 leaves it out", at_least=0, at_most=100)
-    hue: float = option(0.1, "largest change of hue", at_least=0, at_most=0.5, unit="turns")
-    jitter_probability: float = option(0.8, "share of views whose colours are jittered", at_least=0, at_most=1)
-    gray_probability: float = option(0.2, "share of views that lose their colour", at_least=0, at_most=1)
-    blur_probability: float = option(0.5, "share of views that are blurred", at_least=0, at_most=1)
-    flip_probability: float = option(0.5, "share of views that are mirrored", at_least=0, at_most=1)
+    size: int = option(224, "side of a global view", at_least=8, at_most=4096, unit="pixels", resume=TOLD)
+    min_scale: float = option(0.2, "smallest crop, as a share of the image's area", above=0, at_most=1, resume=TOLD)
+    max_scale: float = option(1.0, "largest crop, as a share of the image's area", above=0, at_most=1, resume=TOLD)
+    brightness: float = option(
+        0.4, "strength of the jitter of brightness; 0 leaves it out", at_least=0, at_most=100, resume=TOLD
+    )
+    contrast: float = option(
+        0.4, "strength of the jitter of contrast; 0 leaves it out", at_least=0, at_most=100, resume=TOLD
+    )
+    saturation: float = option(
+        0.4, "strength of the jitter of saturation; 0 leaves it out", at_least=0, at_most=100, resume=TOLD
+    )
+    hue: float = option(0.1, "largest change of hue", at_least=0, at_most=0.5, unit="turns", resume=TOLD)
+    jitter_probability: float = option(
+        0.8, "share of views whose colours are jittered", at_least=0, at_most=1, resume=TOLD
+    )
+    gray_probability: float = option(0.2, "share of views that lose their colour", at_least=0, at_most=1, resume=TOLD)
+    blur_probability: float = option(0.5, "share of views that are blurred", at_least=0, at_most=1, resume=TOLD)
+    flip_probability: float = option(0.5, "share of views that are mirrored", at_least=0, at_most=1, resume=TOLD)
     photometry: str = option(
         "auto",
         "where jitter, gray, blur and flip are computed; auto: on the device if it is a GPU, else in the workers",
         choices=("auto", "worker", "device"),
+        resume=TOLD,
     )
     local_count: int = option(
-        0, "further small views for multi-crop (Appendix B); 0 leaves the two global ones", at_least=0, at_most=64
+        0,
+        "further small views for multi-crop (Appendix B); 0 leaves the two global ones",
+        at_least=0,
+        at_most=64,
+        resume=TOLD,
     )
-    local_size: int = option(96, "side of a local view", at_least=8, at_most=4096, unit="pixels")
-    local_min_scale: float = option(0.05, "smallest local crop, as a share of the image's area", above=0, at_most=1)
-    local_max_scale: float = option(0.4, "largest local crop, as a share of the image's area", above=0, at_most=1)
+    local_size: int = option(96, "side of a local view", at_least=8, at_most=4096, unit="pixels", resume=TOLD)
+    local_min_scale: float = option(
+        0.05, "smallest local crop, as a share of the image's area", above=0, at_most=1, resume=TOLD
+    )
+    local_max_scale: float = option(
+        0.4, "largest local crop, as a share of the image's area", above=0, at_most=1, resume=TOLD
+    )
 
 
 @dataclass
@@ -62,7 +86,11 @@ class Mixing:
     """What is mixed in the online branch's global views (Section 5.2)."""
 
     cutmix_alpha: float = option(
-        0.0, "α of the Beta(α, α) from which CutMix draws its shares; 0 leaves it out", at_least=0, at_most=1000
+        0.0,
+        "α of the Beta(α, α) from which CutMix draws its shares; 0 leaves it out",
+        at_least=0,
+        at_most=1000,
+        resume=TOLD,
     )
 
 
@@ -70,29 +98,40 @@ class Mixing:
 class Model:
     """The trunk and the projector."""
 
-    arch: str = option("resnet50", "trunk, under torchvision's name", choices=TRUNKS)
+    arch: str = option("resnet50", "trunk, under torchvision's name", choices=TRUNKS, resume=FIXED)
     zero_init_residual: bool = option(
-        True, "start with residual branches at zero; a run of few epochs is better off without"
+        True, "start with residual branches at zero; a run of few epochs is better off without", resume=FIXED
     )
-    projector_depth: int = option(3, "linear layers of the projector", at_least=1, at_most=100)
-    projector_width: int = option(2048, "C, width of each of them", at_least=1, at_most=1_000_000, unit="channels")
+    projector_depth: int = option(3, "linear layers of the projector", at_least=1, at_most=100, resume=FIXED)
+    projector_width: int = option(
+        2048, "C, width of each of them", at_least=1, at_most=1_000_000, unit="channels", resume=FIXED
+    )
 
 
 @dataclass
 class Method:
     """A row of the paper's Table 2 (pretrain/methods/); each row has further options of its own, `--help method`."""
 
-    name: str = option("unigrad", "a row of Table 2 or 6; `--help method` lists them", choices=lambda: _rows())
+    name: str = option(
+        "unigrad", "a row of Table 2 or 6; `--help method` lists them", choices=lambda: _rows(), resume=FIXED
+    )
     balance: float | None = option(
         None,
         "λ; unset is the paper's, carried over from C = 2048 to projector_width (UniGrad: about 0.05 C; 4 C collapses)",
         at_least=0,
+        resume=FIXED,
     )
     positive_target: str | None = option(
-        None, "branch of the positive gradient's targets (Table 3); unset is the row's own", choices=BRANCHES
+        None,
+        "branch of the positive gradient's targets (Table 3); unset is the row's own",
+        choices=BRANCHES,
+        resume=FIXED,
     )
     negative_target: str | None = option(
-        None, "branch of the negative gradient's targets (Table 3); unset is the row's own", choices=BRANCHES
+        None,
+        "branch of the negative gradient's targets (Table 3); unset is the row's own",
+        choices=BRANCHES,
+        resume=FIXED,
     )
 
     @staticmethod
@@ -119,21 +158,26 @@ def _rows() -> tuple[str, ...]:
 class Optim:
     """The optimiser. lr = base_lr × batch_size / 256, with a linear warm-up, then a cosine to 0."""
 
-    optimiser: str = option("sgd", "sgd for 100 epochs, lars for 800 (Appendix B)", choices=("sgd", "lars"))
-    epochs: int = option(100, "passes over the images", at_least=1, at_most=1_000_000, unit="epochs")
-    warmup_epochs: int = option(5, "epochs in which the rate rises from 0", at_least=0, unit="epochs")
-    batch_size: int = option(1024, "images of a step, of all ranks together", at_least=2, unit="images")
-    base_lr: float = option(0.05, "learning rate for each 256 images of a batch", at_least=0)
-    bias_base_lr: float | None = option(None, "the same for biases and norms; unset is base_lr", at_least=0)
+    optimiser: str = option(
+        "sgd", "sgd for 100 epochs, lars for 800 (Appendix B)", choices=("sgd", "lars"), resume=FIXED
+    )
+    epochs: int = option(100, "passes over the images", at_least=1, at_most=1_000_000, unit="epochs", resume=FREE)
+    warmup_epochs: int = option(5, "epochs in which the rate rises from 0", at_least=0, unit="epochs", resume=FREE)
+    batch_size: int = option(1024, "images of a step, of all ranks together", at_least=2, unit="images", resume=TOLD)
+    base_lr: float = option(0.05, "learning rate for each 256 images of a batch", at_least=0, resume=FREE)
+    bias_base_lr: float | None = option(
+        None, "the same for biases and norms; unset is base_lr", at_least=0, resume=FREE
+    )
     accumulate: int = option(
         1,
         "parts that a rank passes its share of a batch in, for small GPUs (pretrain/engine/accumulation.py)",
         at_least=1,
+        resume=TOLD,
     )
-    momentum: float = option(0.9, "momentum of the optimiser", at_least=0, below=1)
-    weight_decay: float = option(1e-4, "weight decay", at_least=0)
+    momentum: float = option(0.9, "momentum of the optimiser", at_least=0, below=1, resume=FREE)
+    weight_decay: float = option(1e-4, "weight decay", at_least=0, resume=FREE)
     target_momentum: float = option(
-        0.996, "share that the target branch keeps at the first step; it rises to 1", at_least=0, at_most=1
+        0.996, "share that the target branch keeps at the first step; it rises to 1", at_least=0, at_most=1, resume=FREE
     )
 
 
@@ -141,33 +185,44 @@ class Optim:
 class Run:
     """How it is computed, and what is written along the way."""
 
-    device: str = option("auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"))
-    precision: str = option("bf16", "of the network's passes", choices=("fp32", "bf16", "fp16"))
-    seed: int = option(0, "of everything random", at_least=0, below=2**63)
-    threads: int = option(0, "of each process on a CPU; 0 leaves torch's choice", at_least=0, at_most=1024)
+    device: str = option("auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"), resume=TOLD)
+    precision: str = option("bf16", "of the network's passes", choices=("fp32", "bf16", "fp16"), resume=TOLD)
+    seed: int = option(0, "of everything random", at_least=0, below=2**63, resume=FIXED)
+    threads: int = option(0, "of each process on a CPU; 0 leaves torch's choice", at_least=0, at_most=1024, resume=FREE)
     compile: bool | None = option(
         None,
         "compile the network by torch.compile, which takes minutes at the start; unset: on a GPU only; where it fails, "
         "the run says why and goes on without",
+        resume=TOLD,
     )
-    log_every: int = option(20, "how often a line of metrics is written", at_least=1, unit="steps")
+    log_every: int = option(20, "how often a line of metrics is written", at_least=1, unit="steps", resume=FREE)
     checkpoint_every_epochs: float = option(
-        1.0, "how often a checkpoint is written; 0: every step", at_least=0, unit="epochs"
+        1.0, "how often a checkpoint is written; 0: every step", at_least=0, unit="epochs", resume=FREE
     )
-    keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept", at_least=1)
+    keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept", at_least=1, resume=FREE)
     measure_every_epochs: float = option(
-        1.0, "how often the effective rank and, with data.val, k-NN accuracy are measured", at_least=0, unit="epochs"
+        1.0,
+        "how often the effective rank and, with data.val, k-NN accuracy are measured",
+        at_least=0,
+        unit="epochs",
+        resume=FREE,
     )
-    knn_images: int = option(5000, "images of each set that k-NN accuracy uses at most", at_least=1, unit="images")
-    stop_on_collapse: bool = option(True, "stop a run whose features collapse; false only warns")
-    timeout_minutes: float = option(30.0, "how long a rank waits for the others", above=0, unit="minutes")
+    knn_images: int = option(
+        5000, "images of each set that k-NN accuracy uses at most", at_least=1, unit="images", resume=FREE
+    )
+    stop_on_collapse: bool = option(True, "stop a run whose features collapse; false only warns", resume=FREE)
+    timeout_minutes: float = option(
+        30.0, "how long a rank waits for the others", above=0, at_most=1e6, unit="minutes", resume=FREE
+    )
 
 
 @dataclass
 class Config:
     """All of them."""
 
-    run_dir: str = option("", "folder of everything that this run writes; the same one again resumes")
+    run_dir: str = option(
+        "", "folder of everything that this run writes; the same one again resumes", path=True, resume=FREE
+    )
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Views)
     mixing: Mixing = field(default_factory=Mixing)

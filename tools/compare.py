@@ -18,24 +18,45 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
+from pretrain.runtime.options.arguments import Once, a_path
 from tools.launcher import schedulers
 from tools.launcher.pipeline.processes import end_with_us
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    root = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = root.add_argument
-    add("--config", type=Path, required=True, metavar="FOLDER", help="of rows, such as configs/pretrain/table2")
-    add("--data", type=Path, required=True, metavar="ROOT", help="folder with train/CLASS/ and val/CLASS/")
-    add("--out", type=Path, required=True, metavar="DIR", help="everything is written below it")
-    add("--with", type=Path, dest="setting", metavar="YAML", help="values put over every row, as in configs/compare/")
+    add(
+        "--config",
+        type=a_path,
+        action=Once,
+        required=True,
+        metavar="FOLDER",
+        help="of rows, such as configs/pretrain/table2",
+    )
+    add("--data", type=a_path, required=True, metavar="ROOT", help="folder with train/CLASS/ and val/CLASS/")
+    add("--out", type=a_path, required=True, metavar="DIR", help="everything is written below it")
+    add(
+        "--with",
+        type=a_path,
+        dest="setting",
+        metavar="YAML",
+        help="values put over every row, as in configs/compare/",
+    )
     add("--seeds", default="0", help="whole numbers with commas (default 0)")
     add("--rows", metavar="NAME,NAME", help="only these files of --config (default: all)")
     add("--tasks", default="knn,linear", help="of tools/evaluate.py (default knn,linear)")
     add("--evaluate", default="", metavar="'KEY=VALUE ...'", help="options of tools/evaluate.py (default: views.size)")
     schedulers.add_cluster(root, schedulers.HERE)
-    add("--parallel", type=int, metavar="N", help="runs at the same time, at least 1 (default: 1 here, else all)")
+    add(
+        "--parallel",
+        type=int,
+        metavar="N",
+        help="runs at the same time, at least 1 (default: 1 here, else all)",
+    )
     add("--gpus", type=int, metavar="G", help="GPUs of a run, at least 0 (default: all here, else 8; evaluation: 1)")
     add("overrides", nargs="*", metavar="section.key=value", help="options of pretrain/config.py for every row")
     return root
@@ -70,9 +91,14 @@ def main(argv: list[str] | None = None) -> None:
         args.out, comparison.lines(trials, files, errors, args.out), comparison.sentence(trials, images)
     )
     print(f"\n{text}\nthe same as files: {args.out / 'table.md'}, {args.out / 'table.json'}")
-    print(f"Figures 2 and 3: python tools/report.py {args.out} --out {args.out / 'report'}", flush=True)
+    print(f"Figures 2 and 3: {_report_words(args.out)}", flush=True)
     if errors:
         sys.exit(1)
+
+
+def _report_words(out: Path) -> str:
+    """The command of a report on `out`, as a shell takes it."""
+    return shlex.join(["python", "tools/report.py", str(out), "--out", str(out / "report")])
 
 
 def _seeds(text: str) -> list[int]:

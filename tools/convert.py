@@ -14,6 +14,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
+from pretrain.runtime.options.arguments import a_path
 from transfer.convert.destinations import DESTINATIONS
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         epilog="\n".join(["destinations, and the endings of their files:", *destinations]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="a checkpoint of a layout in transfer/convert/layouts")
-    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help="the file to write; needed without --inspect")
+    parser.add_argument(
+        "source", type=a_path, metavar="IN", help="a checkpoint of a layout in transfer/convert/layouts"
+    )
+    parser.add_argument(
+        "out", type=a_path, metavar="OUT", nargs="?", help="the file to write; needed without --inspect"
+    )
     parser.add_argument(
         "--to",
         choices=DESTINATIONS,
@@ -52,7 +58,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="dangerous: let Python build any object that IN names, which can run any code; the 64 hexadecimal digits "
         "of its SHA-256 show that you mean this file (default: such files are refused)",
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if not args.inspect and not (args.out and args.to):
         parser.error("OUT and --to are needed, or --inspect")
     return args

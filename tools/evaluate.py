@@ -15,6 +15,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options import add_help
+from pretrain.runtime.options.arguments import Once, a_path, expanded
 
 
 def destinations(names: list[str], out: str) -> dict[str, Path]:
@@ -64,12 +65,14 @@ def parser() -> argparse.ArgumentParser:
         f"{head}:\n" + "\n".join(f"  {name:12}{text}" for name, text in known.items()) for head, known in lists.items()
     ]
     form = argparse.RawDescriptionHelpFormatter
-    root = argparse.ArgumentParser(description="\n\n".join([__doc__, *words]), formatter_class=form, add_help=False)
+    root = argparse.ArgumentParser(
+        description="\n\n".join([__doc__, *words]), formatter_class=form, add_help=False, allow_abbrev=False
+    )
     root.add_argument("tasks", help="an evaluator, or several with commas")
-    root.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint or export of pretraining")
-    root.add_argument("--data", type=Path, required=True, help="folder with train/CLASS/ and val/CLASS/")
-    root.add_argument("--out", required=True, help="JSON file to write")
-    root.add_argument("--config", type=Path, help="YAML of options, such as one under configs/finetune/")
+    root.add_argument("--checkpoint", type=a_path, required=True, help="a checkpoint or export of pretraining")
+    root.add_argument("--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/")
+    root.add_argument("--out", type=expanded, required=True, help="JSON file to write")
+    root.add_argument("--config", type=a_path, action=Once, help="YAML of options, such as one under configs/finetune/")
     root.add_argument("overrides", nargs="*", metavar="key=value", help="options, as listed below")
     add_help(root, options)
     return root

@@ -26,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = root.add_subparsers(dest="kind", required=True, metavar="NAME", help="one of these, with its own options:")
     for dataset in all_datasets().values():
-        dataset.add_options(kinds.add_parser(dataset.name, help=dataset.help, description=dataset.help))
+        dataset.add_options(
+            kinds.add_parser(dataset.name, help=dataset.help, description=dataset.help, allow_abbrev=False)
+        )
     return root
 
 

@@ -16,18 +16,28 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 from pretrain import config
 from pretrain.runtime.errors import run_tool
 from pretrain.runtime.options import add_help
+from pretrain.runtime.options.arguments import Once, a_path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    add_help(root, config.pretraining_options, ("method", config.row_options))
+    told = "YAML with what differs from the defaults that are listed below"
+    root.add_argument("--config", type=a_path, action=Once, help=told)
+    root.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
+    root.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
+    return root
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, train, and say where the trunk is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False
-    )
-    add_help(parser, config.pretraining_options, ("method", config.row_options))
-    parser.add_argument("--config", help="YAML with what differs from the defaults that are listed below")
-    parser.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
-    args = parser.parse_intermixed_args(argv)
+    args = parser().parse_intermixed_args(argv)
 
     cfg = config.load(config.Config, args.config, args.overrides)
     if args.show:

@@ -15,14 +15,15 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import run_tool
+from pretrain.runtime.options.arguments import a_path
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    root = argparse.ArgumentParser(description=__doc__)
-    root.add_argument("folders", nargs="*", type=Path, metavar="RUN_DIR", help="searched for runs and result files")
+    root = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    root.add_argument("folders", nargs="*", type=a_path, metavar="RUN_DIR", help="searched for runs and result files")
     root.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="gets report.html, .md, .csv, .json, figures/"
+        "--out", required=True, type=a_path, metavar="DIR", help="gets report.html, .md, .csv, .json, figures/"
     )
     root.add_argument("--paper", action="store_true", help="with every table of the paper, ours beside it")
     return root
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the report, print our rows beside published ones, and say where it is."""
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     from transfer.report.render.document import Document
     from transfer.report.render.pages import to_markdown
     from transfer.report.sections.paper_tables import BESIDE, detection

@@ -17,6 +17,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options import add_help
+from pretrain.runtime.options.arguments import Once, a_path
 from transfer.detection.config.options import DetectionKeys, described_kinds
 
 OTHER_KEYS = (
@@ -30,9 +31,17 @@ def parser() -> argparse.ArgumentParser:
         description=f"{__doc__}\n{described_kinds()}\n\n{OTHER_KEYS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
+        allow_abbrev=False,
     )
-    root.add_argument("--config", required=True, metavar="YAML", help="a file such as those below configs/detection/")
-    root.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of this run")
+    root.add_argument(
+        "--config",
+        type=a_path,
+        action=Once,
+        required=True,
+        metavar="YAML",
+        help="a file such as those below configs/detection/",
+    )
+    root.add_argument("--out", required=True, type=a_path, metavar="DIR", help="folder of this run")
     root.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in DIR, if there is one")
     trials = "seeds to train, at least 1; with --resume those without a result (default %(default)s)"
     root.add_argument("--trials", type=int, default=1, metavar="N", help=trials)
@@ -45,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, train and evaluate, and print the result."""
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     if args.trials < 1 or args.visualise < 0:
         raise UserError(f"--trials {args.trials} must be 1 or more, --visualise {args.visualise} 0 or more.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -178,7 +177,7 @@ def _tell_silent(source: Source) -> None:
 
 def _check_processes(chosen: Chosen) -> None:
     """Refuse several processes where the evaluator cannot share its work among them."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if distributed.asked_world_size() == 1:
         return
     if not chosen.evaluator.several_processes:
         raise UserError(f"{chosen.evaluator.name} runs in a single process: start it without torchrun.")

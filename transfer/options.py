@@ -19,13 +19,21 @@ DEVICES = ("auto", "cpu", "cuda")
 class Common:
     """How images are read, where the network runs, and the seed."""
 
-    image_size: int = option(224, "side of the centre crop that the network sees", at_least=8, unit="pixels")
-    resize: int = option(0, "short side before the centre crop, 0 for 256/224 of image_size", at_least=0, unit="pixels")
-    batch_size: int = option(256, "images at once; of fine-tuning, the batch that it trains with", at_least=1)
-    cache: str = option("", "folder that keeps frozen features; several processes need one that all of them see")
-    seed: int = option(0, "of everything that is drawn")
-    workers: int = option(4, "loader processes", at_least=0)
-    threads: int = option(0, "of the network on a CPU, 0 leaves torch's choice", at_least=0)
+    image_size: int = option(
+        224, "side of the centre crop that the network sees", at_least=8, at_most=8192, unit="pixels"
+    )
+    resize: int = option(
+        0, "short side before the centre crop, 0 for 256/224 of image_size", at_least=0, at_most=16384, unit="pixels"
+    )
+    batch_size: int = option(
+        256, "images at once; of fine-tuning, the batch that it trains with", at_least=1, at_most=1_000_000
+    )
+    cache: str = option(
+        "", "folder that keeps frozen features; several processes need one that all of them see", path=True
+    )
+    seed: int = option(0, "of everything that is drawn", at_least=0, below=2**63)
+    workers: int = option(4, "loader processes", at_least=0, at_most=1024)
+    threads: int = option(0, "of the network on a CPU, 0 leaves torch's choice", at_least=0, at_most=1024)
     device: str = option("auto", "where the network runs; auto is a GPU where there is one", choices=DEVICES)
 
 

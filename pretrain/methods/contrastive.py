@@ -12,11 +12,11 @@ from pretrain.methods.collectives import Sent, Shapes
 from pretrain.methods.memory import CurrentBatch, NegativeQueue
 from pretrain.methods.row import OWN, GradientForm, Row
 from pretrain.runtime import distributed
-from pretrain.runtime.options import option
+from pretrain.runtime.options import FIXED, option
 
 
 def _temperature() -> Any:
-    return option(0.2, "τ, the temperature of the softmax", above=0)
+    return option(0.2, "τ, the temperature of the softmax", above=0, resume=FIXED)
 
 
 @dataclass
@@ -36,6 +36,7 @@ class QueueOptions:
         "length of the queue, a multiple of the samples of a step (2 × optim.batch_size)",
         at_least=1,
         unit="samples",
+        resume=FIXED,
     )
 
 

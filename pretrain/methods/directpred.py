@@ -11,17 +11,19 @@ from pretrain.gradients import attract_through, direct_predictor, repel_correlat
 from pretrain.methods.collectives import FLOAT, Sent, Shapes
 from pretrain.methods.memory import FeatureCorrelation, adopt_shapes
 from pretrain.methods.row import GradientForm, Row
-from pretrain.runtime.options import option
+from pretrain.runtime.options import FIXED, option
 
 
 @dataclass
 class Options:
     """Of row d."""
 
-    rho: float = option(0.99, "ρ, the share of the moving average F that a step keeps", at_least=0, below=1)
-    eps: float = option(0.3, "ε, added to the predictor's eigenvalues", above=0)
+    rho: float = option(
+        0.99, "ρ, the share of the moving average F that a step keeps", at_least=0, below=1, resume=FIXED
+    )
+    eps: float = option(0.3, "ε, added to the predictor's eigenvalues", above=0, resume=FIXED)
     predictor_every: int = option(
-        1, "how often the predictor is computed from F; each time a GPU waits", at_least=1, unit="steps"
+        1, "how often the predictor is computed from F; each time a GPU waits", at_least=1, unit="steps", resume=FIXED
     )
 
 

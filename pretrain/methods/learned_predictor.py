@@ -12,14 +12,16 @@ from pretrain.methods.collectives import DOUBLE, FLOAT, Sent, Shapes, norm_momen
 from pretrain.methods.row import OWN, LossForm, Row
 from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.options import option
+from pretrain.runtime.options import FIXED, option
 
 
 @dataclass
 class Options:
     """Of row c."""
 
-    hidden: int = option(4096, "channels between the two layers of the predictor", at_least=1, unit="channels")
+    hidden: int = option(
+        4096, "channels between the two layers of the predictor", at_least=1, unit="channels", resume=FIXED
+    )
 
 
 class LearnedPredictor(LossForm):

@@ -10,14 +10,16 @@ from pretrain.gradients import attract, repel_correlation
 from pretrain.methods.collectives import Sent, Shapes
 from pretrain.methods.memory import FeatureCorrelation
 from pretrain.methods.row import GradientForm, Row
-from pretrain.runtime.options import option
+from pretrain.runtime.options import FIXED, option
 
 
 @dataclass
 class Options:
     """Of row e."""
 
-    rho: float = option(0.99, "ρ, the share of the moving average F that a step keeps", at_least=0, below=1)
+    rho: float = option(
+        0.99, "ρ, the share of the moving average F that a step keeps", at_least=0, below=1, resume=FIXED
+    )
 
 
 class UniGrad(GradientForm):

@@ -11,7 +11,7 @@ from pretrain.gradients import attract, repel_cross, spread
 from pretrain.methods.collectives import Sent, Shapes, gathered_rows, reduced_means
 from pretrain.methods.row import POSITIVE_MOMENTUM, GradientForm, Row
 from pretrain.runtime import distributed
-from pretrain.runtime.options import option
+from pretrain.runtime.options import FIXED, option
 
 
 @dataclass
@@ -19,8 +19,10 @@ class Options:
     """Of row i. C/2 is VICReg's own weight beside its distance, 25 to 25, halved over the views, in Eq. 10's scale
     (provenance: assumed)."""
 
-    variance: float | None = option(None, "λ2, weight of the hinge on the deviation; unset is C/2", at_least=0)
-    gamma: float = option(1.0, "γ, the standard deviation that the hinge asks for", at_least=0)
+    variance: float | None = option(
+        None, "λ2, weight of the hinge on the deviation; unset is C/2", at_least=0, resume=FIXED
+    )
+    gamma: float = option(1.0, "γ, the standard deviation that the hinge asks for", at_least=0, resume=FIXED)
 
 
 class VICReg(GradientForm):

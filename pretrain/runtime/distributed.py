@@ -23,14 +23,19 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
 
     Without WORLD_SIZE, or with WORLD_SIZE=1, nothing is started. NCCL for CUDA devices, gloo for CPU. A collective that
     some rank does not join within `timeout_minutes` ends the process.
+
+    Raises:
+        UserError: one of the variables is missing, or is no number that it may be.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if (size := asked_world_size()) == 1 or dist.is_initialized():
         return
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise UserError(
             f"WORLD_SIZE is set but {', '.join(missing)} is not: start through torchrun or tools/launch.py."
         )
+    _from_environment("RANK", 0, most=size - 1)
+    _from_environment("MASTER_PORT", 1, most=65535)
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(minutes=timeout_minutes)
     bound = device if device.type == "cuda" else None  # else NCCL would guess this rank's GPU at its first collective
@@ -52,7 +57,29 @@ def rank() -> int:
 
 def local_rank() -> int:
     """Index of this process on its machine, which is also its GPU's."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _from_environment("LOCAL_RANK", 0)
+
+
+def asked_world_size() -> int:
+    """Number of processes that the environment announces, before any of them has been met; 1 without WORLD_SIZE.
+
+    Raises:
+        UserError: WORLD_SIZE is no number above 0.
+    """
+    return _from_environment("WORLD_SIZE", 1)
+
+
+def _from_environment(name: str, least: int, most: int = 2**31 - 1) -> int:
+    """A whole number from `least` to `most` of an environment variable; `least` where it is not set."""
+    if (text := os.environ.get(name)) is None:
+        return least
+    number = int(text) if text.strip().isdecimal() and len(text) < 20 else -1
+    if not least <= number <= most:
+        raise UserError(
+            f"the environment variable {name} is '{text}', and has to be a whole number from {least} to {most}: unset "
+            "it to use one process, or start through torchrun or tools/launch.py, which set it."
+        )
+    return number
 
 
 def world_size() -> int:

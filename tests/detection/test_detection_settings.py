@@ -114,7 +114,7 @@ def test_what_no_ssl_paper_changes_is_as_in_detectron2s_own_base(ours, name):
         ("MODEL.RESNETS.DEPTH=20", "is not one of (18, 34, 50, 101, 152)"),
         ("MODEL.RESNETS.RES2_OUT_CHANNELS=256", "does not fit a ResNet-18: set it to 64"),
         ("MODEL.WEIGHTS=", "MODEL.WEIGHTS is empty"),
-        ("SEED=-1", "SEED=-1 is negative"),
+        ("SEED=-1", "SEED=-1 is out of range"),
         ("DATASETS.LAYOUT=lmdb", "is not one of coco, lvis, voc, the formats of a GeneralizedRCNN's data"),
         ("MODEL.MASK_ON=True", "needs masks, which the format voc does not hold: set DATASETS.LAYOUT to coco or lvis"),
         ("DATASETS.TEST=()", "DATASETS.TEST exactly one"),

@@ -52,8 +52,8 @@ def test_overrides_win_over_yaml_and_yaml_over_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("run_dir=''", "run_dir"),
-        ("data.root=''", "data.root"),
+        ("run_dir=", "run_dir"),
+        ("data.root=", "data.root"),
         ("run.precision=fp8", "run.precision"),
         ("model.arch=vit", "model.arch"),
         ("method.name=byol2", "method.name"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import Option, Rule
+from pretrain.runtime.options.arguments import a_path
+from pretrain.runtime.options.rules import LARGEST
 from tools.benchmarks.task import Task
 
 NUMBER, NUMBERS, TEXT = "int", "list[int]", "str"
@@ -69,14 +70,16 @@ def make_parser(description: str | None, tasks: Iterable[Task]) -> argparse.Argu
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     for task in tasks:
-        added = commands.add_parser(task.name, help=task.help, description=task.help)
+        added = commands.add_parser(task.name, help=task.help, description=task.help, allow_abbrev=False)
         added.set_defaults(run=task.run)
         if task.root:
             many = "?" if task.root == "?" else None
-            added.add_argument("root", type=Path, nargs=many, metavar="ROOT", help="folder of images, or a packed set")
+            added.add_argument(
+                "root", type=a_path, nargs=many, metavar="ROOT", help="folder of images, or a packed set"
+            )
         for option in task.options:
             added.add_argument(_flag(option), dest=option.name, default=_written(option.default), help=_help(option))
-        added.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE (default: not)")
+        added.add_argument("--json", type=a_path, metavar="FILE", help="also write everything to FILE (default: not)")
     return parser
 
 
@@ -121,7 +124,7 @@ def _numbers(option: Option, given: str) -> int | list[int]:
         values = [int(part) for part in given.split(",")]
     except ValueError:
         values = [-1]
-    if min(values) < least:
+    if min(values) < least or max(values) > LARGEST:
         such = "2 or 256,1024" if several else "2"
         raise UserError(f"{flag} {given} is not understood: give a whole number of at least {least}, such as {such}.")
     if several:

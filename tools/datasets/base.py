@@ -25,17 +25,17 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Number:
-    """An option --NAME N. least, most: the range, without an upper end where most is None."""
+    """An option --NAME N. least, most: the range."""
 
     name: str
     default: int
     help: str
     least: int
-    most: int | None = None
+    most: int = 100_000_000
 
     def range(self) -> str:
         """The range in words."""
-        return f"at least {self.least}" if self.most is None else f"{self.least} to {self.most:,}"
+        return f"{self.least} to {self.most:,}"
 
 
 def add_numbers(parser: argparse.ArgumentParser, numbers: Sequence[Number]) -> None:
@@ -53,7 +53,7 @@ def check_numbers(args: argparse.Namespace, numbers: Sequence[Number]) -> None:
     """
     for one in numbers:
         value = getattr(args, one.name.replace("-", "_"))
-        if one.most is not None and not one.least <= value <= one.most:
-            raise UserError(f"--{one.name} {value} is outside {one.range()}: choose a number between them.")
         if value < one.least:
             raise UserError(f"--{one.name} {value} is below {one.least}: raise it.")
+        if value > one.most:
+            raise UserError(f"--{one.name} {value} is above {one.most:,}: lower it.")

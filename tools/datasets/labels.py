@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.names import path_inside
+from pretrain.runtime.options.arguments import a_path
 from pretrain.runtime.text import printable
 from tools.datasets.base import DataSet
 
@@ -153,8 +154,8 @@ def _painted(shapes: Sequence[Shape], size: tuple[int, int]) -> np.ndarray:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("listing", type=Path, metavar="INSTANCES.json", help="a COCO JSON with masks")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, one PNG an image")
+    parser.add_argument("listing", type=a_path, metavar="INSTANCES.json", help="a COCO JSON with masks")
+    parser.add_argument("out", type=a_path, metavar="OUT", help="folder to write, one PNG an image")
     parser.add_argument("--group", action="store_true", help="paint supercategories instead of categories")
 
 

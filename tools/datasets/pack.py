@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
+from pretrain.runtime.options.arguments import a_path
 from tools.datasets.base import DataSet, Number, add_numbers, check_numbers
 
 NUMBERS = (
@@ -18,8 +18,8 @@ NUMBERS = (
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="SRC", help="class folders, or a flat folder of images")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; run again to go on after a stop")
+    parser.add_argument("source", type=a_path, metavar="SRC", help="class folders, or a flat folder of images")
+    parser.add_argument("out", type=a_path, metavar="OUT", help="folder to write; run again to go on after a stop")
     add_numbers(parser, NUMBERS)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import make_folder_atomically, write_json
+from pretrain.runtime.options.arguments import a_path
 from tools.datasets.base import DataSet, Number, add_numbers, check_numbers
 from tools.datasets.drawing.layouts import write_classes, write_scenes
 from tools.datasets.drawing.objects import MOST_CLASSES, class_names
@@ -30,15 +31,15 @@ NUMBERS = (
     Number("val", 400, "one-object validation pictures, one a class or more", 2),
     Number("scenes", 120, "training scenes of several objects", 1),
     Number("val-scenes", 40, "validation scenes", 1),
-    Number("size", 64, "side of one-object pictures in pixels", 32),
-    Number("scene-size", 128, "side of scenes in pixels", 64),
+    Number("size", 64, "side of one-object pictures in pixels", 32, 4096),
+    Number("scene-size", 128, "side of scenes in pixels", 64, 8192),
     Number("seed", 0, "seed of everything random", 0),
 )
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     words = "folder to write; must be absent, empty, or hold the very same set"
-    parser.add_argument("out", type=Path, metavar="OUT", help=words)
+    parser.add_argument("out", type=a_path, metavar="OUT", help=words)
     add_numbers(parser, NUMBERS)
 
 

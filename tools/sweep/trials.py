@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from pretrain import config
 from pretrain.engine.learner import fill_balance
 from pretrain.engine.validate import ready
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch, natural_key
+from pretrain.runtime.options.text import NULLS, read_yaml
 
 OURS = {"run_dir": "--out", "data.root": "--data", "data.val": "--data", "run.seed": "--seeds"}
 
@@ -86,13 +85,8 @@ def read_setting(path: Path | None, folder: Path) -> CommonSetting:
     """
     if path is None:
         return CommonSetting({}, {})
-    if not path.is_file():
-        raise UserError(f"--with {path} is not a file: give a YAML such as configs/compare/imagenette_cpu.yaml.")
-    try:
-        tree = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:  # the YAML parser raises many types; each means the same to the reader
-        raise UserError(f"--with {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict) or not isinstance(rows := tree.pop("rows", None) or {}, dict):
+    tree = read_yaml(path, "--with")
+    if not isinstance(rows := _written(tree.pop("rows", "")), dict):
         raise UserError(
             f"--with {path} has to hold sections such as 'optim', and 'rows' a mapping of rows to sections."
         )
@@ -100,7 +94,7 @@ def read_setting(path: Path | None, folder: Path) -> CommonSetting:
     for name in rows:
         if name not in known:
             raise UserError(f"--with {path}: no table has a row '{name}' for its 'rows'.")
-    setting = CommonSetting(_flat(tree), {name: _flat(values or {}) for name, values in rows.items()})
+    setting = CommonSetting(_flat(tree), {name: _flat(_written(values)) for name, values in rows.items()})
     first = next(iter(sorted(folder.glob("*.yaml"))), None)  # the common values are tried on one row
     for row, values in ((first, setting.common), *((known[name], own) for name, own in setting.rows.items())):
         _check_free(values, f"--with {path}")
@@ -109,6 +103,11 @@ def read_setting(path: Path | None, folder: Path) -> CommonSetting:
         except UserError as error:
             raise UserError(f"--with {path}: {error}") from error
     return setting
+
+
+def _written(values: Any) -> Any:
+    """A section of a YAML file; empty where nothing or null stands."""
+    return {} if values in NULLS else values
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -162,7 +161,7 @@ def make_trials(
 
 
 def _trial(path: Path, setting: CommonSetting, given: Sequence[str], data: Path, out: Path, seed: int) -> Trial:
-    own = _flat(OmegaConf.to_container(OmegaConf.load(path)))
+    own = _flat(read_yaml(path))
     common = {key: value for key, value in setting.common.items() if key not in own}
     run_dir = out / f"{path.stem}-{seed}"
     place = {"run_dir": run_dir, "data.root": data / "train", "data.val": data / "val", "run.seed": seed}

@@ -20,13 +20,13 @@ class Head:
     weight_decays: list[float] = option([1e-4, 1e-3, 1e-2], "weight decays of weight and bias alike", at_least=0)
     reference_batch: int = option(256, "batch that the learning rates are meant for", above=0, unit="images")
     batch_size: int = option(256, "batch of all processes together", above=0, unit="images")
-    epochs: int = option(60, "passes over train", above=0)
+    epochs: int = option(60, "passes over train", at_least=1, at_most=1_000_000)
     schedule: str = option("cosine", SCHEDULE_HELP, choices=SCHEDULES)
-    milestones: list[int] = option([60, 80], "epochs at which schedule=step lowers the learning rate")
+    milestones: list[int] = option([60, 80], "epochs at which schedule=step lowers the learning rate", at_least=0)
     gamma: float = option(0.1, "factor on the learning rate at each milestone", above=0)
-    momentum: float = option(0.9, "momentum of the optimiser", at_least=0)
+    momentum: float = option(0.9, "momentum of the optimiser", at_least=0, below=1)
     nesterov: bool = option(False, "Nesterov's momentum")
-    min_scale: float = option(0.08, "smallest share of an image's area that a training crop keeps", above=0)
+    min_scale: float = option(0.08, "smallest share of an image's area that a training crop keeps", above=0, at_most=1)
 
 
 def check_head(options: Head) -> None:

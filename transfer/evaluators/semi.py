@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from pretrain.runtime.errors import UserError
@@ -21,8 +20,10 @@ def check_options(options: FineTune, common: Common) -> None:
     Raises:
         UserError: naming the option, its value and its remedy.
     """
+    from pretrain.runtime import distributed
+
     check_finetuning(options, common)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = distributed.asked_world_size()
     if common.batch_size % processes:
         raise UserError(
             f"batch_size={common.batch_size} cannot be shared equally by {processes} processes: choose a multiple "

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options.arguments import a_path
 from tools.datasets.base import DataSet
 from tools.datasets.unpacking.archives import Archive, unpack
 
@@ -38,8 +39,8 @@ def as_dataset(benchmark: Benchmark) -> DataSet:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that DETECTRON2_DATASETS names")
-    parser.add_argument("--archives", type=Path, metavar="DIR", help="where the archives lie (default ROOT)")
+    parser.add_argument("root", type=a_path, metavar="ROOT", help="the folder that DETECTRON2_DATASETS names")
+    parser.add_argument("--archives", type=a_path, metavar="DIR", help="where the archives lie (default ROOT)")
     parser.add_argument("--check", action="store_true", help="unpack nothing, say what is missing or too short")
     parser.add_argument("--unverified", action="store_true", help="do not hold archives against known digests")
 

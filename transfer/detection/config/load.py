@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from detectron2.projects.deeplab import add_deeplab_config
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import options
 from transfer.detection.config.options import DetectionKeys
+from transfer.detection.config.ranges import check_ranges
 from transfer.detection.config.validate import check_configuration
 from transfer.detection.data.formats import formats_of
 from transfer.detection.evaluation.evaluators import all_evaluators
 from transfer.detection.tasks import task_of
+
+PATHS = ("MODEL.WEIGHTS", "DATASETS.ROOT")  # texts whose `~` is the home folder
 
 
 def defaults() -> CfgNode:
@@ -45,6 +49,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
         if not equals or not key:
             raise UserError(f"override '{override}' is not of the form A.B=value.")
         _set(cfg, key, value, f"override '{override}'")
+    for key in PATHS:
+        _assign(cfg, key, os.path.expanduser(value_at(cfg, key)))
+    check_ranges(cfg)
     check_configuration(cfg)
     return cfg
 
@@ -75,6 +82,8 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         same_last = [name for name in valid if name.rpartition(".")[2] == last]
         nearest = difflib.get_close_matches(key, same_last or valid, 1, 0)[0]
         raise UserError(f"{where}: there is no option '{key}'; did you mean '{nearest}'?")
+    if isinstance(valid[key], str) and isinstance(value, str):  # yacs would read 2024_05 as a number
+        return _assign(cfg, key, value)
     if isinstance(valid[key], float) and not isinstance(value, float):
         value = _as_float(value)
     try:
@@ -82,6 +91,14 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     except ValueError as error:
         wanted = type(valid[key]).__name__
         raise UserError(f"{where}: option '{key}' has the wrong type: {value!r} is no {wanted}.") from error
+
+
+def _assign(cfg: CfgNode, key: str, value: str) -> None:
+    """Set a text to the letter."""
+    section, _, name = key.rpartition(".")
+    for part in filter(None, section.split(".")):
+        cfg = cfg[part]
+    cfg[name] = value
 
 
 def _as_float(value: Any) -> Any:

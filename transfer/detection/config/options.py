@@ -25,7 +25,9 @@ class DataKeys:
 
     NAME: str = option("", "name of the data set in results and reports; not empty")
     LAYOUT: str = option("coco", "format of the data, one of the formats listed above", choices=format_names)
-    ROOT: str = option("", "folder below which the entries of TRAIN and TEST lie; unset takes $DETECTRON2_DATASETS")
+    ROOT: str = option(
+        "", "folder below which the entries of TRAIN and TEST lie; unset takes $DETECTRON2_DATASETS", path=True
+    )
     CLASSES: tuple[str, ...] = option((), "names in the order of their indices; a JSON that names them needs none")
     EVALUATOR: str = option("coco", "what judges, one of the evaluators listed above", choices=evaluator_names)
 

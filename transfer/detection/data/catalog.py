@@ -142,7 +142,7 @@ def _classes(cfg: CfgNode, readings: Sequence[Reading]) -> tuple[str, ...]:
 
 
 def _root(cfg: CfgNode) -> Path:
-    root = cfg.DATASETS.ROOT or os.environ.get("DETECTRON2_DATASETS", "")
+    root = cfg.DATASETS.ROOT or os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", ""))
     if not root:
         raise UserError(
             f"where {cfg.DATASETS.NAME} lies is not known: set DATASETS.ROOT=FOLDER or the environment variable "

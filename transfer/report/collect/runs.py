@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from omegaconf import OmegaConf
+import yaml
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class PretrainingRun:
         return next((line[key] for line in reversed(self.lines) if key in line), None)
 
     def images_seen(self) -> int | None:
-        """Steps done times the global batch size, None where either is unknown."""
+        """Of all steps; in lines of earlier code steps done times the global batch size, None where that is unknown."""
+        if isinstance(seen := self.last("images"), int):
+            return seen
         batch = self.setting("optim.batch_size")
         return self.lines[-1]["step"] * batch if self.lines and isinstance(batch, int) else None
 
@@ -59,7 +61,7 @@ def read_run(metrics: Path, name: str, notes: list[str]) -> PretrainingRun | Non
     if damaged:
         notes.append(f"{metrics}: {damaged} line(s) are damaged or cut short and were left out.")
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        config: Any = yaml.safe_load((folder / "config.yaml").read_bytes())
     except Exception as error:  # a missing file or the YAML parser's many types: each means the same to the reader
         if lines:
             reason = " ".join(str(error).split())
