@@ -5,7 +5,7 @@ A schedule is an fvcore ParamScheduler over the share of steps done, 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -108,6 +108,16 @@ def build(
         return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
     groups[1] |= {"adapt": False, "weight_decay": 0.0}
     return LARS(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+
+
+def under_own_options(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored state of `optimizer` with the options that it has now, such as momentum and weight decay.
+
+    torch's own `load_state_dict` would put the stored ones in their place.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    groups = [{**now, "params": then["params"]} for now, then in zip(own, state["param_groups"], strict=True)]
+    return {**state, "param_groups": groups}
 
 
 def warmup_cosine(peak: float, warmup: float) -> ParamScheduler:

@@ -18,16 +18,16 @@ from pretrain.augment.cutmix import cutmix
 from pretrain.augment.multicrop import Batch, MultiCrop, place
 from pretrain.data.loader import StepSampler, ViewDataset, collate
 from pretrain.data.sources import ImageSource, open_source
-from pretrain.engine import accumulation, checkpoint, diagnostics, replay
+from pretrain.engine import accumulation, checkpoint, diagnostics, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
+from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
-from pretrain.runtime import distributed, provenance
+from pretrain.runtime import distributed
 from pretrain.runtime.errors import Stopped, UserError
-from pretrain.runtime.files import write_text
 from pretrain.runtime.interrupts import iterate
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.seeds import seed_of
@@ -102,39 +102,42 @@ def run(
         wish: whether somebody asked the run to stop.
         probe: measures the trunk on rank 0 where a line is logged; None for no such measurement.
     """
-    run_dir, steps, per_epoch = Path(cfg.run_dir), sampler.steps, sampler.steps_per_epoch
-    before = _resume(cfg, learner)
-    sampler.start = start = before["step"] if before else 0
-    checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * per_epoch))
-    _say(_greeting(cfg, len(source), sampler, learner.device))
+    run_dir = Path(cfg.run_dir)
+    before, begun = _begin(cfg, learner, sampler)
+    sampler.start = place = begun.place(sampler)
+    if place >= sampler.steps:
+        return _nothing_left(cfg, learner, sampler, begun)
+    length = Length.of(begun, sampler)
+    _say(_greeting(cfg, len(source), length, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
-    length = Length(start, steps, per_epoch, cfg.optim.batch_size)
+    checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
     stopping = Stopping(wish)
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
         if before:
             monitor.load(before["monitor"])
-        for done, batch in enumerate(monitor.timed(iterate(loader)), start + 1):
+        for done, batch in enumerate(monitor.timed(iterate(loader)), place + 1):  # of the sampler's steps
             monitor.skipped(batch.unreadable)
-            if done == 1 and distributed.rank() == 0:
+            number = done + length.shift
+            if number == 1 and distributed.rank() == 0:
                 draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
-            stepped = step(learner, batch, done - 1, steps)
+            stepped = step(learner, batch, done - 1, sampler.steps)
             try:
-                _log(monitor, learner, done, stepped, probe)
+                _log(monitor, learner, number, stepped, probe)
             except Alarm as alarm:
-                _keep_for_replay(cfg, learner, loader, sampler, alarm)
+                _keep_for_replay(cfg, learner, loader, sampler.keys(done - 1), alarm)
                 raise
             leave = stopping.agreed()
-            if leave or done % checkpoint_every == 0 or done == steps:
-                _save(cfg, learner, monitor, done)
-            if leave and done < steps:
-                raise Stopped(_farewell(wish, run_dir, done, steps))
+            if leave or done % checkpoint_every == 0 or done == sampler.steps:
+                records.save(cfg, learner, monitor, begun.after(done, place, sampler))
+            if leave and done < sampler.steps:
+                raise Stopped(_farewell(wish, run_dir, number, length.steps))
         stopping.finish()
 
 
-def _greeting(cfg: config.Config, images: int, sampler: StepSampler, device: torch.device) -> str:
+def _greeting(cfg: config.Config, images: int, length: Length, device: torch.device) -> str:
     return (
-        f"{cfg.method.name}: {images} images, {sampler.steps} steps of {cfg.optim.batch_size}, from step "
-        f"{sampler.start}, on {distributed.world_size()} x {device}; balance {cfg.method.balance}, "
+        f"{cfg.method.name}: {images} images, {length.steps} steps of {cfg.optim.batch_size}, from step "
+        f"{length.start}, on {distributed.world_size()} x {device}; balance {cfg.method.balance}, "
         f"width {cfg.model.projector_width}"
     )
 
@@ -148,18 +151,34 @@ def _log(monitor: Monitor, learner: Learner, done: int, stepped: Stepped, probe:
     monitor.step(done, stepped.values, stepped.settings, readings)
 
 
-def _resume(cfg: config.Config, learner: Learner) -> dict[str, Any] | None:
-    """What the newest checkpoint holds, its state loaded; None at the first start, which is written down."""
-    tree = dataclasses.asdict(cfg)
-    before = checkpoint.resume(Path(cfg.run_dir), learner.parts(), ["monitor"], tree, _say)
-    if before is None:
-        _open(cfg, learner)
-    elif len(before["monitor"]) != distributed.world_size():
+def _begin(cfg: config.Config, learner: Learner, sampler: StepSampler) -> tuple[dict[str, Any] | None, Position]:
+    """What the newest checkpoint holds, its state loaded, and where the run stands; written down in the run folder."""
+    run_dir = Path(cfg.run_dir)
+    resumed = resume.resume(run_dir, learner.parts(), ["monitor"], cfg, _say)
+    if resumed is None:
+        records.open_run(cfg, learner)
+        return None, beginning(sampler)
+    position = position_in(resumed.state, run_dir, sampler)
+    for remark in position.remarks(sampler):
+        _say(f"note: {remark}")
+    if (ranks := len(resumed.state["monitor"])) != distributed.world_size():
         _say(
-            f"{distributed.world_size()} processes instead of {len(before['monitor'])}: the run goes on, but "
-            "not bit for bit, since sums over ranks are rounded in another order"
+            f"{distributed.world_size()} processes instead of {ranks}: the run goes on, but not bit for bit, since "
+            "sums over ranks are rounded in another order"
         )
-    return before
+    if position.place(sampler) < sampler.steps:
+        distributed.on_rank_0(lambda: history.go_on(cfg, position, resumed.changes))
+    return resumed.state, position
+
+
+def _nothing_left(cfg: config.Config, learner: Learner, sampler: StepSampler, position: Position) -> None:
+    """Say so; the export is made where a run was killed between its last checkpoint and that."""
+    done = position.place(sampler) / sampler.steps_per_epoch
+    records.complete_export(cfg, learner, position, done)
+    _say(
+        f"nothing left to do: {cfg.run_dir} has done {done:g} of {cfg.optim.epochs} epochs (step {position.step}); "
+        "raise optim.epochs to go on, or choose another run_dir."
+    )
 
 
 def _farewell(wish: Wish, run_dir: Path, done: int, steps: int) -> str:
@@ -277,48 +296,13 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
     )
 
 
-def _open(cfg: config.Config, learner: Learner) -> None:
-    """Write what identifies a run, and its network before the first step."""
-    if distributed.rank() == 0:
-        run_dir = Path(cfg.run_dir)
-        write_text(run_dir / "config.yaml", config.dump(cfg))
-        write_text(run_dir / "command.txt", provenance.command())
-        _export(cfg, learner, "initial.pth", 0, 0.0)
-
-
-def _save(cfg: config.Config, learner: Learner, monitor: Monitor, done: int) -> None:
-    """One checkpoint and the export beside it; no rank goes on, or leaves, before they are whole."""
-    parts, tree, read = learner.parts(), dataclasses.asdict(cfg), monitor.state()
-
-    def write() -> None:
-        checkpoint.save(Path(cfg.run_dir), done, parts, tree, cfg.run.keep_checkpoints, monitor=read)
-        _export(cfg, learner, "trunk.pth", done, done / monitor.length.steps_per_epoch)
-
-    distributed.on_rank_0(write)
-
-
 def _keep_for_replay(
-    cfg: config.Config, learner: Learner, loader: DataLoader[Any], sampler: StepSampler, alarm: Alarm
+    cfg: config.Config, learner: Learner, loader: DataLoader[Any], keys: list[tuple[int, int]], alarm: Alarm
 ) -> None:
     """The views of a step follow from its keys, so the offending batch is made again rather than every batch held."""
-    batch = collate([loader.dataset[key] for key in sampler.keys(alarm.step - 1)])
+    batch = collate([loader.dataset[key] for key in keys])
     folder = replay.keep(Path(cfg.run_dir), alarm.step, batch, learner.parts(), dataclasses.asdict(cfg))
     _say(f"kept for replay: the offending batch and the state before and after it, under {folder}")
-
-
-def _export(cfg: config.Config, learner: Learner, name: str, done: int, epoch: float) -> None:
-    meta = {
-        "method": cfg.method.name,
-        "step": done,
-        "epoch": epoch,
-        "images_seen": done * cfg.optim.batch_size,
-        "seed": cfg.run.seed,
-        "data": str(Path(cfg.data.root).resolve()),
-        "image_size": cfg.views.size,
-        "run": str(Path(cfg.run_dir).resolve()),
-        "commit": provenance.commit() or "unknown",
-    }
-    checkpoint.export_trunk(Path(cfg.run_dir, "export", name), learner.model.online.trunk, cfg.model.arch, meta)
 
 
 def _say(sentence: str) -> None:

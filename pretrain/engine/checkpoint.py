@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import torchvision
 from torch import nn
 
 from pretrain.augment.multicrop import MEAN, STD
-from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch, save_torch
 
 FORMAT = "unigrad-checkpoint"
 EXPORT_FORMAT = "unigrad-trunk"
-PATIENCE = 60.0  # seconds until a shared folder shows every rank the same
+NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,})\.pth")  # what path_of makes
+UNFINISHED = re.compile(rf"\.{NAME.pattern}\.\d+\.part")  # its file while pretrain.runtime.files writes it
 
 
 def path_of(run_dir: Path, step: int) -> Path:
@@ -31,8 +32,13 @@ def step_of(path: Path) -> int:
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
-    """All checkpoints of a run, the oldest first; not all of them need be readable."""
-    return sorted((run_dir / "checkpoints").glob("step_*.pth"))
+    """All checkpoints of a run, the oldest first; not all of them need be readable.
+
+    Only names that `path_of` makes: a copy that somebody named step_best.pth is theirs.
+    """
+    folder = run_dir / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in found if NAME.fullmatch(path.name)), key=step_of)
 
 
 def save(
@@ -52,8 +58,9 @@ def save(
         UserError: the disk is full, or the folder cannot be written; earlier checkpoints are as they were.
     """
     folder = path_of(run_dir, step).parent
-    for left in folder.glob(".step_*.part"):  # by a process that was killed while it wrote
-        left.unlink()
+    for left in folder.iterdir() if folder.is_dir() else ():
+        if UNFINISHED.fullmatch(left.name):  # of a process that was killed while it wrote
+            left.unlink()
     try:
         path = write(path_of(run_dir, step), step, parts, config, **notes)
     except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
@@ -94,7 +101,7 @@ def newest(run_dir: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, 
     paths = list_checkpoints(run_dir)
     for path in reversed(paths):
         try:
-            return path, _read(path)
+            return path, read(path)
         except UserError as error:
             tell(f"passed over a checkpoint: {error}")
     if paths:
@@ -102,78 +109,16 @@ def newest(run_dir: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, 
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """All that a checkpoint holds.
+
+    Raises:
+        UserError: it cannot be read, or is none of ours.
+    """
     state = load_torch(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this project.")
     return state
-
-
-def resume(
-    run_dir: Path,
-    parts: Mapping[str, Any],
-    notes: Sequence[str],
-    config: Mapping[str, Any],
-    tell: Callable[[str], None],
-) -> dict[str, Any] | None:
-    """Load the newest checkpoint that can be read into `parts`.
-
-    Rank 0 chooses the file and all ranks load it: a shared folder may show them different files.
-
-    Args:
-        run_dir: the run folder.
-        parts: by name, what the state dicts are loaded into.
-        notes: names of the other values that the checkpoint must hold.
-        config: the run's resolved configuration, compared with the checkpoint's.
-        tell: prints one line.
-
-    Returns: all that the checkpoint holds, or None where there is none.
-
-    Raises:
-        UserError: none of the checkpoints can be read, or they belong to another network or method.
-    """
-    chosen: list[tuple[Path, dict[str, Any]]] = []  # what rank 0 has read already
-
-    def choose() -> str | None:
-        """Name of the chosen file. Its content is too large to send to the other ranks."""
-        if (known := newest(run_dir, tell)) is None:
-            return None
-        chosen.append(known)
-        return str(known[0])
-
-    name = distributed.on_rank_0(choose)
-    if name is None:
-        return None
-    path, state = chosen[0] if chosen else (Path(name), _read(_once_shown(Path(name))))
-    _check_same(path, state["config"], config, tell)
-    if lacking := [name for name in (*parts, *notes) if name not in state]:
-        raise UserError(f"{path} lacks {', '.join(lacking)}: another version wrote it; use that, or another run_dir.")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    tell(f"resumed from {path}")
-    return state
-
-
-def _once_shown(path: Path) -> Path:
-    """`path`, waited for where the shared folder does not show it on this machine yet."""
-    deadline = time.monotonic() + PATIENCE
-    while not path.is_file() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return path
-
-
-def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], tell: Callable[[str], None]) -> None:
-    for section in ("model", "method"):
-        for key, value in new[section].items():
-            if old[section].get(key) != value:
-                raise UserError(
-                    f"{path} was trained with {section}.{key}={old[section].get(key)}, but this run asks for {value}: "
-                    "use another run_dir, or the configuration that the checkpoint was made with."
-                )
-    for section in ("data", "views", "mixing", "optim", "run"):
-        changed = [f"{section}.{key}" for key, value in new[section].items() if old.get(section, {}).get(key) != value]
-        if changed:
-            tell(f"changed since {path.name} was written: {', '.join(changed)}")
 
 
 def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any]) -> Path:
@@ -217,6 +162,6 @@ def load_trunk(path: str | Path) -> nn.Module:
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{path} is not a trunk that this repository wrote: make one of it with "
-            f"`python tools/convert.py {path} trunk.pth --to torchvision`."
+            f"`python tools/convert.py {shlex.quote(str(path))} trunk.pth --to torchvision`."
         ) from error
     return trunk.eval()

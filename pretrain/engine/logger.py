@@ -21,7 +21,9 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from pretrain.config import Run
+from pretrain.data.loader import StepSampler
 from pretrain.engine.metrics_file import seconds_left
+from pretrain.engine.position import Position
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_text
@@ -56,12 +58,33 @@ def _raise_if_not_finite(columns: dict[str, list[float]], before: int) -> None:
 
 @dataclass(frozen=True)
 class Length:
-    """Of a run: steps done before this process, of the whole run and of an epoch; images of a step on all ranks."""
+    """Of a run: steps done before this process, of the whole run and of an epoch; images of a step on all ranks.
+
+    shift: how many more steps are done than the epochs have by now, after a change of the batch size or the set.
+    seen: images of all steps before this process.
+    """
 
     start: int
     steps: int
     steps_per_epoch: int
     images_per_step: int
+    shift: int = 0
+    seen: int = 0
+
+    @staticmethod
+    def of(position: Position, sampler: StepSampler) -> Length:
+        """Of a run that goes on from `position` with the steps of `sampler`."""
+        shift = position.step - position.place(sampler)
+        per_epoch, batch = sampler.steps_per_epoch, sampler.batch_size
+        return Length(position.step, sampler.steps + shift, per_epoch, batch, shift, position.seen)
+
+    def epoch(self, step: int) -> float:
+        """Passes over the images after `step` steps."""
+        return (step - self.shift) / self.steps_per_epoch
+
+    def images(self, step: int) -> int:
+        """Images of the first `step` steps."""
+        return self.seen + (step - self.start) * self.images_per_step
 
 
 class Monitor:
@@ -146,7 +169,7 @@ class Monitor:
 
     def measures(self, step: int) -> bool:
         """Whether the measurements that wait for the device are taken after `step` steps."""
-        return step % self.measure_every == 0 or step == self.length.steps
+        return (step - self.length.shift) % self.measure_every == 0 or step == self.length.steps
 
     def logs(self, step: int) -> bool:
         """Whether a line is written after `step` steps; readings are taken only then."""
@@ -192,7 +215,8 @@ class Monitor:
             "step": step,
             "steps": self.length.steps,
             "batch_size": self.length.images_per_step,
-            "epoch": round(step / self.length.steps_per_epoch, 4),
+            "epoch": round(self.length.epoch(step), 4),
+            "images": self.length.images(step),
             **settings,
             **means,
             **{name: float(reading) for name, reading in readings.items()},
@@ -231,7 +255,7 @@ class Monitor:
             self.lines.write(json.dumps(line) + "\n")
             self.lines.flush()
             for name, value in line.items():
-                if name not in ("step", "steps", "batch_size", "time"):
+                if name not in ("step", "steps", "batch_size", "images", "time"):
                     self.board.add_scalar(name, value, line["step"])
 
     def _show(self, line: dict[str, float]) -> None:

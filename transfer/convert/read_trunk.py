@@ -122,7 +122,8 @@ def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
         batch_size = value_at(content, ("config", "optim", "batch_size")) or 0
         meta["method"] = value_at(content, ("config", "method", "name"))
         meta["seed"] = value_at(content, ("config", "run", "seed"))
-        meta["images_seen"] = meta.get("step", 0) * batch_size
+        seen = value_at(content, ("position", "seen"))  # earlier code counted steps only
+        meta["images_seen"] = seen if isinstance(seen, int) else meta.get("step", 0) * batch_size
     return {**meta, "branch": branch} if branch else meta
 
 

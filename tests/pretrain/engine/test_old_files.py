@@ -4,7 +4,6 @@ tests/data/README.md says how they were made. Their tensors are constants, so th
 tensor among the floating ones of its dictionary, from 1 on, over 1024.
 """
 
-import dataclasses
 import lzma
 import shutil
 
@@ -15,8 +14,10 @@ import torchvision
 import pretrain
 from helpers.repository import ROOT
 from pretrain.config import Config, load
-from pretrain.engine import checkpoint, learner
+from pretrain.data.loader import StepSampler
+from pretrain.engine import learner, resume
 from pretrain.engine.metrics_file import last_line
+from pretrain.engine.position import Position, position_in
 from tools.launcher import job_record
 from transfer.convert.read_trunk import read_trunk
 
@@ -74,9 +75,12 @@ def test_an_old_run_goes_on_from_its_checkpoint_under_its_own_configuration(run_
     assert (config.model.projector_width, config.views.size, config.run.precision) == (16, 32, "fp32")
     config.run_dir = str(run_dir)
     built, said = learner.build(config, torch.device("cpu")), []
-    state = checkpoint.resume(run_dir, built.parts(), ["monitor"], dataclasses.asdict(config), said.append)
-    assert state["step"] == 4
+    resumed = resume.resume(run_dir, built.parts(), ["monitor"], config, said.append)
+    assert resumed.state["step"] == 4 and resumed.changes == []
     assert said == [f"resumed from {run_dir / 'checkpoints' / 'step_00000004.pth'}"]
+    images = 20  # fewer than three batches of 8: the run had two steps an epoch
+    position = position_in(resumed.state, run_dir, StepSampler(images, 8, 3, seed=0))
+    assert position == Position(step=4, epoch=2, images=0, seen=32, size=images, batch=8)
     assert_state(built.model.online.trunk.state_dict(), expected_trunk(1))
     assert_state(built.model.target.trunk.state_dict(), expected_trunk(108))
     momenta = [entry["momentum_buffer"] for entry in built.optimizer.state_dict()["state"].values()]
