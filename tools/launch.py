@@ -27,7 +27,7 @@ def _describe(launch: Launch) -> str:
     request, jobs = launch.request, len(launch.commands)
     variables = dict(launch.environment)
     variables |= {name: "..." for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
-    spelled = " ".join(f"{name}={value or repr('')}" for name, value in variables.items())
+    spelled = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
     of = f" of each of {jobs} jobs" if jobs > 1 else ""
     parts = schedulers.find_scheduler(launch.cluster).preview(launch)
     parts.append(f"# {request.ranks} task(s){of}, each runs in {launch.folder}:")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options.arguments import Once, a_path
 from tools.launcher import schedulers
+from tools.launcher.gpus import gpus_argument
 from tools.launcher.plan import TOOLS
+from tools.launcher.site import VARIABLE, site_words
 
+LONGEST = 10 * 366 * 24 * 60  # minutes of a job
 RUN_DIR = "gets job.json, jobs/ (logs) and the code; of pretrain it is the run_dir"
 TRIALS = "N jobs (an array, where there is a queue), in whose arguments {trial} is 0 to N-1"
 GPUS = "default: all of this machine; on a cluster 8 for pretrain, 1 for detection and evaluate, else 0"
 SIGNAL_DELAY = "seconds before the time limit at which a run stops by itself"
+SITE = f"a cluster's defaults of these options (default: ${VARIABLE}, or none)"
 OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
 
 
@@ -30,12 +34,13 @@ def parser(description: str = "") -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     schedulers.add_cluster(root, schedulers.DEFAULT)
+    root.add_argument("--site", type=a_path, action=Once, metavar="YAML", help=SITE)
     add_resources(root)
     for name, option in schedulers.own_options().items():
         repeatable: dict[str, Any] = {"action": "append", "default": []} if option.repeatable else {}
         root.add_argument(f"--{name}", help=option.help, metavar=option.metavar, **repeatable)
     add = root.add_argument
-    add("--run-dir", type=Path, metavar="DIR", help=f"{RUN_DIR} (default runs/NAME-DATE)")
+    add("--run-dir", type=a_path, metavar="DIR", help=f"{RUN_DIR} (default runs/NAME-DATE)")
     add("--name", help="name of the job in the queue (default: of the tool or configuration)")
     add("--trials", type=int, metavar="N", help=f"{TRIALS} (at least 1; default: one job)")
     add(
@@ -51,12 +56,17 @@ def add_resources(root: argparse.ArgumentParser) -> None:
     """Add what every scheduler understands."""
     add = root.add_argument
     add("--nodes", type=int, default=1, metavar="N", help="machines, at least 1 (default 1)")
-    add("--gpus", type=int, metavar="G", help=f"GPUs a node, at least 0: CPU and gloo ({GPUS})")
+    add("--gpus", type=gpus_argument, metavar="[TYPE:]G", help=f"GPUs a node, at least 0: CPU and gloo ({GPUS})")
     add("--tasks", type=int, metavar="T", help="processes a node, at least 1 (default: one a GPU)")
     add("--cpus", type=int, metavar="C", help="cores a process, at least 1 (default: 1 and one a loading process)")
     add("--time", type=minutes, default=3 * 24 * 60, metavar="3d12h", help="time limit: d, h and m (default 3d)")
     add("--retries", type=int, default=3, metavar="R", help="starts after a crash, at least 0 (default 3)")
     add("--signal-delay", type=int, default=120, metavar="S", help=f"{SIGNAL_DELAY}, at least 1 (default 120)")
+
+
+def site_options() -> list[str]:
+    """What a site file may set."""
+    return ["gpus", "cpus", "time", "retries", "signal-delay", *schedulers.own_options()]
 
 
 def minutes(text: str) -> int:
@@ -65,7 +75,10 @@ def minutes(text: str) -> int:
     if not match or not any(match.groups()):
         raise argparse.ArgumentTypeError(f"'{text}' is not days, hours and minutes such as 3d12h or 90m")
     days, hours, rest = (int(value or 0) for value in match.groups())
-    return (days * 24 + hours) * 60 + rest
+    total = (days * 24 + hours) * 60 + rest
+    if total > LONGEST:
+        raise argparse.ArgumentTypeError(f"'{text}' is more than {LONGEST // 1440} days")
+    return total
 
 
 def split_arguments(argv: list[str], description: str = "") -> tuple[str, argparse.Namespace, list[str]]:
@@ -82,6 +95,8 @@ def split_arguments(argv: list[str], description: str = "") -> tuple[str, argpar
     cut = rest.index("--") if "--" in rest else len(rest)
     options = parser(description)
     args, arguments = options.parse_known_args(rest[:cut])
+    if not schedulers.find_scheduler(args.cluster).about.here and (words := site_words(args.site, site_options())):
+        args, arguments = options.parse_known_args([*words, *rest[:cut]])
     own = [string for action in options._actions for string in action.option_strings]
     for argument in arguments:
         word = argument.split("=")[0]

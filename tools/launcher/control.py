@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options.arguments import a_path
 from tools.launcher import job_record, status, submission
 from tools.launcher.job_record import JobRecord
 from tools.launcher.pipeline import dependent_jobs, run
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("resume", help="submit the same again, which goes on from the newest checkpoint")
     folder = "folder of a launch, or the out of a pipeline"
     for command in commands.choices.values():
-        command.add_argument("run_dir", type=Path, metavar="RUN_DIR", help=folder)
+        command.add_argument("run_dir", type=a_path, metavar="RUN_DIR", help=folder)
     return root
 
 

@@ -17,6 +17,7 @@ from tools.launcher.request import Launch, Request
 from tools.launcher.schedulers.base import Answer, Job, Scheduler
 from tools.launcher.worker.logs import log_file
 
+LATER = ("gpu_kind",)  # what records of earlier code lack, and later ones where it is empty
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 
 
@@ -82,7 +83,7 @@ class JobRecord:
             "tool": launch.tool,
             "commands": launch.commands,
             "folder": launch.folder,
-            **dataclasses.asdict(request),
+            **{name: value for name, value in dataclasses.asdict(request).items() if value or name not in LATER},
             "environment": launch.environment,
             "run_dir": str(launch.run_dir),
             "code": str(launch.code),
@@ -106,7 +107,7 @@ def read_record(run_dir: Path) -> JobRecord:
     Raises:
         UserError: there is none, or job.json holds something else.
     """
-    path = run_dir.expanduser().resolve() / "job.json"
+    path = run_dir.resolve() / "job.json"
     if not path.is_file():
         raise UserError(f"there is no {path}: name the run folder of a job that tools/launch.py started.")
     try:
@@ -116,6 +117,10 @@ def read_record(run_dir: Path) -> JobRecord:
         raise UserError(
             f"{path} is not what this tools/launch.py writes ({lacks}): name the run folder of a job that it started."
         ) from error
+
+
+def _named(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _parsed(written: Any, run_dir: Path) -> JobRecord:
@@ -130,7 +135,7 @@ def _parsed(written: Any, run_dir: Path) -> JobRecord:
         tool=written["tool"],
         commands=tuple(tuple(command) for command in written["commands"]),
         folder=written["folder"],
-        request=Request(**{field.name: written[field.name] for field in dataclasses.fields(Request)}),
+        request=Request(**{name: written[name] for name in _named(Request) if name in written or name not in LATER}),
         run_dir=Path(written["run_dir"]),
         environment=written["environment"],
         code=Path(written["code"]),

@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options.arguments import Once
 from pretrain.runtime.repository import REPOSITORY
 from tools.launcher import schedulers
+from tools.launcher.gpus import Gpus
 from tools.launcher.request import Launch, Request
 
+MOST = 1_000_000  # of nodes, tasks and the like
+CARRIED = ("LD_LIBRARY_PATH", "DETECTRON2_DATASETS", "OMP_NUM_THREADS", "CUDA_HOME")
+CARRIED_PREFIXES = ("NCCL_", "GLOO_", "TORCH", "PYTORCH_", "UCX_", "FI_")
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
 
 
@@ -44,11 +49,25 @@ def _resolved_pretraining(arguments: list[str]) -> tuple[list[str], str, dict[st
 
     from tools import pretrain as tool
 
-    if not any(argument.split("=")[0] == "--config" for argument in arguments):
+    if _named_config(arguments) is None:
         arguments = ["--config", str(DEFAULT_CONFIG), *arguments]
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         tool.main(["--show", *arguments])
     return arguments, shown.getvalue(), yaml.safe_load(shown.getvalue())
+
+
+def _named_config(arguments: list[str]) -> str | None:
+    """The tool's --config, read as every tool reads it."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action=Once)
+    named: str | None = parser.parse_known_args(arguments)[0].config
+    return named
+
+
+def _single_line(name: str, value: str) -> str:
+    if "\n" in value or "\r" in value:
+        raise UserError(f"{name} {value!r} holds the end of a line: leave that out.")
+    return value
 
 
 def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
@@ -61,11 +80,14 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     shown = ""
     if tool == "pretrain":
         arguments, shown, config = _resolved_pretraining(arguments)
-    named = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--config"), TOOLS[tool].file)
-    name = args.name or Path(named).stem
-    run_dir = (args.run_dir or Path(config.get("run_dir") or _unique_folder(name))).expanduser().resolve()
+    name = _single_line("--name", args.name or Path(_named_config(arguments) or TOOLS[tool].file).stem)
+    run_dir = (args.run_dir or Path(config.get("run_dir") or _unique_folder(name))).resolve()
     if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
         arguments, shown, config = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
+    if "%" in str(run_dir):
+        raise UserError(
+            f"run folder {run_dir} holds '%', which a scheduler's log names give a meaning: choose another."
+        )
     _check(tool, args, config)
     _check_trials(tool, args, arguments)
     request = _request(TOOLS[tool], name, args, config.get("data", {}).get("workers", 0))
@@ -86,13 +108,14 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
 
 def _request(tool: Tool, name: str, args: argparse.Namespace, workers: int) -> Request:
     """Resources, as asked for or by default; workers: loading processes of a task."""
-    gpus = _gpus(tool, args)
     options, extra = _own_options(args)
+    gpus = _gpus(tool, args, extra)
     return Request(
         name=name,
         nodes=args.nodes,
-        tasks=args.tasks or (max(1, gpus) if tool.distributed else 1),
-        gpus=gpus,
+        tasks=args.tasks or (max(1, gpus.count) if tool.distributed else 1),
+        gpus=gpus.count,
+        gpu_kind=gpus.kind,
         cpus=args.cpus or 1 + workers,
         minutes=args.time,
         retries=args.retries,
@@ -109,9 +132,9 @@ def _own_options(args: argparse.Namespace) -> tuple[dict[str, str | int], dict[s
     for option in schedulers.find_scheduler(args.cluster).about.options:
         given = getattr(args, option.name)
         if option.repeatable:
-            extra |= dict(_key_value(pair) for pair in given)
+            extra |= dict(_key_value(_single_line(f"--{option.name}", pair)) for pair in given)
         elif given:
-            options[option.name] = given
+            options[option.name] = _single_line(f"--{option.name}", given)
     return options, extra
 
 
@@ -124,15 +147,16 @@ def _unique_folder(name: str) -> str:
 
 
 def _key_value(pair: str) -> tuple[str, str | bool]:
-    key, equals, value = pair.partition("=")
-    return key, value if equals else True
+    key, equals, value = pair.lstrip("-").partition("=")
+    return key.replace("_", "-"), value if equals else True
 
 
 def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
-    for name, least in (("nodes", 1), ("tasks", 1), ("cpus", 1), ("gpus", 0), ("retries", 0), ("signal_delay", 1)):
+    for name, least in (("nodes", 1), ("tasks", 1), ("cpus", 1), ("retries", 0), ("signal_delay", 1)):
         value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} {value} is below {least}: give a larger number.")
+        if value is not None and not least <= value <= MOST:
+            fault = f"below {least}: give a larger" if value < least else f"above {MOST:,}: give a smaller"
+            raise UserError(f"--{name.replace('_', '-')} {value} is {fault} number.")
     if not TOOLS[tool].distributed and max(args.nodes, args.tasks or 1) > 1:
         raise UserError(f"{tool} is one process: leave --nodes and --tasks out.")
     about = schedulers.find_scheduler(args.cluster).about
@@ -150,7 +174,7 @@ def _check_trials(tool: str, args: argparse.Namespace, arguments: Sequence[str])
         return
     if tool == "pretrain":
         raise UserError("--trials is for what follows pretraining: tools/compare.py --seeds 0,1,2 pretrains several.")
-    if trials < 1 or not any("{trial}" in word for word in arguments):
+    if not 1 <= trials <= MOST or not any("{trial}" in word for word in arguments):
         raise UserError(
             f"--trials {trials} needs to be 1 or more, and {{trial}} in the arguments, which becomes 0, 1 and so on: "
             "for example --out OUT/trial-{trial} SEED={trial}."
@@ -159,19 +183,36 @@ def _check_trials(tool: str, args: argparse.Namespace, arguments: Sequence[str])
         raise UserError(f"--cluster {args.cluster} has no queue for {trials} jobs: launch each trial by itself.")
 
 
-def _gpus(tool: Tool, args: argparse.Namespace) -> int:
+def _gpus(tool: Tool, args: argparse.Namespace, extra: dict[str, str | bool]) -> Gpus:
     """GPUs a node. On this machine all that this process may use; torch is asked only where there is a driver."""
-    asked: int | None = args.gpus
+    about = schedulers.find_scheduler(args.cluster).about
+    asked: Gpus | None = args.gpus
+    stated = about.gpus_in(extra, args.nodes)
+    if stated is not None:
+        if asked and (asked.kind or asked.count not in (0, stated)):
+            raise UserError(
+                f"--gpus {asked} and the scheduler's own option for {stated} GPUs differ: keep one of them."
+            )
+        return Gpus(stated)
     if asked is not None:
+        if asked.kind and about.here:
+            raise UserError(
+                f"--gpus {asked} names a kind, and --cluster {args.cluster} has what it has: give a number."
+            )
         return asked
-    if not schedulers.find_scheduler(args.cluster).about.here:
-        return tool.gpus
+    if not about.here:
+        return Gpus(tool.gpus)
     if not Path("/proc/driver/nvidia").exists():
-        return 0
+        return Gpus(0)
     import torch
 
     count = int(torch.cuda.device_count())
-    return count if tool.distributed else min(tool.gpus, count)
+    return Gpus(count if tool.distributed else min(tool.gpus, count))
+
+
+def _is_carried(name: str) -> bool:
+    """Whether a variable of this shell goes with the job: a site may export none of them."""
+    return name in CARRIED or (name.startswith(CARRIED_PREFIXES) and not name.startswith("TORCHELASTIC_"))
 
 
 def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
@@ -183,6 +224,8 @@ def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
     elif here:  # submitit would number them from 0, whatever the user's own choice was
         chosen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(index) for index in range(request.gpus)))
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen.split(",")[: request.gpus])
+    if not here:
+        environment |= {name: value for name, value in sorted(os.environ.items()) if _is_carried(name)}
     if "OMP_NUM_THREADS" not in os.environ:
         share = len(os.sched_getaffinity(0)) // request.tasks if here else request.cpus
         environment["OMP_NUM_THREADS"] = str(max(1, args.cpus or share))

@@ -10,7 +10,7 @@ from pretrain.runtime.repository import REPOSITORY
 
 @dataclass(frozen=True)
 class Request:
-    """Resources of one job. tasks and gpus count per node, cpus per task.
+    """Resources of one job. tasks and gpus count per node, cpus per task. gpu_kind: as the cluster calls them.
 
     retries: starts after a crash. signal_delay: seconds between the scheduler's warning and the end of the time limit.
     options: the scheduler's own (`About.options`), by name. extra: those that were given as KEY=VALUE, True without
@@ -21,6 +21,7 @@ class Request:
     nodes: int = 1
     tasks: int = 1
     gpus: int = 0
+    gpu_kind: str = ""
     cpus: int = 1
     minutes: int = 60
     retries: int = 3

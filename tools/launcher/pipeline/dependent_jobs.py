@@ -115,7 +115,7 @@ def _unfinished_or_done(asked: Launch) -> JobRecord | None:
 
 def read_stages(out: Path) -> list[tuple[str, JobRecord]]:
     """The stages of the pipeline that was submitted into `out`, with their jobs; empty where there is none."""
-    path = out.expanduser().resolve() / FILE
+    path = out.resolve() / FILE
     if not path.is_file():
         return []
     written = json.loads(path.read_text(encoding="utf-8"))["stages"]

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.runtime.files import write_text
-from tools.launcher import schedulers, snapshot
+from pretrain.runtime.options.arguments import Once, a_path
+from tools.launcher import cli, schedulers, site, snapshot
 from tools.launcher.pipeline import dependent_jobs, processes
 from tools.launcher.pipeline.spec import OWN_OPTIONS, Stage, read_pipeline, without
 
@@ -24,11 +25,22 @@ from tools.launcher.pipeline.spec import OWN_OPTIONS, Stage, read_pipeline, with
 def parser() -> argparse.ArgumentParser:
     """The command line of a pipeline."""
     root = argparse.ArgumentParser(
-        prog="launch.py pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="launch.py pipeline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add, own = root.add_argument, schedulers.own_options()
-    add("--config", required=True, type=Path, metavar="YAML", help="the pipeline, such as configs/demo.yaml")
+    add(
+        "--config",
+        required=True,
+        type=a_path,
+        action=Once,
+        metavar="YAML",
+        help="the pipeline, such as configs/demo.yaml",
+    )
     schedulers.add_cluster(root, schedulers.DEFAULT)
+    add("--site", type=a_path, action=Once, metavar="YAML", help=cli.SITE)
     add("--dry-run", action="store_true", help="check everything and print the commands only (default off)")
     add("--again", action="store_true", help="do also what ended well before (default off)")
     add("--without", action="append", default=[], metavar="STAGE", help="leave a stage out, repeatable (default: none)")
@@ -41,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Read, check, then print (--dry-run) or run the stages."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
+    if args.site:
+        os.environ[site.VARIABLE] = str(args.site)  # for every stage, here and in the processes that stages start
     common = {name: value for name in OWN_OPTIONS if (value := getattr(args, name))}
     out, stages = read_pipeline(args.config, args.overrides, args.cluster, common)
     stages = without(stages, args.without)

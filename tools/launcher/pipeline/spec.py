@@ -15,6 +15,7 @@ In name and args `${variable}` is replaced.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import itertools
 import os
@@ -27,19 +28,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options.text import NULLS, read_yaml
 from pretrain.runtime.repository import REPOSITORY
 from tools.launcher import schedulers
+from tools.launcher.gpus import gpus_argument
 from tools.launcher.pipeline import processes
 from tools.launcher.plan import TOOLS
 
 FOLDER = REPOSITORY / "tools"
-COUNTS = {"nodes": 1, "tasks": 1, "gpus": 0, "cpus": 1, "retries": 0}  # and their least values
+COUNTS = {"nodes": 1, "tasks": 1, "cpus": 1, "retries": 0}  # and their least values
 OWN_OPTIONS = tuple(name for name, option in schedulers.own_options().items() if not option.repeatable)
 TEXTS = ("time", *OWN_OPTIONS)
-STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "after", *COUNTS, *TEXTS)
+STAGE_KEYS = ("name", "tool", "args", "for", "parallel", "after", "gpus", *COUNTS, *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 def _text(value: Any, where: str) -> str:
     """A plain value as it is spelled on a command line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     raise UserError(
         f"{where} is {type(value).__name__}: write one plain value (quote it where YAML reads more into it)."
@@ -83,9 +82,14 @@ def substitute(text: str, variables: dict[str, str], where: str) -> str:
     return re.sub(r"\$\{([^}]*)\}", value, text)
 
 
+def _section(written: Any) -> Any:
+    """A mapping of the YAML; empty where nothing stands."""
+    return {} if written is None or written in NULLS else written
+
+
 def read_variables(tree: dict[str, Any], overrides: list[str], where: str) -> dict[str, str]:
     """`variables:` with the values from the command line; each may use the ones above it."""
-    written = tree.get("variables") or {}
+    written = _section(tree.get("variables"))
     if not isinstance(written, dict):
         raise UserError(f"{where}: 'variables' has to be a mapping of names to plain values.")
     values = {str(name): _text(value, f"{where}: variable '{name}'") for name, value in written.items()}
@@ -99,7 +103,8 @@ def read_variables(tree: dict[str, Any], overrides: list[str], where: str) -> di
     known: dict[str, str] = {}
     for name, value in values.items():
         known[name] = substitute(value, known, f"{where}: variable '{name}'")
-    if not known.get("out"):
+    known["out"] = os.path.expanduser(known.get("out", ""))
+    if not known["out"]:
         raise UserError(f"{where}: 'variables' lacks 'out', the folder of everything that the pipeline writes.")
     return known
 
@@ -161,13 +166,23 @@ def _check_keys(entry: Any, where: str) -> str:
 
 def _asked(entry: Mapping[str, Any], cluster: str, common: Mapping[str, str], where: str) -> dict[str, int | str]:
     """Options of the launcher for a stage, without those that its scheduler does not know."""
-    counts = {key: _count(entry[key], key, where) for key in COUNTS if key in entry}
+    counts: dict[str, int | str] = {key: _count(entry[key], key, where) for key in COUNTS if key in entry}
+    if "gpus" in entry:
+        counts["gpus"] = _gpus(entry["gpus"], where)
     texts = {key: _text(entry[key], f"{where}: '{key}'") for key in TEXTS if key in entry}
     about = schedulers.find_scheduler(cluster).about
-    if about.here and counts.get("nodes", 1) > 1:
+    if about.here and int(counts.get("nodes", 1)) > 1:
         raise UserError(f"{where}: 'nodes: {counts['nodes']}' needs --cluster {schedulers.DEFAULT}; here use 'tasks'.")
     heeded = () if about.attended else ("time", *(option.name for option in about.options))
     return counts | {name: value for name, value in (dict(common) | texts).items() if name in heeded}
+
+
+def _gpus(value: Any, where: str) -> str:
+    """A number of GPUs, or TYPE:NUMBER, as the launcher takes it."""
+    try:
+        return str(gpus_argument(str(value)))
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{where}: 'gpus' is {_shown(value)}: {error}.") from error
 
 
 def _after(written: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
@@ -187,16 +202,22 @@ def _words(args: Any, where: str) -> list[str]:
 
 def _count(value: Any, key: str, where: str) -> int:
     least = COUNTS.get(key, 1)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{where}: '{key}' is {value!r} and has to be a whole number from {least} up.")
-    return value
+    number = value if isinstance(value, int) else int(value) if re.fullmatch(r"\d{1,6}", str(value)) else -1
+    if number < least:
+        raise UserError(f"{where}: '{key}' is {_shown(value)} and has to be a whole number from {least} up.")
+    return number
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, str) else repr(value)
 
 
 def _loops(written: Any, variables: dict[str, str], where: str) -> dict[str, list[str]]:
-    if not isinstance(written or {}, dict):
+    written = _section(written)
+    if not isinstance(written, dict):
         raise UserError(f"{where}: 'for' has to map variables to lists, such as {{seed: [0, 1, 2]}}.")
     loops = {}
-    for name, values in (written or {}).items():
+    for name, values in written.items():
         if name in variables:
             raise UserError(f"{where}: 'for' uses '{name}', which 'variables' defines already: rename one of them.")
         if not isinstance(values, list) or not values:
@@ -209,7 +230,7 @@ def _check_config(arguments: list[str], where: str) -> None:
     for index, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         path = value if equals else "".join(arguments[index + 1 : index + 2])
-        if option == "--config" and not Path(path).is_file():
+        if option == "--config" and not Path(os.path.expanduser(path)).is_file():
             raise UserError(f"{where}: --config '{path}' is not a file (looked for in {Path.cwd()}).")
 
 
@@ -255,11 +276,8 @@ def read_pipeline(
     """
     if not path.is_file():
         raise UserError(f"--config {path} is not a file: give a pipeline such as configs/demo.yaml.")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict) or not isinstance(tree.get("stages"), list) or not tree["stages"]:
+    tree = read_yaml(path)
+    if not isinstance(tree.get("stages"), list) or not tree["stages"]:
         raise UserError(f"{path} has no list 'stages': it is no pipeline (see tools/launch.py pipeline --help).")
     for key in tree:
         if key not in ("variables", "stages"):

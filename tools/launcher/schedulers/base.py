@@ -7,7 +7,7 @@ codes and the state of a finished job need nothing of the scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -34,6 +34,7 @@ class About:
     here: jobs are processes of this machine, so its cores, GPUs and folders can be looked at now, and nothing ends
     what a job leaves behind. attended: the launcher waits for a job, starts it again after a crash, and ends it when it
     ends itself. pause: seconds between two looks at a job. remarks: how its own lines among a rank's output begin.
+    gpus_in: how many GPUs a node its KEY=VALUE options ask for, given those and the number of nodes.
     """
 
     help: str
@@ -44,6 +45,7 @@ class About:
     pause: float = 2.0
     options: tuple[OwnOption, ...] = ()
     remarks: tuple[str, ...] = ()
+    gpus_in: Callable[[Mapping[str, str | bool], int], int | None] = lambda extra, nodes: None
 
 
 class Job(NamedTuple):

@@ -12,12 +12,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
+from tools.launcher.gpus import Gpus, gpus_in
 from tools.launcher.request import Launch, Request
 from tools.launcher.schedulers.base import About, Answer, Job, OwnOption, Phase, RankEnvironment, Refused, Start
 from tools.launcher.worker.logs import log_file
@@ -47,21 +48,47 @@ OPTIONS = (
 )
 
 
+OWN = {  # of sbatch, by the option of the launcher that decides them, since the ranks are counted by it
+    **{"nodes": "--nodes", "ntasks": "--tasks", "ntasks-per-node": "--tasks", "cpus-per-task": "--cpus"},
+    **{"time": "--time", "signal": "--signal-delay", "job-name": "--name", "array": "--trials"},
+    **dict.fromkeys(("output", "error", "open-mode"), "--run-dir, which holds the logs"),
+}
+OTHER_VARIABLES = {  # of sbatch, where they are not called like their option
+    "time": ("SBATCH_TIMELIMIT",),
+    "mem": ("SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU"),
+    "requeue": ("SBATCH_NO_REQUEUE",),
+    "array": ("SBATCH_ARRAY_INX",),
+    **dict.fromkeys(
+        ("gres", "gpus", "gpus-per-node"),
+        ("SBATCH_GRES", "SBATCH_GPUS", "SBATCH_GPUS_PER_NODE", "SBATCH_GPUS_PER_TASK", "SBATCH_TRES_PER_TASK"),
+    ),
+}
+REQUIRED = {  # what sbatch says where a site requires an option
+    "account": "--account NAME (and a --partition that it may use)",
+    "partition": "--partition NAME",
+    "qos": "--qos NAME",
+    "time limit": "--time within the partition's limit",
+    "gres|gpu|node configuration": "--gpus N, or TYPE:N as the cluster calls them",
+    "memory": "--mem",
+}
+
+
 def batch_parameters(request: Request) -> dict[str, Any]:
     """`request` in the words of submitit's batch script."""
-    gpus = {"gpus_per_node": request.gpus} if request.gpus else {}
+    kept = dict(request.extra)
+    if request.gpus and gpus_in(request.extra, request.nodes) is None:
+        kept["gpus-per-node"] = str(Gpus(request.gpus, request.gpu_kind))
     return {
         "job_name": request.name,
         "time": request.minutes,
         "nodes": request.nodes,
         "ntasks_per_node": request.tasks,
         "cpus_per_task": request.cpus,
-        **gpus,
         **request.options,
         "stderr_to_stdout": True,
         "use_srun": False,  # tools/launcher/worker/restart.py starts it, and starts it again
         # B: to that process alone. A rank that is still starting would die of the signal, or not hear it.
-        "additional_parameters": {"signal": f"B:USR2@{request.signal_delay}", "requeue": True} | request.extra,
+        "additional_parameters": {"signal": f"B:USR2@{request.signal_delay}", "requeue": True} | kept,
     }
 
 
@@ -84,18 +111,33 @@ def _call(task: RankTask) -> None:
     task()
 
 
+def overridden(parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The SBATCH_* variables that are set: those whose option a launch states itself ("hidden"), and the others.
+
+    sbatch would prefer a variable to the same option in its script, so the stated ones are hidden from it.
+    """
+    stated = {name.replace("_", "-") for name in (*parameters, *parameters["additional_parameters"])}
+    names = {f"SBATCH_{name.upper().replace('-', '_')}" for name in stated}
+    names |= {variable for name, others in OTHER_VARIABLES.items() if name in stated for variable in others}
+    present = sorted(name for name in os.environ if name.startswith("SBATCH_"))
+    return {
+        "hidden": [name for name in present if name in names],
+        "heeded": [name for name in present if name not in names],
+    }
+
+
 @contextlib.contextmanager
-def _outside_of_any_job() -> Iterator[None]:
-    """Hide the variables of a job around this process, which sbatch would take for options.
+def _outside_of_any_job(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Hide the variables of a job around this process, and of options that are stated: sbatch would heed them.
 
     SLURM_CONF stays: it says where SLURM is.
     """
-    hidden = {}
+    names = overridden(parameters)["hidden"]
     if "SLURM_JOB_ID" in os.environ:
-        names = [
+        names += [
             name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_")) and name != "SLURM_CONF"
         ]
-        hidden = {name: os.environ.pop(name) for name in names}
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
@@ -105,6 +147,14 @@ def _outside_of_any_job() -> Iterator[None]:
 def _show_job(job_id: str, **limits: Any) -> subprocess.CompletedProcess[str]:
     command = ["scontrol", "--oneliner", "show", "job", job_id]
     return subprocess.run(command, capture_output=True, text=True, **limits)
+
+
+def _remedy(reason: str) -> str:
+    """What to do about a refusal of sbatch."""
+    for words, option in REQUIRED.items():
+        if re.search(words, reason, re.IGNORECASE):
+            return f"give {option}, or write it once into a site file (--site)"
+    return "mend that, or add `--cluster local` to run here"
 
 
 class SlurmStarter:
@@ -119,7 +169,8 @@ class SlurmStarter:
         """One srun starts all.
 
         One dead rank must end the others, which would wait for it in a collective until the time limit. And since
-        SLURM 22.05 srun no longer takes the CPUs of a task from sbatch.
+        SLURM 22.05 srun no longer takes the CPUs of a task from sbatch. --export: a site, or SBATCH_EXPORT=NONE, may
+        keep the first process's environment from the ranks.
 
         Args:
             logs: the job's folder of logs.
@@ -128,7 +179,8 @@ class SlurmStarter:
             cpus: cores of each.
         """
         output = ["--unbuffered", "--open-mode=append", f"--output={log_file(logs, job_id, '%t')}"]
-        return [Start(["srun", *output, "--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"])]
+        words = ["srun", *output, "--kill-on-bad-exit=1", f"--cpus-per-task={cpus}", "--export=ALL"]
+        return [Start(words)]
 
 
 class SlurmQueue:
@@ -162,6 +214,7 @@ class Slurm:
         gone="SLURM no longer knows the job",
         options=OPTIONS,
         remarks=("srun:", "slurmstepd:"),
+        gpus_in=gpus_in,
     )
     queue = SlurmQueue()
     starter = SlurmStarter()
@@ -175,7 +228,12 @@ class Slurm:
             )
 
     def check(self, request: Request) -> None:
-        """The time limit has to leave time to run."""
+        """The time limit has to leave time to run, and no option may be asked for in two ways."""
+        for name, value in request.extra.items():
+            if name in OWN:
+                raise UserError(f"--slurm {name}: use {OWN[name]}, which the launcher counts with.")
+            if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+                raise UserError(f"--slurm {name}={value} is no option of sbatch: write KEY or KEY=VALUE.")
         if request.minutes * 60 <= request.signal_delay + START:
             raise UserError(
                 f"--time {request.minutes}m leaves no time to run: SLURM warns {request.signal_delay} s ahead of the "
@@ -187,7 +245,9 @@ class Slurm:
         request = launch.request
         ((words, _),) = self.starter.starts(launch.logs, "JOB", request.ranks, request.cpus)
         again = f"# which starts, and up to {request.retries} times again:"
-        return ["# sbatch would get:", batch_script(launch), again, shlex.join(words)]
+        heeded = overridden(batch_parameters(request))["heeded"]
+        also = [f"# sbatch also heeds {name}={shlex.quote(os.environ[name])} of this environment" for name in heeded]
+        return ["# sbatch would get:", batch_script(launch), *also, again, shlex.join(words)]
 
     def submit(self, launch: Launch) -> str:
         """A job, or an array of one job for each command."""
@@ -196,16 +256,15 @@ class Slurm:
 
         launch.logs.mkdir(parents=True, exist_ok=True)
         executor = SlurmExecutor(launch.logs, python=_batch_python(launch))
-        executor.update_parameters(**batch_parameters(launch.request))
+        parameters = batch_parameters(launch.request)
+        executor.update_parameters(**parameters)
         tasks = tasks_of(launch)
         try:
-            with _outside_of_any_job():
+            with _outside_of_any_job(parameters):
                 job = executor.submit(tasks[0]) if len(tasks) == 1 else executor.map_array(_call, tasks)[0]
         except FailedJobError as error:
             reason = " ".join(str(error).split())
-            raise UserError(
-                f"SLURM refused the job ({reason}): mend that, or add `--cluster local` to run here."
-            ) from error
+            raise UserError(f"SLURM refused the job ({reason}): {_remedy(reason)}.") from error
         return str(job.job_id).partition("_")[0]
 
     def state(self, job: Job) -> Answer:

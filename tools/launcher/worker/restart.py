@@ -38,7 +38,8 @@ AFTER_FAILURE = 10.0  # seconds after which the other ranks are ended when one h
 def python(code: Path) -> list[str]:
     """The words of an interpreter that finds the packages below `code`, from whatever folder."""
     path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH", "")]))
-    return ["env", f"PYTHONPATH={path}", sys.executable]
+    libraries = os.environ.get("LD_LIBRARY_PATH")  # which an interpreter may need, and a site may not export
+    return ["env", f"PYTHONPATH={path}", *([f"LD_LIBRARY_PATH={libraries}"] if libraries else []), sys.executable]
 
 
 def first_words(launch: Launch) -> list[str]:

@@ -1,0 +1,270 @@
+"""What clusters differ in: how GPUs are asked for, what a site always needs, what sbatch makes of the environment."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pretrain.config import Config, load
+from pretrain.runtime.errors import UserError
+from tools import launch
+from tools.launcher import cli, job_record, plan, schedulers, snapshot
+from tools.launcher.gpus import Gpus, gpus_argument, gpus_in
+from tools.launcher.pipeline import spec
+from tools.launcher.request import Launch
+from tools.launcher.schedulers import slurm
+
+
+def planned(*words: str, tool: str = "pretrain") -> Launch:
+    return plan.plan(*cli.split_arguments([tool, "data.root=images", *words]))
+
+
+def script_of(launched: Launch) -> list[str]:
+    """The options in the batch script, as sbatch reads them."""
+    lines = [line.removeprefix("#SBATCH ") for line in slurm.batch_script(launched).splitlines()]
+    return [shlex.split(line)[0] for line in lines if line.startswith("--")]
+
+
+def gpus_asked(launched: Launch) -> list[str]:
+    return [line for line in script_of(launched) if line.startswith(("--gpu", "--gres", "--tres"))]
+
+
+GPUS = {
+    "--gpus 4": (["--gpus-per-node=4"], 4),
+    "--gpus a100:4": (["--gpus-per-node=a100:4"], 4),
+    "--gpus 4 --slurm gpus-per-node=a100:4": (["--gpus-per-node=a100:4"], 4),
+    "--gpus 0 --tasks 4 --slurm gres=gpu:4": (["--gres=gpu:4"], 4),
+    "--slurm gres=gpu:4": (["--gres=gpu:4"], 4),
+    "--slurm gres=gpu:a100:2,gpu:v100:1,license:matlab:9": (["--gres=gpu:a100:2,gpu:v100:1,license:matlab:9"], 3),
+    "--slurm gres=gpu:a100:4(S:0-1)": (["--gres=gpu:a100:4(S:0-1)"], 4),
+    "--slurm gres=gpu": (["--gres=gpu"], 1),
+    "--slurm gpus_per_node=4": (["--gpus-per-node=4"], 4),
+    "--nodes 2 --slurm gpus=8": (["--gpus=8"], 4),
+    "--slurm gres=shard:2": (["--gpus-per-node=8", "--gres=shard:2"], 8),
+    "--gpus 0": ([], 0),
+}
+
+
+@pytest.mark.parametrize("words", GPUS)
+def test_gpus_are_asked_for_once_and_every_rank_sees_them(words: str) -> None:
+    launched = planned(*shlex.split(words.replace("(", "'('").replace(")", "')'")))
+    asked, count = GPUS[words]
+    assert sorted(gpus_asked(launched)) == sorted(asked)
+    assert launched.request.gpus == count and launched.request.tasks == (count or 1)
+    assert ("CUDA_VISIBLE_DEVICES" in launched.environment) == (count == 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--gpus 2 --slurm gres=gpu:4", "differ: keep one"),
+        ("--gpus a100:4 --slurm gres=gpu:4", "differ: keep one"),
+        ("--slurm gres=gpu:4 --slurm gpus-per-node=2", "4 and for 2 GPUs a node"),
+        ("--slurm gpus-per-task=1", "hides a rank's GPU"),
+        ("--slurm tres-per-task=gres:gpu:1", "hides a rank's GPU"),
+        ("--nodes 3 --slurm gpus=8", "cannot be shared equally by --nodes 3"),
+        ("--cluster local --gpus a100:4 data.root=.", "names a kind"),
+        ("--slurm nodes=2", "use --nodes"),
+        ("--slurm ntasks_per_node=2", "use --tasks"),
+        ("--slurm time=5", "use --time"),
+        ("--slurm --output=x", "use --run-dir"),
+        ("--slurm =x", "no option of sbatch"),
+        ("--slurm 'a b=c'", "no option of sbatch"),
+        ("--slurm 'comment=a\nb'", "the end of a line"),
+        ("--partition 'a\n#SBATCH --x'", "the end of a line"),
+        ("--name 'a\nb'", "the end of a line"),
+        ("--nodes 99999999999", "above 1,000,000"),
+        ("--run-dir runs/%j", "holds '%'"),
+        ("run_dir=runs/50%", "holds '%'"),
+    ],
+)
+def test_what_contradicts_itself_is_one_sentence(words: str, told: str, tmp_path: Path) -> None:
+    split = shlex.split(words)
+    split = [f"--slurm={word}" if split[place - 1] == "--slurm" and place else word for place, word in enumerate(split)]
+    with pytest.raises(UserError, match=told):
+        planned(*[word for word in split if word != "--slurm"])
+
+
+@pytest.mark.parametrize("text", ["4", "a100:4", "0", "nvidia_h100.80gb:8"])
+def test_a_number_of_gpus_reads_as_it_is_written(text: str) -> None:
+    assert str(gpus_argument(text)) == text
+
+
+@pytest.mark.parametrize("text", ["-1", "a100", "4:a100", "four", "99999", "a100:", ":4", "1.5", ""])
+def test_what_is_no_number_of_gpus_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.split_arguments([f"--gpus={text}", "data.root=x"])
+    assert ended.value.code == 2 and "neither a number of GPUs" in capsys.readouterr().err
+
+
+def test_options_without_gpus_say_nothing_of_them() -> None:
+    assert gpus_in({"gres": "license:1", "exclusive": True}, 1) is None and Gpus(2).kind == ""
+
+
+# --- a site's defaults --------------------------------------------------------------------------------------------
+
+SITE = "account: me\npartition: gpu\ngpus: a100:4\ntime: 1d\nslurm: [reservation=r 1, exclusive]\n"
+
+
+def test_a_site_file_is_put_before_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site.yaml").write_text(SITE)
+    monkeypatch.setenv("UNIGRAD_SITE", str(tmp_path / "site.yaml"))
+    request = planned("--partition", "debug").request
+    assert request.options == {"partition": "debug", "account": "me"} and request.minutes == 1440
+    assert (request.gpus, request.gpu_kind, request.tasks) == (4, "a100", 4)
+    assert request.extra == {"reservation": "r 1", "exclusive": True}
+    here = planned("--cluster", "local", "--gpus", "0", f"data.root={tmp_path}").request
+    assert (here.options, here.gpus, here.minutes) == ({}, 0, 3 * 1440)  # a site is a cluster
+    (tmp_path / "other.yaml").write_text("account: you\n")
+    assert planned("--site", str(tmp_path / "other.yaml")).request.options == {"account": "you"}
+
+
+def test_a_site_file_holds_for_the_stages_of_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site.yaml").write_text(SITE)
+    monkeypatch.setenv("UNIGRAD_SITE", str(tmp_path / "site.yaml"))
+    entry = {"name": "one", "tool": "evaluate", "args": ["knn"], "gpus": "h100:2"}
+    (command,) = spec.read_stage(entry, {"out": str(tmp_path)}, "here", "slurm").commands
+    _, args, _ = cli.split_arguments(list(command.words[2:]))
+    assert (args.account, args.gpus, args.time) == ("me", Gpus(2, "h100"), 1440)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("acount: me", "did you mean 'account'"), ("nodes: 2", "no option 'nodes'"), ("account: {}", "one plain value"),
+     ("slurm: [[a]]", "one plain value"), ("account: @x", "not valid YAML"), ("account:", "one plain value")],
+)  # fmt: skip
+def test_a_bad_site_file_is_one_sentence(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(text)
+    with pytest.raises(UserError, match=told):
+        planned("--site", str(tmp_path / "site.yaml"))
+    with pytest.raises(UserError, match=r"site file .* is not a file"):
+        planned("--site", str(tmp_path / "absent.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("sbatch: error: Invalid account or account/partition combination specified", "--account"),
+        ("sbatch: error: No partition specified or system default partition", "--partition"),
+        ("sbatch: error: Invalid qos specification", "--qos"),
+        ("sbatch: error: Requested time limit is invalid (missing or exceeds some limit)", "--time"),
+        ("sbatch: error: Invalid generic resource (gres) specification", "TYPE:N"),
+        ("sbatch: error: Requested node configuration is not available", "TYPE:N"),
+        ("sbatch: error: something else", "--cluster local"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_option_that_a_site_requires(said: str, told: str) -> None:
+    assert told in slurm._remedy(said)
+
+
+# --- the environment ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_job_needs_of_the_shell_is_kept_in_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if plan._is_carried(name):
+            monkeypatch.delenv(name)
+    wanted = {"NCCL_SOCKET_IFNAME": "ib0", "LD_LIBRARY_PATH": "/opt/lib", "DETECTRON2_DATASETS": "/data"}
+    for name, value in (wanted | {"TORCHELASTIC_RUN_ID": "7", "SECRET": "x"}).items():
+        monkeypatch.setenv(name, value)
+    launched = planned("--run-dir", str(tmp_path / "run"))
+    assert launched.environment == wanted | {"OMP_NUM_THREADS": str(launched.request.cpus)}
+    job_record.new_record(launched, "7").write()
+    read = job_record.read_record(tmp_path / "run").launch
+    assert read.environment == launched.environment and read.request == launched.request
+    kind = planned("--run-dir", str(tmp_path / "run"), "--gpus", "a100:4")
+    job_record.new_record(kind, "8").write()
+    assert job_record.read_record(tmp_path / "run").launch.request == kind.request
+    words = schedulers.find_scheduler("slurm").preview(snapshot.from_snapshot(launched))
+    assert "LD_LIBRARY_PATH=/opt/lib" in words[1] and "--export=ALL" in words[-1]
+
+
+FAKE_SBATCH = """#!/bin/sh
+env | grep '^SBATCH_' | sort > "$SEEN"
+echo "Submitted batch job 4321"
+"""
+
+
+def test_sbatch_does_not_see_variables_of_options_that_are_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for sbatch tells what it was given; a real one would prefer the variable to the script."""
+    for name, text in {"sbatch": FAKE_SBATCH, "srun": "", "scontrol": ""}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    for name in ("TIMELIMIT", "PARTITION", "ACCOUNT", "GRES", "EXPORT", "JOB_NAME"):
+        monkeypatch.setenv(f"SBATCH_{name}", "from-the-shell")
+    words = ["evaluate", "--run-dir", str(tmp_path / "run"), "--partition", "mine", "--gpus", "1"]
+    launch.main([*words, "--dry-run", "knn"])
+    shown = capsys.readouterr().out
+    assert "heeds SBATCH_ACCOUNT=from-the-shell" in shown and "SBATCH_PARTITION" not in shown
+    launch.main([*words, "knn"])
+    assert (tmp_path / "seen").read_text().split() == ["SBATCH_ACCOUNT=from-the-shell", "SBATCH_EXPORT=from-the-shell"]
+    assert os.environ["SBATCH_PARTITION"] == "from-the-shell"
+
+
+def test_a_printed_command_can_be_pasted_whatever_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCCL_DEBUG_FILE", "a b; $(touch pwned) 'c'")
+    shown = launch._describe(snapshot.from_snapshot(planned("--run-dir", str(tmp_path / "a $(touch pwned) b"))))
+    line = next(line for line in shown.splitlines() if line.startswith(("CUDA", "NCCL", "OMP", "LD_")))
+    names = line.split(shlex.quote(sys.executable))[0]
+    done = subprocess.run(["sh", "-c", f"{names} env"], cwd=tmp_path, capture_output=True, text=True)
+    assert "NCCL_DEBUG_FILE=a b; $(touch pwned) 'c'" in done.stdout.splitlines()
+    assert not (tmp_path / "pwned").exists()
+
+
+# --- one reader ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [["--config", "{}"], ["--config={}"]])
+@pytest.mark.parametrize("last", [True, False])
+def test_the_configuration_may_stand_anywhere_and_names_the_job(form: list[str], last: bool, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("run_dir: ~/runs/b\noptim:\n  epochs: 7\n")
+    named = [word.format(tmp_path / "mine.yaml") for word in form]
+    words = ["optim.base_lr=0.5", *named] if last else [*named, "optim.base_lr=0.5"]
+    launched = planned(*words)
+    assert launched.request.name == "mine" and launched.run_dir == Path.home() / "runs/b"
+    (shown,) = launched.shown
+    assert f"run_dir: {Path.home()}/runs/b\n" in shown and "epochs: 7\n" in shown and "base_lr: 0.5\n" in shown
+
+
+@pytest.mark.parametrize("tool", ["pretrain", "evaluate", "detection"])
+def test_two_configurations_are_refused_by_the_launcher_as_by_the_tools(
+    tool: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        planned("--config", "a.yaml", "x=1", "--config=b.yaml", tool=tool)
+    assert ended.value.code == 2 and "--config is given twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0123", "2024_05", "exp #2", "[a] b", "${USER}", "@x", "null", "a: b"])
+def test_the_launcher_and_its_tool_mean_the_same_folder(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ([f"run_dir={text}"], ["--run-dir", text]):
+        launched = planned(*words)
+        assert launched.run_dir == tmp_path / text
+        (command,) = snapshot.from_snapshot(launched).commands
+        (config,) = [given for name, given in snapshot.from_snapshot(launched).given.items() if name == "config.yaml"]
+        (tmp_path / "config.yaml").write_text(config)
+        assert Path(load(Config, tmp_path / "config.yaml").run_dir).resolve() == tmp_path / text
+        assert command[-1].endswith("config.yaml")
+
+
+def test_a_pipelines_texts_are_taken_to_the_letter_and_its_home_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = "variables: {out: ~/a, day: 2024_05, no: off}\nstages:\n"
+    text += "  - {name: one, tool: prepare_data, args: ['synthetic ${out}/${day}', '${no}'], parallel: 1}\n"
+    (tmp_path / "p.yaml").write_text(text)
+    out, (stage,) = spec.read_pipeline(tmp_path / "p.yaml", ["no=exp #2"], "local")
+    assert out == tmp_path / "a" and stage.commands[0].words[-2:] == (f"{tmp_path}/a/2024_05", "exp #2")
