@@ -49,7 +49,7 @@ _Reader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def read_yaml(path: Path, what: str = "configuration") -> dict[Any, Any]:
     """The mapping of a YAML file, whose leaves are texts as they are written, or lists.
 
-    Args: what: stands before the path where it is no file.
+    Args: what: stands before the path in messages.
 
     Raises:
         UserError: no such file, no YAML, or no mapping.
@@ -59,12 +59,12 @@ def read_yaml(path: Path, what: str = "configuration") -> dict[Any, Any]:
     try:
         written = yaml.load(path.read_bytes(), _Reader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{what} {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if isinstance(written, Plain) and written in NULLS or written is None:
         return {}
     if not isinstance(written, dict):
         kind = "list" if isinstance(written, list) else "single text"
-        raise UserError(f"{path} holds a {kind}: it has to hold lines of the form `option: value`.")
+        raise UserError(f"{what} {path} holds a {kind}: it has to hold lines of the form `option: value`.")
     return written
 
 
