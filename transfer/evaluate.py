@@ -167,7 +167,7 @@ def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:
 def _tell_silent(source: Source) -> None:
     """Say that a network whose residual blocks add nothing is no fair baseline; its results carry it too."""
     silent = source.trunk_file.meta.get(SILENT)
-    if silent and int(os.environ.get("RANK", "0")) == 0:
+    if silent and distributed.asked_rank() == 0:
         print(
             f"note: {silent} residual blocks of {source.checkpoint} start at zero and add nothing "
             "(model.zero_init_residual=true): as a baseline it is weaker than the same network with live blocks",

@@ -69,6 +69,11 @@ def asked_world_size() -> int:
     return _from_environment("WORLD_SIZE", 1)
 
 
+def asked_rank() -> int:
+    """Index of this process that the environment announces, before the process group is there; 0 without RANK."""
+    return _from_environment("RANK", 0)
+
+
 def _from_environment(name: str, least: int, most: int = 2**31 - 1) -> int:
     """A whole number from `least` to `most` of an environment variable; `least` where it is not set."""
     if (text := os.environ.get(name)) is None:
