@@ -62,7 +62,7 @@ def whole(slurm: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _complete(record: JobRecord) -> None:
-    launched.until(lambda: launched.status.job_state(record).over, 480)
+    launched.until(lambda: launched.status.job_state(record).over, 900)
     assert str(launched.status.job_state(record)) == "completed", record.log(0).read_text()[-3000:]
 
 
