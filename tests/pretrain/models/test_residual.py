@@ -14,7 +14,7 @@ def test_blocks_that_start_at_zero_are_silent_and_others_are_not(arch, blocks):
 
 
 def test_what_a_silent_block_computes_inside_reaches_no_feature():
-    """With any other weights inside its silent blocks a network computes the same; a block with one live channel not."""
+    """With any other weights inside its silent blocks a network computes the same; not where one channel is live."""
     torch.manual_seed(0)
     trunk, _ = build_trunk("resnet18", zero_init_residual=True)
     trunk.eval()
