@@ -30,6 +30,13 @@ class Data:
     workers: int = option(
         4, "loader processes of each rank; 0 loads in the rank itself", at_least=0, at_most=1024, resume=FREE
     )
+    class_depth: int = option(
+        0,
+        "how many folders below root or val name the class; 0 asks where it is not sure",
+        at_least=0,
+        at_most=100,
+        resume=FREE,
+    )
 
 
 @dataclass
@@ -212,7 +219,12 @@ class Run:
     )
     stop_on_collapse: bool = option(True, "stop a run whose features collapse; false only warns", resume=FREE)
     timeout_minutes: float = option(
-        30.0, "how long a rank waits for the others", above=0, at_most=1e6, unit="minutes", resume=FREE
+        30.0,
+        "how long a rank waits for the others or for its images",
+        above=0,
+        at_most=1e6,
+        unit="minutes",
+        resume=FREE,
     )
 
 

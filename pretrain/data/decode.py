@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
+from pretrain.runtime.text import printable
+
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # where Pillow refuses, 179 million
+MOST_BYTES = 8 * MOST_PIXELS  # of a file: four channels of 16 bits without compression
 JPEG = b"\xff\xd8\xff"
+NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})  # Pillow knows them, other programs draw them
+BY_OTHER_NAMES = {"MPO": "JPEG"}  # formats that Pillow opens by another one's reader
 PLAIN = re.compile(rb"P6\n(\d+) (\d+)\n255\n")  # a PPM as `plain` writes it
 
 
 class UnreadableImage(OSError):
     """An image that cannot be decoded; callers skip it, count it and name it once."""
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        UnreadableImage: it is missing, cannot be read, is no file, or has more than MOST_BYTES.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= MOST_BYTES:
+                return file.read()
+    except OSError as error:
+        raise UnreadableImage(f"{printable(str(path))} ({type(error).__name__})") from error
+    raise UnreadableImage(f"{printable(str(path))} (more than {MOST_BYTES // 10**6} million bytes)")
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded here."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in NO_PICTURES)
+
+
+@cache
+def endings() -> frozenset[str]:
+    """The endings of files that are decoded here, in lower case with their dots."""
+    known, ours = Image.registered_extensions(), frozenset(formats())
+    return frozenset(ending for ending, name in known.items() if BY_OTHER_NAMES.get(name, name) in ours)
 
 
 def decode(data: bytes, name: object) -> np.ndarray:
@@ -35,12 +73,19 @@ def decode(data: bytes, name: object) -> np.ndarray:
             return pixels
         if data[:2] == b"P6" and (pixels := _read_plain(data)) is not None:
             return pixels
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
+            _check_size(image)
             return np.array(_to_rgb(image))
     except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"{name} (more than {MOST_PIXELS // 10**6} million pixels)") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UnreadableImage(f"{name} ({type(error).__name__})") from error
+        raise UnreadableImage(f"{printable(str(name))} (more than {MOST_PIXELS // 10**6} million pixels)") from error
+    except Exception as error:  # decoders of damaged files raise all there is: struct.error, KeyError, MemoryError, ...
+        raise UnreadableImage(f"{printable(str(name))} ({type(error).__name__})") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse what some of Pillow's readers let pass: the size is known before memory is taken for the pixels."""
+    if image.width * image.height > MOST_PIXELS:
+        raise Image.DecompressionBombError
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray | None:
@@ -73,6 +118,8 @@ def _read_plain(data: bytes) -> np.ndarray | None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image  # as it is: a large image is not held twice
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
     if image.mode.startswith("I"):

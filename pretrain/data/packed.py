@@ -22,6 +22,7 @@ import numpy as np
 from pretrain.data.decode import UnreadableImage
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
+from pretrain.runtime.text import printable
 
 BLOB, INDEX, FORMAT = "images.blob", "index.npz", "unigrad-packed-1"
 
@@ -56,7 +57,8 @@ class PackedSet:
                 self._map = mmap.mmap(blob.fileno(), 0, access=mmap.ACCESS_READ)
         data = self._map[self.offsets[place] : self.offsets[place + 1]]
         if zlib.crc32(data) != self.checksums[place]:
-            raise UnreadableImage(f"{self.root / self.names[place]} (its bytes in {BLOB} have changed since packing)")
+            name = printable(str(self.root / self.names[place]))
+            raise UnreadableImage(f"{name} (its bytes in {BLOB} have changed since packing)")
         return data
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pretrain.data.decode import UnreadableImage, decode
+from pretrain.data.classes import Layout, layout_of
+from pretrain.data.decode import decode, endings, read_file
 from pretrain.data.packed import PackedSet, is_packed, open_packed
+from pretrain.data.root import ARCHIVES, check_folder
+from pretrain.data.walk import walk
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.text import printable
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
+COMMON = ".jpg, .png, .webp, .tif"  # endings that a message names
+MEANING = "a folder of images or of class folders, or a packed set"
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class ImageSource:
 
     paths: one file an image, sorted; those of a packed set have its folder for a root and need not exist.
     labels: class index of each, or None for a flat folder. classes: folder names in sorted order, empty for a flat
-    folder. packed, places: the packed set that holds the images, and where in it; None for files.
+    folder. packed, places: the packed set that holds the images, and where in it; None for files. about: one line that
+    says how many images and classes there are, and what was left out.
     """
 
     root: Path
@@ -32,6 +37,7 @@ class ImageSource:
     classes: tuple[str, ...]
     packed: PackedSet | None = None
     places: tuple[int, ...] | None = None
+    about: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,10 +60,7 @@ class ImageSource:
         if self.packed is not None:
             assert self.places is not None, "a packed set knows where its images are"
             return self.packed.read_bytes(self.places[index])
-        try:
-            return self.paths[index].read_bytes()
-        except OSError as error:
-            raise UnreadableImage(f"{self.paths[index]} ({type(error).__name__})") from error
+        return read_file(self.paths[index])
 
     def read_pixels(self, index: int) -> np.ndarray:
         """Pixels of one image, uint8 (H, W, 3).
@@ -68,42 +71,47 @@ class ImageSource:
         return decode(self.read_bytes(index), self.paths[index])
 
 
-def _images_below(folder: Path) -> list[Path]:
-    found = []
-    for directory, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        found += [Path(directory, name) for name in sorted(names) if name.lower().endswith(EXTENSIONS)]
-    return found
+def open_source(
+    root: str | Path, class_depth: int = 0, labelled: bool = False, ask: str = "data.class_depth="
+) -> ImageSource:
+    """Read a packed set, class folders, or a flat folder of unlabelled images.
 
+    Of class folders the class is the outermost folder that holds images, where all of these are equally deep. Where
+    that is not sure, the images have no labels.
 
-def open_source(root: str | Path) -> ImageSource:
-    """Read a packed set, ROOT/CLASS/**/image as class folders, or ROOT/image as a flat folder of unlabelled images.
+    Args:
+        root: the folder.
+        class_depth: how many folders below the root name the class; 0 leaves it to the rule above.
+        labelled: refuse class folders whose depth is not sure, rather than give no labels.
+        ask: how the user says a class depth, for messages.
 
     Raises:
-        UserError: the folder is missing, holds no image, or is a damaged packed set.
+        UserError: the folder is missing, a file, cannot be read or holds no image, mixes loose images with class
+            folders, or is a damaged packed set.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"image folder {root} does not exist: set data.root to a folder of images or of class folders.")
+    check_folder(root, MEANING)
     if is_packed(root):
         return _open_packed(root)
-    flat = [path for path in sorted(root.iterdir()) if path.is_file() and path.name.lower().endswith(EXTENSIONS)]
-    if flat:
-        return ImageSource(root, tuple(flat), None, ())
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-    per_class = [_images_below(root / name) for name in classes]
-    paths = tuple(path for found in per_class for path in found)
-    if not paths:
-        raise UserError(f"image folder {root} holds no image ({', '.join(EXTENSIONS)}): check data.root.")
-    labels = tuple(label for label, found in enumerate(per_class) for _ in found)
-    return ImageSource(root, paths, labels, tuple(classes))
+    tree = walk(root, endings())
+    if not tree.images:
+        raise UserError(f"{root} holds no image ({COMMON} and the like){tree.omissions()}: {_remedy(tree.left_out)}.")
+    found = layout_of(tree, class_depth, labelled, ask)
+    about = f"{printable(str(root))}: {found.counts(len(tree.images))}{tree.omissions()}"
+    return ImageSource(root, tree.images, found.labels, found.classes, about=about)
+
+
+def _remedy(left_out: Iterable[str]) -> str:
+    packed = any(kind in ARCHIVES for kind in left_out)
+    return "unpack its archives" if packed else f"give {MEANING}"
 
 
 def _open_packed(root: Path) -> ImageSource:
     packed = open_packed(root)
     paths, classes = tuple(root / name for name in packed.names), tuple(packed.header["classes"])
     labels = tuple(packed.labels.tolist()) if classes else None
-    return ImageSource(root, paths, labels, classes, packed, tuple(range(len(paths))))
+    about = f"{printable(str(root))}: {Layout(labels, classes, 0).counts(len(paths))}, packed"
+    return ImageSource(root, paths, labels, classes, packed, tuple(range(len(paths))), about)
 
 
 def read_image(source: ImageSource, index: int) -> Image.Image:

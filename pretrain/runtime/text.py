@@ -19,6 +19,8 @@ def shortened(value: object, limit: int = LONGEST) -> str:
 
 
 def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # where Python keeps a byte that is not UTF-8: the byte itself is told
+        return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pretrain.data.walk import is_hidden
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
 from tools.datasets.unpacking.archives import Archive
@@ -29,7 +30,8 @@ PICTURE, INSTANCES, LABELS = "_leftImg8bit.png", "_gtFine_instanceIds.png", "_gt
 def _names(folder: Path, split: str) -> list[str]:
     """CITY/STEM of the images of a split, without the layout's endings."""
     pictures = folder / "leftImg8bit" / split
-    return sorted(path.relative_to(pictures).as_posix()[: -len(PICTURE)] for path in pictures.glob(f"*/*{PICTURE}"))
+    found = (path for path in pictures.glob(f"*/*{PICTURE}") if not is_hidden(path.name))
+    return sorted(path.relative_to(pictures).as_posix()[: -len(PICTURE)] for path in found)
 
 
 def faults(root: Path) -> list[str]:

@@ -6,6 +6,7 @@ import io
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from pretrain.data.walk import is_hidden
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.names import path_inside
@@ -117,8 +118,8 @@ def faults(root: Path) -> list[str]:
     sentences = []
     for split, expected in (("train", TRAIN), ("val", VAL)):
         folder = root / "imagenet" / split
-        classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        images = {path.name: [image.name for image in path.iterdir() if image.suffix == ".JPEG"] for path in classes}
+        classes = [path for path in _shown(folder) if path.is_dir()] if folder.is_dir() else []
+        images = {path.name: [image.name for image in _shown(path) if image.suffix == ".JPEG"] for path in classes}
         sentences += wrong_count(len(classes), CLASSES, f"{folder} holds classes")
         sentences += wrong_count(sum(map(len, images.values())), expected, f"{folder} holds images")
         least = FEWEST if split == "train" else VAL // CLASSES
@@ -128,6 +129,10 @@ def faults(root: Path) -> list[str]:
         names = [f"{name}/{image}" for name, found in images.items() for image in found]
         sentences += missing_or_short(folder, names, "images")
     return sentences
+
+
+def _shown(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
 
 
 def archives() -> tuple[Archive, ...]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pretrain.data.root import check_folder
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.text import printable
+
+SHOWN = 6  # folders that a message names
 
 
 @dataclass(frozen=True)
@@ -18,26 +22,35 @@ class Labelled:
     val: ImageSource
 
 
-def open_labelled(root: str | Path) -> Labelled:
+def open_labelled(root: str | Path, class_depth: int = 0) -> Labelled:
     """Read ROOT/train/CLASS/image and ROOT/val/CLASS/image.
+
+    Args: class_depth, how many folders below train and val name the class; 0 refuses where it is not sure.
 
     Raises:
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
     root = Path(root)
+    check_folder(root, "the folder that holds train/CLASS/ and val/CLASS/")
     for part in ("train", "val"):
-        if not (root / part).is_dir():
-            raise UserError(f"{root} has no folder {part}: give the folder that holds train/CLASS/ and val/CLASS/.")
-    return Labelled(root.resolve().name, *open_pair(root / "train", root / "val"))
+        if not (root / part).exists():
+            there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:SHOWN])
+            raise UserError(
+                f"{root} has no folder {part}{f' (it has {there})' if there else ''}: give the folder that "
+                "holds train/CLASS/ and val/CLASS/."
+            )
+    return Labelled(printable(root.resolve().name), *open_pair(root / "train", root / "val", class_depth))
 
 
-def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource, ImageSource]:
+def open_pair(train_root: str | Path, val_root: str | Path, class_depth: int = 0) -> tuple[ImageSource, ImageSource]:
     """Two sets of class folders, (train, val), with one numbering of the classes, that of train.
+
+    Args: class_depth, how many folders below each root name the class; 0 refuses where it is not sure.
 
     Raises:
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
-    train, val = open_source(train_root), open_source(val_root)
+    train, val = (open_source(root, class_depth, labelled=True) for root in (train_root, val_root))
     for source in (train, val):
         if source.labels is None:
             raise UserError(
@@ -48,14 +61,20 @@ def open_pair(train_root: str | Path, val_root: str | Path) -> tuple[ImageSource
     unknown = sorted(used - set(train.classes))
     if unknown:
         raise UserError(
-            f"{val.root} has {len(unknown)} class folders that {train.root} has not, such as '{unknown[0]}': both must "
-            "hold the same classes."
+            f"{val.root} has {len(unknown)} class folders that {train.root} has not, such as "
+            f"'{unknown[0]}': both must hold the same classes{_empty_here(unknown[0], train)}."
         )
     if len(train.classes) < 2:
-        raise UserError(f"{train.root} holds the single class '{train.classes[0]}': classification needs at least two.")
+        name = train.classes[0]
+        raise UserError(f"{train.root} holds the single class '{name}': classification needs at least two.")
     index = {name: position for position, name in enumerate(train.classes)}
     labels = tuple(index[val.classes[label]] for label in val.labels)
     return train, replace(val, labels=labels, classes=train.classes)
+
+
+def _empty_here(name: str, source: ImageSource) -> str:
+    """Why a class is missing, where its folder is there without images."""
+    return f" (the folder is there in {source.root.name}, and holds no image)" if (source.root / name).is_dir() else ""
 
 
 def thinned(source: ImageSource, most: int) -> ImageSource:

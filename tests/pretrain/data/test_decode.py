@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from helpers.textured import texture
 from pretrain.data import decode as module
-from pretrain.data.decode import UnreadableImage, decode
+from pretrain.data.decode import UnreadableImage, decode, formats, read_file
 
 PICTURE = texture(50, 40, 5)
 
@@ -107,11 +110,121 @@ def jpeg_of(width, height):
     return bytes(data)
 
 
-@pytest.mark.parametrize("file", [png_of(20000, 20000), jpeg_of(20000, 20000)], ids=["png", "jpeg"])
-def test_20000_by_20000_pixels_are_refused_before_memory_is_taken_for_them(file):
+def bmp_of(width, height):
+    """The head of a BMP of any size."""
+    head = struct.pack("<IiiHHIIIIII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + head
+
+
+def tiff_of(width, height):
+    """The head of an RGB TIFF of any size, in one strip."""
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
+    entries += [(277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, 100)]
+    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<I", 8) + body + b"\0" * 4
+
+
+VAST = {
+    "png": png_of(20000, 20000),
+    "jpeg": jpeg_of(20000, 20000),
+    "larger png": png_of(60000, 60000),
+    "larger jpeg": jpeg_of(60000, 60000),
+    "bmp": bmp_of(60000, 60000),
+    "tiff": tiff_of(60000, 60000),
+    "ppm": b"P6\n60000 60000\n255\n",
+    "grey ppm": b"P5\n60000 60000\n255\n",
+    "long png": png_of(1, 2**30),
+}
+
+
+@pytest.mark.parametrize("file", VAST.values(), ids=VAST)
+def test_vast_pictures_are_refused_before_memory_is_taken_for_them(file):
+    tracemalloc.start()
     with pytest.raises(UnreadableImage, match="huge.jpg .more than 178 million pixels"):
         decode(file, "huge.jpg")
+    assert tracemalloc.get_traced_memory()[1] < 2**22 and tracemalloc.stop() is None
     assert module.MOST_PIXELS == 178956970
+
+
+def saved(kind):
+    """The picture in a format of Pillow's, in the first mode that it takes; None where it writes none."""
+    for mode in ("RGB", "L", "P", "1", "RGBA"):
+        with contextlib.suppress(Exception):
+            return encoded(PICTURE.convert(mode), kind)
+    return None
+
+
+Image.init()
+KINDS = {kind: data for kind in sorted(set(Image.SAVE) & set(formats())) if (data := saved(kind))}
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow, about what it meets
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_damaged_gives_pixels_or_is_refused_by_name(kind):
+    """Bytes are changed at random, runs of them overwritten, and the file is cut: no other exception comes out."""
+    generator, whole = np.random.default_rng(list(kind.encode())), KINDS[kind]
+    for attempt in range(60):
+        data = np.frombuffer(whole, np.uint8).copy()
+        places = generator.integers(0, min(len(data), 400 if attempt % 2 else len(data)), 1 + attempt % 8)
+        data[places] = generator.integers(0, 256, len(places))
+        start = int(generator.integers(0, len(data)))
+        data[start : start + (attempt % 3) * 4] = 255
+        try:
+            pixels = decode(data.tobytes()[: len(data) - (attempt % 5 == 4) * len(data) // 3], "some/file")
+        except UnreadableImage as error:
+            assert str(error).startswith("some/file (")
+        else:
+            assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+
+
+class Odd(Exception):
+    """An exception that no decoder has raised yet."""
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error, SyntaxError, IndexError, MemoryError, RecursionError, NotImplementedError, Odd]
+)
+def test_an_exception_of_any_kind_is_an_unreadable_image(error):
+    """Pillow asks a plugin, as the libraries for HEIF and JPEG XL bring them; this one fails as theirs have failed."""
+
+    def fails(file, name):
+        raise error("as a plugin does")
+
+    Image.register_open("ODD", fails, lambda prefix: prefix.startswith(b"odd!"))
+    formats.cache_clear()
+    try:
+        with pytest.raises(UnreadableImage, match="^some/file"):
+            decode(b"odd! and more", "some/file")
+    finally:
+        Image.ID.remove("ODD")
+        del Image.OPEN["ODD"]
+        formats.cache_clear()
+
+
+def test_no_other_program_is_asked_to_draw_a_file(monkeypatch):
+    """Pillow hands PostScript to Ghostscript, which runs it as a program, whatever ending the file has."""
+    file = encoded(PICTURE, "EPS")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was asked"))
+    with pytest.raises(UnreadableImage):
+        decode(file, "x.jpg")
+
+
+def test_a_file_of_more_bytes_than_pixels_could_need_is_refused_unread(tmp_path):
+    with open(tmp_path / "vast.tif", "wb") as file:
+        file.truncate(2**40)  # a hole: it takes no room on the disk
+    with pytest.raises(UnreadableImage, match=r"vast.tif .more than 1431 million bytes"):
+        read_file(tmp_path / "vast.tif")
+    (tmp_path / "small.tif").write_bytes(b"II*\0")
+    assert read_file(tmp_path / "small.tif") == b"II*\0"
+
+
+def test_names_that_are_not_utf_8_are_told_with_escapes(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9\n.jpg")
+    with pytest.raises(UnreadableImage) as told:
+        read_file(path)
+    assert str(told.value) == f"{tmp_path}/caf\\xe9\\n.jpg (FileNotFoundError)"
+    with pytest.raises(UnreadableImage, match=r"caf\\xe9\\n.jpg"):
+        decode(b"", path)
 
 
 BROKEN = {

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from pretrain.data.decode import decode
+from pretrain.data.walk import is_hidden, walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.text import shortened
@@ -34,13 +35,16 @@ class Seen(NamedTuple):
 
 def is_image(path: Path) -> bool:
     """Whether a file's name is an image's; hidden files, such as macOS's twins ._NAME, are none."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The images in a folder, at any depth, in the order of their paths; hidden folders and files left out."""
-    found = (path for path in folder.rglob("*") if is_image(path))
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """The images in a folder, at any depth, in the order of their paths; hidden folders and files left out.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    return sorted(walk(folder, SUFFIXES).images)
 
 
 def images_by_stem(folder: Path) -> dict[str, list[Path]]:
@@ -81,6 +85,8 @@ def look_at(paths: Iterable[Path]) -> dict[Path, Seen | None]:
 
 
 def _look_at(path: Path) -> Seen | None:
+    if not path.is_file():  # a pipe would be waited for
+        return None
     try:
         with Image.open(path) as image:
             width, height = image.size
