@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader
 from pretrain import config
 from pretrain.augment import photometry
 from pretrain.augment.cutmix import cutmix
-from pretrain.augment.multicrop import Batch, MultiCrop, place
-from pretrain.data.loader import StepSampler, ViewDataset, collate
+from pretrain.augment.multicrop import Batch
+from pretrain.data.loader import StepSampler, collate
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.engine import accumulation, checkpoint, diagnostics, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance
+from pretrain.engine.loading import check_room, make_loader, patience_of
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.validate import ready
@@ -28,11 +29,12 @@ from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import Stopped, UserError
-from pretrain.runtime.interrupts import iterate
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.seeds import seed_of
 from pretrain.runtime.signals import Stopping, Wish
-from pretrain.runtime.workers import init_worker
+from pretrain.runtime.watch import deaths_told, watched
+
+EARLIER = 1.0  # minutes
 
 
 class Stepped(NamedTuple):
@@ -62,9 +64,10 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     """
     device = ready(cfg)
     cfg = fill_balance(cfg)
-    source = open_source(cfg.data.root)
+    source = open_source(cfg.data.root, cfg.data.class_depth)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
-        distributed.start(device, cfg.run.timeout_minutes)
+        # a rank without images ends in a sentence before the others are tired of it
+        distributed.start(device, cfg.run.timeout_minutes + EARLIER)
         stack.callback(distributed.stop)
         distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
         if cfg.optim.batch_size % (distributed.world_size() * cfg.optim.accumulate):
@@ -80,6 +83,8 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
             distributed.rank(),
             distributed.world_size(),
         )
+        _say(source.about)
+        check_room(cfg, getattr(probe, "room", 0))
         run(cfg, source, sampler, build(cfg, device), wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
@@ -111,11 +116,11 @@ def run(
     _say(_greeting(cfg, len(source), length, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
-    stopping = Stopping(wish)
-    with Monitor(cfg.run, run_dir, learner.device, length) as monitor:
+    stopping, patience = Stopping(wish), patience_of(cfg)
+    with Monitor(cfg.run, run_dir, learner.device, length) as monitor, deaths_told(patience):
         if before:
             monitor.load(before["monitor"])
-        for done, batch in enumerate(monitor.timed(iterate(loader)), place + 1):  # of the sampler's steps
+        for done, batch in enumerate(monitor.timed(watched(loader, patience)), place + 1):  # of the sampler's steps
             monitor.skipped(batch.unreadable)
             number = done + length.shift
             if number == 1 and distributed.rank() == 0:
@@ -273,27 +278,6 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
         if probe and distributed.rank() == 0:
             readings |= probe(learner.model.online.trunk)
     return readings
-
-
-def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader[Any]:
-    """Batches of uint8 views, pinned where there is a GPU to copy them to, for all remaining steps.
-
-    Args:
-        cfg: the run's options; those of views, data and run are read.
-        source: the images.
-        sampler: which images each remaining step takes.
-        device: where the network computes.
-    """
-    views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
-    return DataLoader(
-        ViewDataset(source, MultiCrop(**views), cfg.run.seed),
-        batch_sampler=sampler,
-        num_workers=cfg.data.workers,
-        collate_fn=collate,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=init_worker,
-        prefetch_factor=4 if cfg.data.workers else None,
-    )
 
 
 def _keep_for_replay(

@@ -7,6 +7,7 @@ again with the same run_dir goes on from its newest checkpoint.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     from transfer.classifiers import online_knn
 
     measured = online_knn.build_probe(cfg) if cfg.data.root else None  # train tells of a root that is not set
+    if measured and os.environ.get("RANK", "0") == "0":
+        print(measured.val.about, flush=True)
     print(f"trunk: {train(cfg, measured)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pretrain.runtime.errors import UserError
@@ -13,6 +13,16 @@ from pretrain.runtime.options import option
 
 Schema = TypeVar("Schema")
 DEVICES = ("auto", "cpu", "cuda")
+WAIT = 30.0  # minutes
+
+
+@dataclass
+class Data:
+    """How the folders of images are read."""
+
+    class_depth: int = option(
+        0, "how many folders below train and val name the class; 0 asks where it is not sure", at_least=0, at_most=100
+    )
 
 
 @dataclass
@@ -35,6 +45,8 @@ class Common:
     workers: int = option(4, "loader processes", at_least=0, at_most=1024)
     threads: int = option(0, "of the network on a CPU, 0 leaves torch's choice", at_least=0, at_most=1024)
     device: str = option("auto", "where the network runs; auto is a GPU where there is one", choices=DEVICES)
+    timeout_minutes: float = option(WAIT, "how long the next images may take to come", above=0, unit="minutes")
+    data: Data = field(default_factory=Data)
 
 
 def check_common(options: Common) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import io
 import json
-import multiprocessing
 import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,17 +25,20 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pretrain.data.decode import UnreadableImage, decode, plain
+from pretrain.data.decode import UnreadableImage, decode, plain, read_file
 from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
 from pretrain.runtime.interrupts import leave_interrupts_to_parent, starting_processes
+from pretrain.runtime.watch import Patience, watched
 
 Plan = dict[str, str | int]
 T = TypeVar("T")
 JOURNAL, PLAN = "journal.jsonl", "plan.json"
 AT_ONCE = 64  # images in a worker's task, and between two writes of the journal to disk
+LONGEST_JPEG = 65_500  # pixels of a side; longer pictures are written as PNG
+PATIENCE = 30.0  # minutes that the next image may take
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -49,7 +52,7 @@ class Entry:
     refused: str = ""
 
 
-def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -> None:
+def pack(source: Path, out: Path, short_side: int, quality: int, workers: int, class_depth: int = 0) -> None:
     """Pack what lies under `source` as `out`, or go on where an earlier run with the same arguments stopped.
 
     Images whose short side is above `short_side` (0: none) are resized to it and written as JPEG of `quality`; all
@@ -62,12 +65,13 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
         short_side: largest short side of a packed image, in pixels; 0 keeps every size.
         quality: of the JPEG files that are written, 1 to 100; 0 writes uncompressed pixels.
         workers: number of processes that decode and resize.
+        class_depth: how many folders name the class, as of `open_source`.
 
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
     """
     out = out.resolve()
-    images = open_source(source)
+    images = open_source(source, class_depth, labelled=True, ask="--class-depth ")
     if images.packed is not None:
         raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
     plan: Plan = {
@@ -75,15 +79,17 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
         "short_side": short_side,
         "quality": quality,
         "stamp": _stamp(images),
+        **({"class_depth": class_depth} if class_depth else {}),
     }
     if _already_there(out, plan):
         print(f"{out}: these images are packed there already, left as they are")
         return
+    print(images.about, flush=True)
     part = out.with_name(f".{out.name}.part")
     with _told_when_full(part):
         _begin(part, plan)
         entries = _fill(part, images, partial(shrunk, short_side=short_side, quality=quality), workers)
-        if _stamp(open_source(source)) != plan["stamp"]:
+        if _stamp(open_source(source, class_depth)) != plan["stamp"]:
             raise UserError(f"{source} has changed while it was packed: remove {part} and pack it again.")
         _verify(part, entries)
         _finish(part, out, images, entries, plan)
@@ -92,12 +98,10 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int) -
 def shrunk(path: Path, short_side: int, quality: int) -> tuple[bytes, str]:
     """(bytes to pack, "") of one file, or (b"", why it cannot be read)."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         pixels = decode(data, path)
     except UnreadableImage as error:
         return b"", str(error)
-    except OSError as error:
-        return b"", f"{path} ({type(error).__name__})"
     height, width = pixels.shape[:2]
     if not 0 < short_side < min(height, width):
         return data if quality else plain(pixels), ""
@@ -106,7 +110,10 @@ def shrunk(path: Path, short_side: int, quality: int) -> tuple[bytes, str]:
     if not quality:
         return plain(np.asarray(image)), ""
     written = io.BytesIO()
-    image.save(written, "JPEG", quality=quality)
+    if max(image.size) > LONGEST_JPEG:
+        image.save(written, "PNG")
+    else:
+        image.save(written, "JPEG", quality=quality)
     return written.getvalue(), ""
 
 
@@ -195,7 +202,9 @@ def _fill(part: Path, images: ImageSource, make: partial[tuple[bytes, str]], wor
     with open(part / BLOB, "ab") as blob, open(part / JOURNAL, "a", encoding="utf-8") as journal:
         blob.truncate(sum(entry.size for entry in entries))
         journal.truncate(len("".join(map(_line, entries))))
-        made = _shown(_made(make, images.paths[begun:], workers), len(names), "packing", begun)
+        patience = Patience(PATIENCE, str(images.root), "--workers")
+        made = watched(_made(make, images.paths[begun:], workers), patience)
+        made = _shown(made, len(names), "packing", begun)
         for name, (data, refused) in zip(names[begun:], made, strict=True):
             blob.write(data)
             entries.append(Entry(name, len(data), zlib.crc32(data), refused))
@@ -221,11 +230,11 @@ def _made(make: partial[tuple[bytes, str]], paths: tuple[Path, ...], workers: in
     if workers < 2:
         yield from map(make, paths)
         return
-    with starting_processes():
-        processes = multiprocessing.Pool(workers, leave_interrupts_to_parent)
-    with processes as pool:
+    with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_parent) as pool:
         for start in range(0, len(paths), AT_ONCE * workers):
-            yield from pool.map(make, paths[start : start + AT_ONCE * workers], chunksize=4)
+            with starting_processes():
+                made = pool.map(make, paths[start : start + AT_ONCE * workers], chunksize=4)
+            yield from made
 
 
 def _verify(part: Path, entries: list[Entry]) -> None:

@@ -13,6 +13,7 @@ NUMBERS = (
         "short-side", 288, "resize images to this short side in pixels where it is longer; 0 resizes none", 0, 100_000
     ),
     Number("quality", 90, "quality of the JPEGs of resized images; 0 packs all uncompressed", 0, 95),
+    Number("class-depth", 0, "how many folders below SRC name the class; 0 asks where it is not sure", 0, 100),
     Number("workers", os.cpu_count() or 1, "processes", 0, 1024),
 )
 
@@ -27,7 +28,7 @@ def _prepare_packed(args: argparse.Namespace) -> None:
     from pretrain.data.pack import pack
 
     check_numbers(args, NUMBERS)
-    pack(args.source, args.out, args.short_side, args.quality, args.workers)
+    pack(args.source, args.out, args.short_side, args.quality, args.workers, args.class_depth)
 
 
 DATASET = DataSet(

@@ -26,6 +26,7 @@ from transfer.features.extract import (
     loader,
     name_unreadable,
     placed,
+    room_of,
     shown,
     training_crops,
 )
@@ -132,7 +133,9 @@ def _train(
     options, seed = trained.options, common.seed
     crops = training_crops(common.image_size, options.min_scale)
     batches = EpochBatches(len(train), batch_size, options.epochs, seed)
-    reader = loader(Pictures(train, crops, seed), RankBatches(batches), common.workers, device)
+    room = room_of(batch_size // distributed.world_size(), common.image_size, common.workers)
+    reading = (common.workers, device, common.timeout_minutes, room)
+    reader = loader(Pictures(train, crops, seed), RankBatches(batches), *reading)
     labels, factor, losses = torch.tensor(train.labels), schedule(options), []
     unreadable: set[str] = set()
     trunk = placed(trunk, device).eval()

@@ -28,6 +28,7 @@ from transfer.features.extract import (
     loader,
     name_unreadable,
     placed,
+    room_of,
     shown,
     training_crops,
 )
@@ -110,7 +111,7 @@ def finetune_and_score(
         UserError: unreadable images leave a class or a batch without any, a sweep has no other images, or a loss is not
             finite.
     """
-    train, unreadable = _readable(train, common.workers)
+    train, unreadable = _readable(train, common)
 
     def fitted(body: nn.Module, chosen: FineTune) -> Fitted:
         """A copy of the trunk with a head, trained."""
@@ -125,9 +126,9 @@ def finetune_and_score(
     return FineTuned(metrics, len(unreadable), skipped, details)
 
 
-def _readable(train: ImageSource, workers: int) -> tuple[ImageSource, list[str]]:
+def _readable(train: ImageSource, common: Common) -> tuple[ImageSource, list[str]]:
     """`train` without its unreadable images, which are named, and why they are; every class still has some."""
-    kept, unreadable = readable(train, workers)
+    kept, unreadable = readable(train, common.workers, common.timeout_minutes)
     if distributed.rank() == 0:
         name_unreadable(unreadable)
     least = max(2, distributed.world_size())
@@ -197,7 +198,9 @@ def _fit(
     factor = schedule(options)
     batches = EpochBatches(len(train), batch_size, options.epochs, common.seed, ranks)
     crops = training_crops(common.image_size, options.min_scale)
-    reader = loader(Pictures(train, crops, common.seed), RankBatches(batches), common.workers, device)
+    room = room_of(batch_size // ranks, common.image_size, common.workers)
+    reading = (common.workers, device, common.timeout_minutes, room)
+    reader = loader(Pictures(train, crops, common.seed), RankBatches(batches), *reading)
     labels, losses = torch.tensor(train.labels), []
     parallel = distributed.data_parallel(network.train(), device)
     images_told = batches.used * options.epochs // ranks

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from pretrain.config import Config
+from pretrain.data.root import check_folder
 from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import top
 from transfer.classifiers.knn import votes
 from transfer.datasets.labelled import open_pair, thinned
-from transfer.features.extract import Features, extract, name_unreadable, resize_for
+from transfer.features.extract import Features, extract, name_unreadable, resize_for, room_of
+from transfer.options import WAIT
 
 BATCH = 256
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting
@@ -32,7 +34,13 @@ class KnnProbe:
     val: ImageSource
     image_size: int
     workers: int
+    minutes: float = WAIT
     named: set[str] = field(default_factory=set)  # unreadable files, named once a run and not once an epoch
+
+    @property
+    def room(self) -> int:
+        """Bytes of shared memory that its loader needs at most."""
+        return room_of(BATCH, self.image_size, self.workers)
 
     def __call__(self, trunk: nn.Module) -> dict[str, float]:
         device = next(trunk.parameters()).device
@@ -44,7 +52,8 @@ class KnnProbe:
 
     def _features(self, trunk: nn.Module, source: ImageSource, device: torch.device) -> Features:
         resize = resize_for(self.image_size)
-        features = extract(trunk, source, self.image_size, resize, BATCH, self.workers, device, what=None)
+        given = (self.image_size, resize, BATCH, self.workers, device)
+        features = extract(trunk, source, *given, what=None, minutes=self.minutes)
         name_unreadable(reason for reason in features.skipped if reason not in self.named)
         self.named.update(features.skipped)
         return features
@@ -59,10 +68,10 @@ def build_probe(cfg: Config) -> KnnProbe | None:
     """
     if not cfg.data.val:
         return None
-    if not Path(cfg.data.val).is_dir():
-        raise UserError(f"data.val={cfg.data.val} is not a folder: give class folders, or leave k-NN accuracy out.")
-    train, val = open_pair(cfg.data.root, cfg.data.val)
+    check_folder(Path(cfg.data.val), "class folders in data.val, or leave k-NN accuracy out")
+    train, val = open_pair(cfg.data.root, cfg.data.val, cfg.data.class_depth)
     most = cfg.run.knn_images
     if most < len(train.classes):
         raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.root}: raise it.")
-    return KnnProbe(thinned(train, most), thinned(val, most), cfg.views.size, cfg.data.workers)
+    given = (cfg.views.size, cfg.data.workers, cfg.run.timeout_minutes)
+    return KnnProbe(thinned(train, most), thinned(val, most), *given)

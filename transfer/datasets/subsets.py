@@ -13,7 +13,8 @@ from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
-from transfer.features.extract import Pictures, batches_of, loader
+from transfer.features.extract import Pictures, batches_of, loader, room_of
+from transfer.options import WAIT
 
 SIMCLR = {  # google-research/simclr, imagenet_subsets/: SHA-256 and name
     "1percent.txt": ("71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17", "SimCLR's 1 % list"),
@@ -87,7 +88,8 @@ def from_list(source: ImageSource, path: str | Path, max_absent: float = 1.0) ->
             f"none of the {len(wanted)} names in {path} (the first is '{wanted[0]}') is an image under {source.root}: "
             "give the list of this data set, or draw one with fraction=0.01."
         )
-    known = [name for name in absent if _class_of(name) in source.classes]
+    classes = {_last(name) for name in source.classes}
+    known = [name for name in absent if _class_of(name) in classes]
     if len(known) > max_absent * (len(known) + len(found)):
         raise UserError(
             f"{len(known)} of the {len(known) + len(found)} names in {path} that are of classes of {source.root} have "
@@ -115,10 +117,15 @@ def _class_of(name: str) -> str:
     return folder or PurePosixPath(name).stem.rpartition("_")[0]
 
 
+def _last(name: str) -> str:
+    """The last folder of a class, which may be named by several."""
+    return PurePosixPath(name).name
+
+
 def _matches(name: str, by_stem: dict[str, list[int]], source: ImageSource) -> list[int]:
     assert source.labels is not None
     candidates = by_stem.get(PurePosixPath(name).stem, [])
-    of_class = [index for index in candidates if source.classes[source.labels[index]] == _class_of(name)]
+    of_class = [index for index in candidates if _last(source.classes[source.labels[index]]) == _class_of(name)]
     if PurePosixPath(name).parent.name:
         return of_class
     return of_class or candidates
@@ -143,15 +150,18 @@ def check_classes(labelled: ImageSource) -> None:
 CPU = torch.device("cpu")
 
 
-def readable(source: ImageSource, workers: int) -> tuple[ImageSource, list[str]]:
+def readable(source: ImageSource, workers: int, minutes: float = WAIT) -> tuple[ImageSource, list[str]]:
     """The images of `source` that can be decoded, and why each of the others cannot; ranks share the looking.
+
+    Args: workers, loader processes. minutes, how long the next images may take to come.
 
     Looked at before training, so that every batch of it is whole: ranks that share a batch norm need equal shares.
     """
     mine = list(range(distributed.rank(), len(source), distributed.world_size()))
     found: dict[int, str] = {}
     batches = batches_of(mine, LOOKED_AT)
-    for batch, (_, read, reasons) in zip(batches, loader(Pictures(source, _speck), batches, workers, CPU), strict=True):
+    looked_at = loader(Pictures(source, _speck), batches, workers, CPU, minutes, room_of(LOOKED_AT, 1, workers))
+    for batch, (_, read, reasons) in zip(batches, looked_at, strict=True):
         missing = sorted({index for _, index in batch} - set(read.tolist()))
         found |= dict(zip(missing, reasons, strict=True))
     unreadable = {at: reason for part in distributed.gathered(found) for at, reason in part.items()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -20,6 +18,8 @@ from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import save_torch
 from pretrain.runtime.signals import Wish
+from pretrain.runtime.watch import deaths_told
+from transfer.detection.data.loading import Watched
 from transfer.detection.stop import StopOnSignal
 from transfer.detection.tasks import task_of
 
@@ -43,7 +43,8 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
     """
     optimizer = build_optimizer(cfg, model)
     parallel = distributed.data_parallel(model, device)
-    trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, _train_loader(cfg), optimizer)
+    loader = _train_loader(cfg)
+    trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, loader, optimizer)
     checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
     wish = Wish()
     trainer.register_hooks([*_hooks(cfg, parallel, optimizer, checkpointer, out), StopOnSignal(checkpointer, wish)])
@@ -56,7 +57,7 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
     if first >= cfg.SOLVER.MAX_ITER:  # an earlier run trained to the end; only the evaluation is left
         return
     try:
-        with wish.listening():
+        with wish.listening(), deaths_told(loader.patience):
             trainer.train(first, cfg.SOLVER.MAX_ITER)
     except FloatingPointError as error:
         kept = _keep_diverged(model, trainer, out)
@@ -66,9 +67,9 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
         ) from error
 
 
-def _train_loader(cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
-    loader: Iterable[list[dict[str, Any]]] = build_detection_train_loader(cfg, mapper=task_of(cfg).mapper(cfg, True))
-    return loader
+def _train_loader(cfg: CfgNode) -> Watched:
+    loader = build_detection_train_loader(cfg, mapper=task_of(cfg).mapper(cfg, True))
+    return Watched(loader, ", ".join(cfg.DATASETS.TRAIN))
 
 
 def _keep_diverged(model: nn.Module, trainer: TrainerBase, out: Path) -> Path:

@@ -39,7 +39,9 @@ from transfer.features.extract import (
     names_of,
     nothing_read,
     outputs,
+    room_of,
 )
+from transfer.options import WAIT
 
 PART = 1024  # images in one piece of work: ranks take turns at pieces, and an interruption loses at most one
 FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32", "rows.part"
@@ -91,7 +93,13 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def features(
-    folder: Path, wanted: Wanted, network: Callable[[], nn.Module], batch_size: int, workers: int, device: torch.device
+    folder: Path,
+    wanted: Wanted,
+    network: Callable[[], nn.Module],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    minutes: float = WAIT,
 ) -> Features:
     """Rows from the cache `folder`; missing or unfinished ones are computed first, shared among the ranks.
 
@@ -102,6 +110,7 @@ def features(
         batch_size: images at once.
         workers: loader processes.
         device: where the trunk runs.
+        minutes: how long the next batch may take to come.
 
     Raises:
         UserError: the folder cannot be written (a full disk), rows are not finite, nothing can be decoded, or the rows
@@ -115,7 +124,7 @@ def features(
         distributed.barrier()  # all ranks have looked before one of them can finish the index
         if not there:
             with _on_disk(place):
-                _fill(place, wanted, network, batch_size, workers, device)
+                _fill(place, wanted, network, batch_size, workers, device, minutes)
                 distributed.barrier()
                 if distributed.rank() == 0:
                     _finish(place, about, wanted)
@@ -167,6 +176,7 @@ def _fill(
     batch_size: int,
     workers: int,
     device: torch.device,
+    minutes: float,
 ) -> None:
     """Write this rank's missing parts. All disk space is reserved first, so a full disk shows before long work."""
     source = wanted.source
@@ -181,7 +191,8 @@ def _fill(
     batches = [batch for span in spans for batch in batches_of(span, batch_size)]
     pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize))
     what = f"features of {source.root.name}"
-    found = outputs(network(), pictures, batches, workers, device, what) if left else iter(())
+    reading = (workers, device, what, minutes, room_of(batch_size, wanted.image_size, workers))
+    found = outputs(network(), pictures, batches, *reading) if left else iter(())
     with open(place / UNFINISHED, "r+b") as file:
         for part, span in zip(left, spans, strict=True):
             begun = time.perf_counter()

@@ -21,14 +21,16 @@ from tqdm import tqdm
 from pretrain.augment.multicrop import normalise
 from pretrain.data.decode import UnreadableImage
 from pretrain.data.sources import ImageSource, read_image
-from pretrain.runtime import distributed
+from pretrain.runtime import distributed, shared_memory
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.interrupts import iterate
+from pretrain.runtime.watch import Patience, watched
 from pretrain.runtime.workers import init_worker
-from transfer.options import Common
+from transfer.options import WAIT, Common
 
 Transform = Callable[[Image.Image], Image.Image]
 Network = TypeVar("Network", bound=nn.Module)
+LARGEST = 2**24  # pixels of a resized picture, of which the centre is cut
+PREFETCH = 2  # batches that each worker is ahead, torch's default
 Sample = tuple[torch.Tensor | None, int, str | None]  # as of Pictures
 Batch = tuple[torch.Tensor, torch.Tensor, list[str]]  # as of collate
 
@@ -89,8 +91,27 @@ def resize_for(image_size: int, resize: int = 0) -> int:
 
 def evaluation_transform(image_size: int, resize: int) -> Transform:
     """Resize the short side (bilinear), then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
-    transform: Transform = v2.Compose([v2.Resize(resize), v2.CenterCrop(image_size)])
+    transform: Transform = v2.Compose([Shortened(resize), v2.Resize(resize), v2.CenterCrop(image_size)])
     return transform
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """Cut both ends off a picture so long that it would fill the memory once its short side is `resize`.
+
+    A centre crop never sees those ends; four short sides stay, and the middle stays where it was.
+    """
+
+    resize: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        short, long = sorted(image.size)
+        kept = 4 * short + long % 2
+        if kept >= long or long * self.resize**2 <= LARGEST * short:
+            return image
+        start = (long - kept) // 2
+        wide = image.width == long
+        return image.crop((start, 0, start + kept, short) if wide else (0, start, short, start + kept))
 
 
 def training_crops(image_size: int, min_scale: float) -> Transform:
@@ -130,8 +151,18 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return images, torch.tensor([index for _, index in read], dtype=torch.int64), reasons
 
 
+def room_of(batch_size: int, image_size: int, workers: int) -> int:
+    """Bytes of shared memory that a loader of such batches needs at most."""
+    return shared_memory.needed(3 * batch_size * image_size**2, workers, PREFETCH)
+
+
 def loader(
-    pictures: Pictures, batches: Iterable[list[tuple[int, int]]], workers: int, device: torch.device
+    pictures: Pictures,
+    batches: Iterable[list[tuple[int, int]]],
+    workers: int,
+    device: torch.device,
+    minutes: float,
+    room: int,
 ) -> Iterator[Batch]:
     """Batches of `pictures` in the order of `batches`, read once by `workers` processes with one thread each.
 
@@ -140,7 +171,15 @@ def loader(
         batches: for each batch, what `pictures` is indexed with.
         workers: loader processes.
         device: where the batches go next; memory is pinned for a GPU.
+        minutes: how long a batch may take.
+        room: bytes of shared memory that its batches take at most.
+
+    Raises:
+        UserError: the shared memory is too small, a batch does not come in time, or a worker dies.
     """
+    shared_memory.check_room(room, "workers or batch_size")
+    where = str(pictures.source.root)
+    patience = Patience(minutes, where, "workers", "timeout_minutes", shared_memory.mebibytes(room))
     images: DataLoader[Any] = DataLoader(  # typed by its samples, where it gives what `collate` makes of them
         pictures,
         batch_sampler=batches,
@@ -148,8 +187,9 @@ def loader(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         worker_init_fn=init_worker,
+        prefetch_factor=PREFETCH if workers else None,
     )
-    return iterate(images)
+    return watched(images, patience)
 
 
 def extract(
@@ -162,6 +202,7 @@ def extract(
     device: torch.device,
     what: str | None = "features",
     change: Transform | None = None,
+    minutes: float = WAIT,
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
@@ -175,9 +216,10 @@ def extract(
         device: where the network runs.
         what: named in the progress display; None shows none, and leaves it to the caller to name the skipped files.
         change: what is done to each picture after the test transform.
+        minutes: how long the next batch may take to come.
 
     Raises:
-        UserError: not one file of the source can be decoded.
+        UserError: not one file of the source can be decoded, or no batch comes.
     """
     assert source.labels is not None
     begun = time.perf_counter()
@@ -185,7 +227,8 @@ def extract(
     transform = evaluation_transform(image_size, resize)
     pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
     rows, indices, skipped = [], [], []
-    for part, read, reasons in outputs(network, pictures, batches, workers, device, what):
+    reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers))
+    for part, read, reasons in outputs(network, pictures, batches, *reading):
         rows += [part] if read else []
         indices += read
         skipped += reasons
@@ -215,7 +258,7 @@ def extract_with(
     """
     resize = resize_for(common.image_size, common.resize)
     given = (common.image_size, resize, common.batch_size, common.workers)
-    return extract(network, source, *given, device, what, change)
+    return extract(network, source, *given, device, what, change, common.timeout_minutes)
 
 
 def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
@@ -255,19 +298,22 @@ def outputs(
     workers: int,
     device: torch.device,
     what: str | None,
+    minutes: float,
+    room: int,
 ) -> Iterator[tuple[torch.Tensor, list[int], list[str]]]:
     """For each batch in its order: outputs (m, D), the indices of their images, and why the others were not read.
 
     Where m is 0 there are no outputs at all, for nothing then tells D.
 
     Args:
-        network, workers, device, what: as of `extract`.
+        network, workers, device, what, minutes: as of `extract`.
         pictures: what is read.
         batches: (epoch, index) of the images of each batch.
+        room: bytes of shared memory that they take at most.
     """
     training = network.training
     network = placed(network, device).eval()
-    samples: Iterable[Batch] = loader(pictures, batches, workers, device)
+    samples: Iterable[Batch] = loader(pictures, batches, workers, device, minutes, room)
     if what:
         samples = _named(shown(samples, sum(map(len, batches)), what))
     try:

@@ -86,7 +86,7 @@ def test_a_run_with_data_val_writes_the_reading_and_trains_the_same(root, tmp_pa
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["data.val=absent"], "data.val=absent is not a folder"),
+        (["data.val=absent"], "absent does not exist: give class folders in data.val"),
         (["data.val={root}/train/n01_red"], "n01_red is a flat folder without labels"),
         (["data.root={root}/train/n01_red"], "n01_red is a flat folder without labels"),
         (["data.root={root}/two"], "1 class folders that .*two has not, such as 'n03_blue'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,13 @@ import torchvision
 from PIL import Image
 from torch import nn
 
+from helpers.official_views import OFFICIAL
 from helpers.painted import paint
+from pretrain.augment.multicrop import MultiCrop
 from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
-from transfer.features.extract import extract, resize_for
+from transfer.features import extract as module
+from transfer.features.extract import Shortened, evaluation_transform, extract, resize_for
 
 CPU = torch.device("cpu")
 
@@ -35,6 +40,40 @@ def test_images_are_torchvisions_resize_crop_and_normalisation(tmp_path):
     )
     expected = torch.stack([oracle(Image.open(path)).flatten() for path in source.paths])
     assert torch.allclose(rows, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(2, 901), (901, 2), (3, 1000), (1000, 3), (1, 400), (5, 641)])
+def test_of_a_picture_that_is_cut_short_first_the_centre_is_what_torchvision_gives(monkeypatch, size):
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    monkeypatch.setattr(module, "LARGEST", 100)
+    assert max(Shortened(18)(picture).size) <= 4 * min(size) + 1
+    got = np.asarray(evaluation_transform(16, 18)(picture), int)
+    oracle = torchvision.transforms.Compose([torchvision.transforms.Resize(18), torchvision.transforms.CenterCrop(16)])
+    assert np.abs(got - np.asarray(oracle(picture), int)).max() <= 4  # of noise: sizes are rounded to whole pixels
+
+
+def test_pictures_of_usual_shapes_are_left_whole():
+    for size in ((500, 375), (4000, 300), (30, 1000), (7680, 480), (1, 1)):
+        picture = Image.new("RGB", size)
+        assert Shortened(256)(picture) is picture
+
+
+def peak():
+    """The most memory that this process has held since it was last asked, in MiB."""
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(status["VmHWM"].split()[0]) / 1024
+
+
+@pytest.mark.parametrize("size", [(1, 200_000), (200_000, 1), (3, 150_000)])
+def test_extreme_shapes_take_no_more_memory_than_their_crops(size):
+    picture = Image.new("RGB", size, "teal")
+    peak()
+    before = peak()
+    assert evaluation_transform(224, 256)(picture).size == (224, 224)
+    views = MultiCrop(**OFFICIAL)(np.array(picture), 0, 0, 0)
+    assert views.crops[0].shape[-1] == OFFICIAL["size"] and peak() - before < 150
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 1), (100, 0)])

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pretrain import train
 from pretrain.config import Views
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import ImageSource
+from pretrain.engine import loading
+from pretrain.runtime.watch import Patience, watched
 from tools.benchmarks import timing
 from tools.benchmarks.measure.data import encoded
 from tools.benchmarks.measure.step import Size
@@ -25,6 +26,7 @@ from tools.benchmarks.reference import views
 from tools.benchmarks.timing import Spread
 
 GPU_TAKES = 1300  # images/s that one GPU is to train with
+PATIENCE = 30.0  # minutes that a batch may take
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def measure(source: ImageSource, size: Size, images: int, workers: list[int], re
         loaders = {"official (normalised float views)": _official(source, size, sampler, count)}
         for where in ("device", "worker"):
             cfg = size.config(f"data.workers={count}", f"views.photometry={where}")
-            loaders[f"ours, photometry: {where}"] = train.make_loader(cfg, source, sampler, torch.device("cpu"))
+            loaders[f"ours, photometry: {where}"] = loading.make_loader(cfg, source, sampler, torch.device("cpu"))
         yield from _costs(loaders, steps * size.batch, repeats)
 
 
@@ -108,7 +110,7 @@ def _official(source: ImageSource, size: Size, sampler: StepSampler, workers: in
 def _drain(loader: DataLoader) -> float:
     """One pass; the CPU seconds of this process and of its workers, which are over with the pass."""
     before = sum(os.times()[:4])
-    for _ in loader:
+    for _ in watched(loader, Patience(PATIENCE, "the images", "--workers")):
         pass
     return sum(os.times()[:4]) - before
 

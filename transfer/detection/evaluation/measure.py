@@ -14,6 +14,8 @@ from detectron2.data import build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
 
+from pretrain.runtime.watch import deaths_told
+from transfer.detection.data.loading import Watched
 from transfer.detection.evaluation.evaluators import all_evaluators
 from transfer.detection.evaluation.evaluators.base import Measured, Question
 from transfer.detection.tasks import task_of
@@ -37,9 +39,9 @@ def measure_split(cfg: CfgNode, model: nn.Module, split: str, out: Path) -> Meas
     task, evaluator = task_of(cfg), all_evaluators()[cfg.DATASETS.EVALUATOR]
     question = Question(cfg, split, tuple(task.kinds(cfg)), out)
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    loader = Watched(build_detection_test_loader(cfg, split, mapper=task.mapper(cfg, False)), split)
+    with contextlib.redirect_stdout(printed), deaths_told(loader.patience):
         judges = evaluator.open(question)
-        loader = build_detection_test_loader(cfg, split, mapper=task.mapper(cfg, False))
         outputs = inference_on_dataset(model, loader, _OnePass(judges))
     logging.getLogger("detectron2").info("evaluation:\n%s", printed.getvalue())
     if not outputs or not any(outputs):  # ranks other than 0
