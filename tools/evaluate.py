@@ -87,11 +87,13 @@ def main(argv: list[str] | None = None) -> None:
     from pretrain.runtime import distributed
     from transfer import evaluate, results
 
+    told = ""
     for result in evaluate.evaluate(names, args.checkpoint, args.data, args.config, args.overrides, paths):
         if distributed.rank() > 0:
             continue
         results.save(paths[result.task], result)
-        print(f"{evaluate.line(result)}\nresult: {paths[result.task]}", flush=True)
+        if told != (told := f"{evaluate.line(result)}\nresult: {paths[result.task]}"):  # once more with its pictures
+            print(told, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ again with the same run_dir goes on from its newest checkpoint.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -45,11 +44,12 @@ def main(argv: list[str] | None = None) -> None:
         print(config.dump(cfg), end="")
         return
 
+    from pretrain.runtime import distributed
     from pretrain.train import train
     from transfer.classifiers import online_knn
 
     measured = online_knn.build_probe(cfg) if cfg.data.root else None  # train tells of a root that is not set
-    if measured and os.environ.get("RANK", "0") == "0":
+    if measured and distributed.asked_rank() == 0:
         print(measured.val.about, flush=True)
     print(f"trunk: {train(cfg, measured)}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from pretrain.data.sources import ImageSource
@@ -17,8 +18,9 @@ from pretrain.models import siamese
 from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import sha256_of
+from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load
+from pretrain.runtime.watch import Patience, deaths_told
 from transfer import tasks
 from transfer.convert.read_trunk import SILENT, read_trunk
 from transfer.convert.trunk import TrunkFile, build_trunk
@@ -82,7 +84,7 @@ class Source:
             resize = resize_for(common.image_size, common.resize)
             wanted = cache.Wanted(self.sha256, source, self.width, common.image_size, resize)
             given = (Path(common.cache), wanted, self.trunk, common.batch_size, common.workers, self.device)
-            return cache.features(*given)
+            return cache.features(*given, common.timeout_minutes)
         features = extract_with(common, self.trunk(), source, self.device, f"features of {source.root.name}")
         check_finite(features.rows, features.names, str(source.root))
         return features
@@ -124,6 +126,8 @@ def evaluate(
 ) -> Iterator[Result]:
     """One result for each of `names`, in that order; evaluators that need frozen rows share them.
 
+    A result with pictures comes twice: with its numbers alone before they are drawn, and with their names afterwards.
+
     Args:
         names: of evaluators.
         checkpoint: any file that `transfer.convert` reads.
@@ -143,15 +147,22 @@ def evaluate(
     device = choose_device(common.device)
     if common.threads:
         torch.set_num_threads(common.threads)
-    data = open_labelled(root)
+    data = open_labelled(root, common.data.class_depth)
+    if distributed.asked_rank() == 0:
+        print(f"{data.train.about}\n{data.val.about}", flush=True)
     for one in chosen:
         one.evaluator.check_data(one.own, common, data)
     source = Source(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data, common, device)
     _tell_silent(source)
     distributed.start(device, timeout_minutes=WAIT)
+    patience = Patience(common.timeout_minutes, str(root), "workers", "timeout_minutes")
     for one in chosen:
-        picture_file = (files or {}).get(one.evaluator.name) if distributed.rank() == 0 else None
-        yield _measure(one, source, picture_file)
+        with deaths_told(patience):
+            result, pictures = _measure(one, source)
+        yield result
+        if pictures and files and distributed.rank() == 0:
+            images = [_draw(files[one.evaluator.name], name, draw) for name, draw in pictures.items()]
+            yield replace(result, artefacts={"images": images})
     distributed.stop()
 
 
@@ -185,17 +196,32 @@ def _check_processes(chosen: Chosen) -> None:
         raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
 
 
-def _measure(chosen: Chosen, source: Source, pictures: Path | None) -> Result:
-    """The result of one evaluator; its seconds include computing the rows, even where an earlier one did that."""
+def _measure(chosen: Chosen, source: Source) -> tuple[Result, dict[str, Callable[[], Image.Image]]]:
+    """The result of one evaluator and the pictures that it may draw by name.
+
+    Its seconds include computing the rows, even where an earlier one did that.
+    """
     rows = source.rows if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS else ()
     begun = time.perf_counter()
-    subject = Subject(
-        source.data, source.trunk, source.width, lambda: source.rows, source.common, source.device, pictures
-    )
+    subject = Subject(source.data, source.trunk, source.width, lambda: source.rows, source.common, source.device)
     outcome = chosen.evaluator.measure(subject, chosen.own)
     seconds = time.perf_counter() - begun + sum(part.seconds for part in rows)
     counts = _counts(*source.rows) if outcome.counts is None else outcome.counts
-    return _result(chosen, source, outcome, counts, seconds)
+    return _result(chosen, source, outcome, counts, seconds), outcome.pictures
+
+
+def _draw(file: Path, name: str, draw: Callable[[], Image.Image]) -> str:
+    """Write a picture as a PNG beside a result file, atomically; its name.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = file.with_name(f"{file.stem}-{name}.png")
+    try:
+        write_atomically(path, partial(draw().save, format="PNG"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it; {file} is whole.") from error
+    return path.name
 
 
 def _counts(train: Features, val: Features) -> dict[str, int]:
@@ -219,7 +245,6 @@ def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, 
         pretraining=meta,
         seconds=round(seconds, 3),
         settings={**chosen.settings(), "found": outcome.details},
-        artefacts={"images": outcome.images},
     )
 
 

@@ -45,7 +45,9 @@ class Common:
     workers: int = option(4, "loader processes", at_least=0, at_most=1024)
     threads: int = option(0, "of the network on a CPU, 0 leaves torch's choice", at_least=0, at_most=1024)
     device: str = option("auto", "where the network runs; auto is a GPU where there is one", choices=DEVICES)
-    timeout_minutes: float = option(WAIT, "how long the next images may take to come", above=0, unit="minutes")
+    timeout_minutes: float = option(
+        WAIT, "how long the next images may take to come", above=0, at_most=1e6, unit="minutes"
+    )
     data: Data = field(default_factory=Data)
 
 

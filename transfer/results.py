@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,11 +12,12 @@ from pretrain.runtime import provenance
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import shortened
+from pretrain.runtime.text import printable, shortened
 from transfer.tasks import tasks
 
 TASKS = tuple(tasks())
 INITS = ("pretrained", "random")
+UNWRITABLE = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs: bytes of names that are not UTF-8
 KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has for it; the longer one first
     "str | None": (str, type(None)),
     "str": str,
@@ -23,6 +25,7 @@ KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has f
     "int": int,
     "float": (int, float),
 }
+FILES = "artefacts"  # the key of the names of pictures
 MOST_KEYS = 5  # unknown ones that a message names
 
 
@@ -73,7 +76,7 @@ def save(path: str | Path, result: Result) -> Path:
         UserError: it cannot be written, as on a full disk; the numbers are then in the sentence.
     """
     try:
-        return write_json(Path(path), asdict(result))
+        return write_json(Path(path), _printable(asdict(result)))
     except OSError as error:
         metrics = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
         raise UserError(f"{path} cannot be written ({error.strerror}): make room for it; it says {metrics}.") from error
@@ -105,4 +108,13 @@ def load(path: str | Path) -> Result:
     pictures = written["artefacts"].get("images") or []
     for name in pictures if isinstance(pictures, list) else [pictures]:
         path_inside(path.parent, name, path, links=True)
-    return Result(**written)
+    return Result(**_printable(written))
+
+
+def _printable(value: Any) -> Any:
+    """The same with names that are not UTF-8 escaped, for no page could hold them; those of files stay as they are."""
+    if isinstance(value, str):
+        return UNWRITABLE.sub(lambda found: printable(found[0]), value)
+    if isinstance(value, dict):
+        return {_printable(key): one if key == FILES else _printable(one) for key, one in value.items()}
+    return [_printable(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,10 @@ from pretrain.runtime.interrupts import INTERRUPTED, Interrupts
 from pretrain.runtime.text import printable
 
 BAD_INPUT = 2
+REFUSED = (  # what a file system refuses, whatever is asked of it
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
+    | {errno.ENOTDIR, errno.EMFILE, errno.ENFILE, errno.EDQUOT, errno.ESTALE}
+)
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the run was stopped; the same command resumes it
 
 
@@ -40,9 +45,11 @@ def fail(sentence: str) -> NoReturn:
 def run_tool(main: Callable[[], object]) -> NoReturn:
     """Run a tool's `main` and end the process with the exit code that fits.
 
-    Bad input prints one sentence and exits with 2. A run that was asked to stop exits with 75. Ctrl-C prints one
-    sentence and exits with 130, as in a shell. A defect of ours shows its traceback.
+    Bad input prints one sentence and exits with 2, and so does what the file system refuses. A run that was asked to
+    stop exits with 75. Ctrl-C prints one sentence and exits with 130, as in a shell. A defect of ours shows its
+    traceback.
     """
+    _print_any_name()
     with Interrupts().listening() as interrupts:
         try:
             main()
@@ -52,6 +59,13 @@ def run_tool(main: Callable[[], object]) -> NoReturn:
             _end(error)
             raise
     sys.exit(0)
+
+
+def _print_any_name() -> None:
+    """Print characters that the terminal's encoding lacks, and bytes of names that have none, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_interrupted(interrupts: Interrupts) -> NoReturn:
@@ -71,6 +85,9 @@ def _end(error: BaseException) -> None:
     if isinstance(error, BrokenPipeError):  # the reader of our output has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        fail(f"{where}{error.strerror}: see the rights and the room there, or give another path.")
     # what `import torchvision` says when its operators do not fit torch
     if isinstance(error, (RuntimeError, ImportError)) and "torchvision::" in str(error):
         fail(

@@ -85,8 +85,8 @@ def _flush_names(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` (UTF-8) atomically."""
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write `text` (UTF-8) atomically; bytes of names that are not UTF-8 become escapes."""
+    return write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -212,12 +212,14 @@ def broken_folders(place, tmp_path):
     empty = paint_both(tmp_path / "empty", 1, 1)
     for path in (empty / "train").rglob("*.png"):
         path.unlink()
+    (tmp_path / "other" / "sub").mkdir(parents=True)
     return {
         "no folder val": no_val,
-        "without labels": flat,
+        "val mixes 1 loose image": flat,
         "'n04_black'": strange,
         "holds no image": empty,
-        "no folder train": tmp_path / "absent",
+        "absent does not exist": tmp_path / "absent",
+        "no folder train .it has sub": tmp_path / "other",
     }
 
 

@@ -32,7 +32,8 @@ class FrozenRows:
     Args:
         train, val: rows of the images of `data`.
         data: the labelled images.
-        changed: returns rows of images that are changed after the test transform.
+        changed: returns rows of images that are changed after the test transform, or not at all. What changes them goes
+            to other processes, so it is no lambda.
         images: images of val at most, for readings that take long.
         seed: of what is drawn.
         device: where to compute.
@@ -41,7 +42,7 @@ class FrozenRows:
     train: Features
     val: Features
     data: Labelled
-    changed: Callable[[ImageSource, Transform], Features]
+    changed: Callable[[ImageSource, Transform | None], Features]
     images: int
     seed: int
     device: torch.device
@@ -73,7 +74,7 @@ class Reading:
     Args:
         name: as it is typed in readings=[...].
         shows: what it shows, in one line.
-        measure: (rows) to names with numbers, in percent where they have a unit, and pictures.
+        measure: (rows) to names with numbers, in percent where they have a unit, and with functions that draw pictures.
         needs: further libraries, by the module that is imported the name that pip installs.
         least_images: of val.
         order: of the result file; equal ones stand in the order of their names.
@@ -81,7 +82,7 @@ class Reading:
 
     name: str
     shows: str
-    measure: Callable[[FrozenRows], Iterator[tuple[str, float | Image.Image]]]
+    measure: Callable[[FrozenRows], Iterator[tuple[str, float | Callable[[], Image.Image]]]]
     needs: Mapping[str, str] = field(default_factory=dict)
     least_images: int = 1
     order: int = 100

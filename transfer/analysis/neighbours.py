@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from transfer.analysis import FrozenRows, Reading
@@ -16,8 +17,12 @@ QUERIES, SHOWN, SIDE, EDGE = 8, 8, 96, 4
 SAME, OTHER, QUERY = (40, 160, 70), (200, 50, 50), (255, 255, 255)
 
 
-def neighbours_picture(frozen: FrozenRows) -> Iterator[tuple[str, Image.Image]]:
+def neighbours_picture(frozen: FrozenRows) -> Iterator[tuple[str, Callable[[], Image.Image]]]:
     """One picture, a line for each of QUERIES val images that are evenly spaced."""
+    yield "nearest neighbours", partial(_draw, frozen)
+
+
+def _draw(frozen: FrozenRows) -> Image.Image:
     from PIL import Image
 
     _, indices = frozen.nearest
@@ -33,7 +38,7 @@ def neighbours_picture(frozen: FrozenRows) -> Iterator[tuple[str, Image.Image]]:
             same = frozen.train.labels[index] == frozen.val.labels[row]
             tile = _tile(frozen.data.train, train[frozen.train.names[index]], SAME if same else OTHER)
             sheet.paste(tile, (step * across, step * down))
-    yield "nearest neighbours", sheet
+    return sheet
 
 
 def _by_name(source: ImageSource) -> dict[str, int]:

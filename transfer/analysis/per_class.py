@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pretrain.runtime.text import printable
 from transfer.analysis import TEMPERATURE, FrozenRows, Reading
 
 SHOWN = 20  # classes; of more, the lowest
@@ -25,7 +26,7 @@ def class_accuracies(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     yield "mean over classes, top1", sum(accuracies.values()) / len(accuracies)
     shown = sorted(accuracies, key=accuracies.__getitem__)[:SHOWN] if len(accuracies) > SHOWN else list(accuracies)
     for name in shown:
-        yield f"class {name}, top1", accuracies[name]
+        yield f"class {printable(name)}, top1", accuracies[name]
 
 
 READING = Reading("per_class", "k-NN accuracy of each class, the lowest 20 of many", class_accuracies, order=20)

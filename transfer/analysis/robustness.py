@@ -29,7 +29,7 @@ def robust_accuracy(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
         scores = knn.weighted(cosines, frozen.train.labels[indices], frozen.classes, TEMPERATURE)
         return top(scores, features.labels, 1)
 
-    yield f"clean, {len(source)} images, top1", accuracy(frozen.changed(source, lambda image: image))
+    yield f"clean, {len(source)} images, top1", accuracy(frozen.changed(source, None))
     for name in CORRUPTIONS:
         changed = frozen.changed(source, partial(corrupted, name=name, severity=SEVERITY))
         accuracies.append(accuracy(changed))

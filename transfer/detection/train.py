@@ -83,10 +83,11 @@ def train_detector(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6
     measured = measure_split(named, model, data.test, scratch)
     if distributed.rank() > 0:
         return None
-    records = data.readings[data.test].records
-    pictures = task_of(cfg).draw(named, model, records, data.classes, drawn, out / "detections")
     result = _result(cfg, trunk, data, measured)
     result.seconds = time.monotonic() - started
+    results.save(out / "result.json", result)  # before a picture is drawn, which may fail
+    records = data.readings[data.test].records
+    pictures = task_of(cfg).draw(named, model, records, data.classes, drawn, out / "detections")
     result.artefacts["images"] = [str(path.relative_to(out)) for path in pictures]
     results.save(out / "result.json", result)
     return result

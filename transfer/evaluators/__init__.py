@@ -10,7 +10,6 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrain.runtime.errors import UserError
@@ -19,6 +18,7 @@ from transfer.options import Common
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import nn
 
     from transfer.datasets.labelled import Labelled
@@ -65,7 +65,6 @@ class Subject:
         rows: those of (train, val) under the test transform, once for all evaluators that need them.
         common: the options that all evaluators share.
         device: where to compute.
-        pictures: the result file, beside which pictures are written; None where they are not wanted.
     """
 
     data: Labelled
@@ -74,7 +73,6 @@ class Subject:
     rows: Callable[[], tuple[Features, Features]]
     common: Common
     device: torch.device
-    pictures: Path | None = None
 
     @property
     def classes(self) -> int:
@@ -91,14 +89,14 @@ class Outcome:
         protocol: what was done, in words, with its key settings; numbers of two protocols are never compared.
         counts: images of train and of val, and those that were skipped; None counts those of the rows.
         details: what was chosen or measured on the way.
-        images: names of the pictures that were written.
+        pictures: by name what draws one; all are drawn after the numbers are written.
     """
 
     metrics: dict[str, float]
     protocol: str
     counts: dict[str, int] | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    images: list[str] = field(default_factory=list)
+    pictures: dict[str, Callable[[], Image.Image]] = field(default_factory=dict)
 
 
 @dataclass

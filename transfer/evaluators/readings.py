@@ -1,22 +1,16 @@
-"""Further readings of frozen rows (transfer/analysis/): numbers, and pictures beside the result file."""
+"""Further readings of frozen rows (transfer/analysis/): numbers, and pictures that are drawn once these are written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_atomically
 from pretrain.runtime.options import option
 from transfer.analysis import check_reading, readings
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import Common
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from pretrain.data.sources import ImageSource
     from transfer.datasets.labelled import Labelled
     from transfer.features.extract import Features, Transform
@@ -47,35 +41,22 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
     common = subject.common
 
-    def changed(source: ImageSource, change: Transform) -> Features:
+    def changed(source: ImageSource, change: Transform | None) -> Features:
         """Rows of changed images."""
         return extract_with(common, subject.trunk(), source, subject.device, "changed images", change)
 
     train, val = subject.rows()
     frozen = FrozenRows(train, val, subject.data, changed, options.images, common.seed, subject.device)
-    metrics, pictures = {}, []
+    metrics, pictures = {}, {}
     for name in options.readings or readings():
         for label, value in readings()[name].measure(frozen):
             if isinstance(value, float):
                 metrics[label] = value
-            elif subject.pictures is not None:
-                pictures.append(_save(subject.pictures.with_name(f"{subject.pictures.stem}-{name}.png"), value))
+            else:
+                pictures[name] = value
     counts = {"train": len(train.rows), "val": len(val.rows), "skipped": len(val.skipped)}
     protocol = f"readings of frozen trunk features, at most {options.images} val images for the dear ones"
-    return Outcome(metrics, protocol, counts, images=pictures)
-
-
-def _save(path: Path, picture: Image.Image) -> str:
-    """Write a PNG atomically; its name.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        write_atomically(path, partial(picture.save, format="PNG"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it.") from error
-    return path.name
+    return Outcome(metrics, protocol, counts, pictures=pictures)
 
 
 EVALUATOR = Evaluator(
