@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-dependencies = ["torch", "torchvision", "numpy", "fvcore", "omegaconf", "safetensors"]
+dependencies = ["torch", "torchvision", "numpy", "fvcore", "omegaconf", "safetensors", "yaml"]
 
 
 def trunk(path: str | Path, branch: str | None = None, arch: str | None = None) -> nn.Module:

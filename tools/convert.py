@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.out}: a file for {args.to} ends in {' or '.join(destination.endings)}; rename OUT.")
 
     from pretrain.runtime.files import sha256_of
+    from pretrain.runtime.text import printable
+    from transfer.convert.peers import peer_of
     from transfer.convert.read_trunk import read_trunk
     from transfer.convert.verify import TOLERANCE, write_verified
     from transfer.convert.write import provenance_of
@@ -88,8 +90,12 @@ def main(argv: list[str] | None = None) -> None:
     trunk = read_trunk(args.source, args.branch, args.arch, args.prefix, args.allow_pickle)
     origin = provenance_of(args.source, trunk)
     differences = write_verified(args.out, trunk, lambda path: destination.write(path, trunk, origin), verifier.stages)
-    print(f"{args.source}: {trunk.layout}, {trunk.arch}, {len(trunk.state)} tensors, sha256 {origin['sha256']}")
+    print(
+        f"{printable(str(args.source))}: {trunk.layout}, {trunk.arch}, {len(trunk.state)} tensors, "
+        f"sha256 {origin['sha256']}"
+    )
     _print_choices(trunk)
+    print(f"compared with the source in {peer_of(trunk).library}")
     for stage, difference in differences.items():
         print(f"{stage}: largest difference from the source {difference:.1e} (allowed {TOLERANCE:.0e})")
     print(f"checked in {verifier.library}: {destination.describe_input(*trunk.pixels)}, as {trunk.pixels_from}")

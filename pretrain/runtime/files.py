@@ -11,6 +11,7 @@ import pickle
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,10 @@ def save_torch(path: Path, value: Any) -> Path:
 
 
 def load_torch(path: Path) -> Any:
-    """`torch.load` onto the CPU with `weights_only=True`.
+    """`torch.load` onto the CPU with `weights_only=True`, after its checksums were compared, which torch does not do.
 
     Raises:
-        UserError: the file is missing, cut short, or holds more than tensors and plain containers.
+        UserError: the file is missing, cut short, damaged, or holds more than tensors and plain containers.
     """
     import torch
 
@@ -157,8 +158,16 @@ def load_torch(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} is not a file: give the path of a checkpoint.")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                checked = any(member.CRC for member in archive.infolist())  # torch can be told to write none
+                if damaged := archive.testzip() if checked else None:
+                    raise ValueError(f"the checksum of its part {damaged} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except (
+        *(RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError, MemoryError),
+        *(pickle.UnpicklingError, zipfile.BadZipFile),
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{path} cannot be read as a torch checkpoint ({reason}): the file is truncated, damaged, or holds "

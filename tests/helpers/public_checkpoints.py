@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from helpers import public_frameworks as frameworks
+from helpers import public_libraries as libraries
 from helpers.wrapped_networks import (
     NARROW,
     children,
@@ -185,4 +186,12 @@ RECIPES = {
     "timm": (frameworks.timm, "timm", "online", True),
     "torchvision references": (frameworks.torchvision_references, "torchvision-references", "online", True),
     "pytorch examples": (frameworks.pytorch_examples, "torchvision", "online", False),
+    "pytorch tutorial": (libraries.tutorial, "torchvision", "online", False),
+    "lightly, compiled": (libraries.compiled, "lightly", "online", True),
+    "densecl": (libraries.densecl, "openselfsup", "online", True),
+    "openselfsup": (libraries.openselfsup_encoder, "openselfsup", "online", True),
+    "mmdetection": (libraries.mmdetection, "mmdetection", "online", False),
+    "detectron2, FPN": (libraries.detectron2_fpn, "detectron2", "online", False),
+    "detectron2, C4": (libraries.detectron2_c4, "detectron2", "online", False),
+    "transformers": (libraries.transformers, "transformers", "online", False),
 }

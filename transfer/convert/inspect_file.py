@@ -6,14 +6,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pretrain.runtime.files import sha256_of
+from pretrain.runtime.text import printable, shortened
+from transfer.convert.numbers import COUNTER, finite
+from transfer.convert.pickles.objects import OddTensor
 from transfer.convert.read_file import read_content
 from transfer.convert.read_trunk import read_trunk
 from transfer.convert.recognise import group_of, recognise, tensors_in
-from transfer.convert.trunk import COUNTER, STATISTICS
+from transfer.convert.trunk import STATISTICS
+
+NOTES = 40  # plain values of a file that are told
+GROUPS = 200  # groups of tensors that are told
 
 
 def describe_file(
@@ -31,8 +36,9 @@ def describe_file(
         UserError: as `read_trunk`, after the lines that could be told.
     """
     content = read_content(path, allow_pickle)
-    yield f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}"
-    notes = [f"{key}={value}" for key, value in content.items() if isinstance(value, (bool, int, float, str))]
+    yield f"{printable(str(path))}: {path.stat().st_size:,} bytes, sha256 {sha256_of(path)}"
+    plain = [(key, value) for key, value in content.items() if isinstance(value, (bool, int, float, str))]
+    notes = [f"{shortened(key)}={shortened(value)}" for key, value in plain[:NOTES]]
     yield f"says of itself: {', '.join(notes) or 'nothing'}"
     yield from _groups(content)
     recognised = recognise(path, content, prefix)
@@ -48,18 +54,26 @@ def describe_file(
 
 
 def _groups(content: Mapping[str, Any]) -> Iterator[str]:
-    groups: dict[str, list[tuple[str, Tensor]]] = {}
+    groups: dict[str, list[tuple[str, Tensor | OddTensor]]] = {}
     for at, name, tensor in tensors_in(content):
         groups.setdefault(group_of(at, name), []).append((name, tensor))
     if not groups:
         yield "no tensors"
-    for group, held in groups.items():
-        numbers = sum(tensor.numel() for _, tensor in held)
-        dtypes = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for _, tensor in held}))
-        facts = [f"{len(held)} tensors", f"{numbers:,} numbers", dtypes]
-        if any(name.endswith(STATISTICS) for name, _ in held):
-            counted = any(name.endswith(COUNTER) for name, _ in held)
-            facts.append("running statistics" + ("" if counted else " without counters"))
-        if broken := [name for name, tensor in held if not torch.isfinite(tensor).all()]:
-            facts.append(f"NOT FINITE in {len(broken)}")
-        yield f"  {group}: {', '.join(facts)}"
+    for group, held in list(groups.items())[:GROUPS]:
+        yield f"  {group}: {', '.join(_facts(held))}"
+    if len(groups) > GROUPS:
+        yield f"  and {len(groups) - GROUPS} more groups"
+
+
+def _facts(held: list[tuple[str, Tensor | OddTensor]]) -> list[str]:
+    """Of a group of tensors: how many, of which types, and what is notable."""
+    plain = [(name, one) for name, one in held if isinstance(one, Tensor)]
+    numbers = sum(tensor.numel() for _, tensor in plain)
+    kinds = {one.kind if isinstance(one, OddTensor) else str(one.dtype).removeprefix("torch.") for _, one in held}
+    facts = [f"{len(held)} tensors", f"{numbers:,} numbers", ", ".join(map(shortened, sorted(kinds)))]
+    if any(name.endswith(STATISTICS) for name, _ in held):
+        counted = any(name.endswith(COUNTER) for name, _ in held)
+        facts.append("running statistics" + ("" if counted else " without counters"))
+    if broken := [name for name, tensor in plain if not finite(tensor)]:
+        facts.append(f"NOT FINITE in {len(broken)}")
+    return facts

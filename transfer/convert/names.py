@@ -1,4 +1,4 @@
-"""What torchvision, timm, nn.Sequential and detectron2 call the same tensors of a ResNet.
+"""What torchvision, timm, nn.Sequential, detectron2 and transformers call the same tensors of a ResNet.
 
 timm's ResNets have torchvision's names and, like torchvision, the stride in the 3x3 convolution; mmdetection's with
 style="pytorch" as well.
@@ -37,14 +37,31 @@ def from_child_name(name: str) -> str:
     return CHILD_NAMES.get(child, child) + dot + rest
 
 
+def from_transformers_name(name: str) -> str:
+    """transformers' name to torchvision's: encoder.stages.0.layers.1.layer.0.convolution to layer1.1.conv1."""
+    name = name.replace("embedder.embedder.convolution.", "conv1.").replace("embedder.embedder.normalization.", "bn1.")
+    name = re.sub(r"^encoder\.stages\.(\d)\.layers\.", lambda hit: f"layer{int(hit[1]) + 1}.", name)
+    name = re.sub(r"\blayer\.(\d)\.convolution\b", lambda hit: f"conv{int(hit[1]) + 1}", name)
+    name = re.sub(r"\blayer\.(\d)\.normalization\b", lambda hit: f"bn{int(hit[1]) + 1}", name)
+    return name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
+
+
 @dataclass(frozen=True)
 class Naming:
-    """How a project calls a ResNet's tensors. first: the first convolution's weight. to_torchvision: renames any."""
+    """How a project calls a ResNet's tensors.
+
+    first: the name of the first convolution's weight. to_torchvision: renames any tensor's.
+    peer: "module:function" of the project's own network under its own names (`peers.py`); empty for torchvision's.
+    """
 
     first: str
     to_torchvision: Callable[[str], str]
+    peer: str = ""
 
 
 TORCHVISION = Naming("conv1.weight", str)
-CHILDREN = Naming("0.weight", from_child_name)
-DETECTRON2 = Naming("stem.conv1.weight", from_detectron2_name)
+CHILDREN = Naming("0.weight", from_child_name, "transfer.convert.peers:sequential_peer")
+DETECTRON2 = Naming("stem.conv1.weight", from_detectron2_name, "transfer.detection.modeling.verify:detectron2_peer")
+TRANSFORMERS = Naming(
+    "embedder.embedder.convolution.weight", from_transformers_name, "transfer.convert.peers:transformers_peer"
+)

@@ -13,14 +13,21 @@ from torch import Tensor
 from pretrain.engine.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from pretrain.models.residual import silent_blocks
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.text import shortened
+from transfer.convert.beside import neighbours
 from transfer.convert.layouts.base import ImageStatistics, Layout
+from transfer.convert.pickles.objects import OddTensor
 from transfer.convert.read_file import read_content
-from transfer.convert.recognise import Recognised, group_of, recognise, tensors_in, value_at
-from transfer.convert.trunk import TrunkFile, check_trunk, infer_arch, with_counters
+from transfer.convert.recognise import Recognised, group_of, recognise, tensors_in, text_of, value_at
+from transfer.convert.stated import check_images, check_stated, contradicted
+from transfer.convert.trunk import TrunkFile, check_numbers, check_trunk, infer_arch, tensors_sha256, with_counters
 
 PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were
 SILENT = "silent_blocks"  # in a trunk's meta: residual blocks that add nothing; absent where every block adds something
-ARCH_KEYS = (("arch",), ("config", "model", "arch"), ("provenance", "arch"))  # where a file may name its network
+# names of what lies between the pixels and the pooling, in ResNets of any library
+TRUNK_PART = re.compile(
+    r"(conv|bn|norm|gn|layer|stem|stage|block|maxpool|pool|act|relu|se|attn|patch|embed|down|blur|aa)"
+)
 
 
 def read_trunk(
@@ -43,29 +50,72 @@ def read_trunk(
         allow_pickle: the file's SHA-256, to let Python build objects other than tensors (read_file.py).
 
     Raises:
-        UserError: unreadable file, no known layout or more than one, an architecture other than the expected one, or a
-            tensor that is missing, left over, of the wrong shape or not finite.
+        UserError: unreadable file, no known layout or more than one, an architecture other than the expected one or
+            than torchvision's, another input than RGB, or a tensor that is missing, left over, of the wrong shape, not
+            finite, of no plain numbers, or not the one whose SHA-256 the file carries.
     """
     content = read_content(path := Path(path), allow_pickle)
     recognised = recognise(path, content, prefix)
-    chosen = _choose_branch(path, recognised, branch)
-    tensors, mapping = _trunk_tensors(recognised, chosen)
-    named = chosen if recognised.layout.target else ""
-    inferred = _arch(f"{path} ({recognised.layout.name})", tensors, _claimed_arch(content), arch)
-    pixels, pixels_from = _pixel_statistics(content, recognised.layout)
+    layout, chosen = recognised.layout, _choose_branch(path, recognised, branch)
+    where, told = f"{path} ({layout.name})", {**content, **neighbours(path)}
+    stated, said = check_stated(where, told, arch), _images(where, told, layout)
+    tensors, mapping, own_names = _trunk_tensors(recognised, chosen)
+    check_numbers(tensors, where)
+    inferred = infer_arch(where, tensors)
+    _check_arch(where, told, inferred, arch)
+    state = check_trunk(with_counters(tensors, inferred), inferred, str(path))
+    _check_digest(path, content, state)
+    named = chosen if layout.target else ""
     return TrunkFile(
-        state=check_trunk(with_counters(tensors, inferred), inferred, str(path)),
+        state=state,
         arch=inferred,
-        layout=recognised.layout.name,
-        meta=_meta(content, named) | ({SILENT: silent} if (silent := silent_blocks(tensors)) else {}),
+        layout=layout.name,
+        meta=_meta(content, named) | ({SILENT: silent} if (silent := silent_blocks(state)) else {}),
         mapping=mapping,
         branch=named,
         called=recognised.branches[chosen].called,
         other=next((one.called for name, one in recognised.branches.items() if name != chosen), ""),
         left_out=_left_out(content, set(mapping.values())),
-        pixels=pixels,
-        pixels_from=pixels_from,
+        pixels=said or layout.pixels,
+        pixels_from=_who_says(said, layout),
+        own_names=own_names,
+        peer=layout.peer or layout.naming.peer,
+        stated=stated,
     )
+
+
+def _images(where: str, content: Mapping[str, Any], layout: Layout) -> ImageStatistics | None:
+    """How the file says that its images were scaled; None where it may be silent, and is."""
+    said = check_images(where, content)
+    if layout.says_input and said is None:
+        raise UserError(
+            f"{where} does not say how its network strides and how its images were scaled and ordered: if it is a "
+            "ResNet of RGB images with the stride in the 3x3 convolution, say so with --prefix backbone."
+        )
+    return said
+
+
+def _check_arch(where: str, content: Mapping[str, Any], inferred: str, expected: str | None) -> None:
+    """Refuse another network than the file states, or than the user expects."""
+    if claimed := contradicted(content, inferred):
+        raise UserError(
+            f"{where} says it is a {shortened(claimed)}, but its tensors are those of a {inferred}: it was put "
+            "together wrongly; export it again."
+        )
+    if expected not in (None, inferred):
+        raise UserError(
+            f"{where} is a {inferred}, not the {expected} that was asked for: give the checkpoint of that one."
+        )
+
+
+def _check_digest(path: Path, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Compare the tensors with the SHA-256 that a converted file of ours carries."""
+    told = value_at(content, ("provenance", "tensors_sha256"))
+    if isinstance(told, str) and told != tensors_sha256(state):
+        raise UserError(
+            f"{path} holds other tensors than were written into it (their SHA-256 is not the one that it carries): it "
+            "is damaged or was changed; copy or convert it again."
+        )
 
 
 def _choose_branch(path: Path, recognised: Recognised, branch: str | None) -> str:
@@ -79,17 +129,35 @@ def _choose_branch(path: Path, recognised: Recognised, branch: str | None) -> st
     return chosen
 
 
-def _trunk_tensors(recognised: Recognised, branch: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The branch's tensors under torchvision's names without its head, and those names to the file's."""
+def _trunk_tensors(recognised: Recognised, branch: str) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """The branch's tensors under torchvision's names without its head; those names to the file's, and to its network's.
+
+    A library's file may have a head of any name: tensors beside the trunk that are at most matrices.
+    """
     layout, source = recognised.layout, recognised.branches[branch]
-    tensors, mapping = {}, {}
+    tensors, mapping, own_names = {}, {}, {}
     for name, (key, value) in source.names.items():
         inner = name.removeprefix(source.prefix)
-        if name.startswith(source.prefix) and isinstance(value, Tensor) and not re.match(layout.head, inner):
-            renamed = layout.naming.to_torchvision(inner)
+        if not (name.startswith(source.prefix) and isinstance(value, (Tensor, OddTensor))):
+            continue
+        renamed = layout.naming.to_torchvision(inner)
+        if not re.match(layout.head, inner):
             tensors[renamed] = value
             mapping[renamed] = ".".join(filter(None, (source.within, key)))
-    return tensors, mapping
+            own_names[renamed] = inner
+    for name in _heads(tensors) if layout.shared else ():
+        del tensors[name], mapping[name], own_names[name]
+    return tensors, mapping, own_names
+
+
+def _heads(tensors: Mapping[str, Any]) -> list[str]:
+    """Names of tensors beside the trunk whose part of the network is made of matrices and vectors alone."""
+    parts: dict[str, list[str]] = {}
+    for name in tensors:
+        if not TRUNK_PART.match(name):
+            parts.setdefault(name.partition(".")[0], []).append(name)
+    flat = [names for names in parts.values() if all(getattr(tensors[name], "ndim", 3) <= 2 for name in names)]
+    return [name for names in flat for name in names]
 
 
 def _left_out(content: Mapping[str, Any], used: set[str]) -> dict[str, int]:
@@ -98,51 +166,39 @@ def _left_out(content: Mapping[str, Any], used: set[str]) -> dict[str, int]:
     return dict(Counter(group_of(at, name) for at, name in others))
 
 
-def _arch(where: str, tensors: Mapping[str, Any], claimed: str | None, expected: str | None) -> str:
-    inferred = infer_arch(where, tensors, claimed)
-    if expected not in (None, inferred):
-        raise UserError(
-            f"{where} is a {inferred}, not the {expected} that was asked for: give the checkpoint of that one."
-        )
-    return inferred
-
-
-def _claimed_arch(content: Mapping[str, Any]) -> str | None:
-    """The architecture that a file says it holds; None where it says nothing."""
-    claims = (value_at(content, keys) for keys in ARCH_KEYS)
-    return next((claim for claim in claims if isinstance(claim, str)), None)
-
-
 def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
     """What a file says of its making: epoch, step, method and the like; and `branch`, where there are two."""
     dictionaries = [value_at(content, ("provenance", "meta")), content.get("meta")]
     meta = {key: value for one in dictionaries if isinstance(one, Mapping) for key, value in _plain(one).items()}
-    meta |= {name: content[name] for name in PROGRESS if isinstance(content.get(name), int)}
+    meta |= {name: content[name] for name in PROGRESS if _is_count(content.get(name))}
     if content.get("format") == CHECKPOINT_FORMAT:
-        batch_size = value_at(content, ("config", "optim", "batch_size")) or 0
-        meta["method"] = value_at(content, ("config", "method", "name"))
-        meta["seed"] = value_at(content, ("config", "run", "seed"))
+        batch_size = value_at(content, ("config", "optim", "batch_size"))
+        meta |= _plain({"method": value_at(content, ("config", "method", "name"))})
+        meta |= _plain({"seed": value_at(content, ("config", "run", "seed"))})
         seen = value_at(content, ("position", "seen"))  # earlier code counted steps only
-        meta["images_seen"] = seen if isinstance(seen, int) else meta.get("step", 0) * batch_size
+        counted = meta.get("step", 0) * (batch_size if _is_count(batch_size) else 0)
+        meta["images_seen"] = seen if _is_count(seen) else counted
     return {**meta, "branch": branch} if branch else meta
 
 
-def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) < 1 << 63
+
+
+def _plain(meta: Mapping[Any, Any]) -> dict[str, Any]:
     """Without values that a converted file could not hold, or that are as large as a log."""
-    return {
-        str(key): value
-        for key, value in meta.items()
-        if isinstance(value, (bool, int, float, list)) or (isinstance(value, str) and len(value) < 200)
-    }
+    return {text_of(key): value for key, value in meta.items() if _is_small(value)}
 
 
-def _pixel_statistics(content: Mapping[str, Any], layout: Layout) -> tuple[ImageStatistics, str]:
-    """Mean and standard deviation of the training images, and who says so.
+def _is_small(value: Any) -> bool:
+    """A number, a short text, or a short list of these."""
+    if isinstance(value, list):
+        return len(value) <= 100 and all(not isinstance(one, list) and _is_small(one) for one in value)
+    return isinstance(value, float) or _is_count(value) or (isinstance(value, str) and len(value) < 200)
 
-    A file of ours says it, also after a conversion; of any other file it is what the layout's project uses.
-    """
-    for source in (value_at(content, ("provenance", "input")), content.get("meta")):
-        mean, std = (value_at(source, (name,)) for name in ("mean", "std"))
-        if all(isinstance(one, list) and len(one) == 3 for one in (mean, std)):
-            return ((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])), "the file says"
-    return layout.pixels, "is usual (the file does not say)" if layout.shared else "its project trains with"
+
+def _who_says(said: ImageStatistics | None, layout: Layout) -> str:
+    """Who says how the training images were scaled."""
+    if said:
+        return "the file says"
+    return "is usual (the file does not say)" if layout.shared else "its project trains with"

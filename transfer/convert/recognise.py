@@ -12,11 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from pretrain.runtime.errors import UserError
-from transfer.convert.layouts import FOREIGN, LAYOUTS, layouts_below
+from pretrain.runtime.text import shortened
+from transfer.convert.layouts import FOREIGN, LAYOUTS, NAMINGS, layouts_below
 from transfer.convert.layouts.base import Layout, Place
+from transfer.convert.pickles.objects import OddTensor
 from transfer.convert.trunk import first_few
 
-WRAPPERS = re.compile(r"((module|_orig_mod)\.)*")
+# words in names that DistributedDataParallel, torch.compile, FSDP, activation checkpoints and DeepSpeed put there
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+MANY = 20_000  # names of a dictionary in which no trunk is looked for
 NESTED = 5  # dictionaries within dictionaries that are searched for tensors
 
 
@@ -35,7 +39,7 @@ class Branch:
     @property
     def called(self) -> str:
         """Where it lies, in the file's own words."""
-        return " ".join(filter(None, (self.within, self.prefix.rstrip(".")))) or "the file itself"
+        return shortened(" ".join(filter(None, (self.within, self.prefix.rstrip("."))))) or "the file itself"
 
 
 @dataclass(frozen=True)
@@ -62,31 +66,45 @@ def recognise(path: Path, content: Mapping[str, Any], prefix: str | None = None)
         raise UserError(f"{path} has more than one layout: {listed}; seen were {_seen(content)}; save one alone.")
     for kind, expression in FOREIGN.items():
         if hits := [name for _, name, _ in held if re.match(expression, name)]:
-            raise UserError(f"{path} is {kind}: {hits[0]}; conversion is for torchvision's ResNets.")
+            raise UserError(f"{path} is {kind}: {shortened(hits[0])}; conversion is for torchvision's ResNets.")
     if not content:
         raise UserError(f"{path} is an empty dictionary: give a checkpoint.")
     known = ", ".join(layout.name for layout in layouts)
     raise UserError(f"{path} has no known layout; seen were {_seen(content)}; known are {known}{_prefix_hint(held)}.")
 
 
-def tensors_in(content: Mapping[str, Any], at: str = "", depth: int = NESTED) -> Iterator[tuple[str, str, Tensor]]:
-    """(dotted keys of its dictionary, name, tensor) of every tensor in nested dictionaries."""
-    for key, value in content.items():
-        if isinstance(value, Tensor):
-            yield at, str(key), value
-        elif isinstance(value, Mapping) and depth:
-            yield from tensors_in(value, f"{at}.{key}" if at else str(key), depth - 1)
+def tensors_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Tensor | OddTensor]]:
+    """(dotted keys of its dictionary, name, tensor) of every tensor in nested dictionaries.
+
+    A dictionary that a file holds in several places is visited in the first alone.
+    """
+    seen, waiting = {id(content)}, [("", content, NESTED)]
+    while waiting:
+        at, one, depth = waiting.pop()
+        inner = []
+        for key, value in one.items():
+            if isinstance(value, (Tensor, OddTensor)):
+                yield at, text_of(key), value
+            elif isinstance(value, Mapping) and depth and id(value) not in seen:
+                seen.add(id(value))
+                inner.append((f"{at}.{text_of(key)}" if at else text_of(key), value, depth - 1))
+        waiting += reversed(inner)
+
+
+def text_of(key: Any) -> str:
+    """A key of a file's dictionary as text."""
+    return key if isinstance(key, str) else shortened(key)
 
 
 def group_of(at: str, name: str) -> str:
     """What a tensor belongs to, for people: its dictionary and the first word of its name, up to the first number."""
     words = [*filter(None, at.split(".")), unwrapped(name).partition(".")[0]]
-    return ".".join(itertools.takewhile(lambda word: not word.isdigit(), words)) or "the file itself"
+    return shortened(".".join(itertools.takewhile(lambda word: not word.isdigit(), words))) or "the file itself"
 
 
 def unwrapped(name: str) -> str:
-    """A name without the prefixes of DistributedDataParallel and torch.compile."""
-    return WRAPPERS.sub("", name, count=1)
+    """A name without the words of DistributedDataParallel, torch.compile and their like, wherever they stand."""
+    return ".".join(word for word in name.split(".") if word not in WRAPPERS)
 
 
 def value_at(content: Any, keys: Iterable[str]) -> Any:
@@ -120,23 +138,35 @@ def _readings_of(layout: Layout, content: Mapping[str, Any]) -> Iterator[Recogni
 
 def _branches(content: Mapping[str, Any], withins: str, place: Place, layout: Layout) -> list[Branch]:
     """All trunks that begin as `place` says. Where there are several, the user must choose."""
-    first = re.compile(rf"({place.prefix}){re.escape(layout.naming.first)}$")
     branches = []
     for within in withins.split("|"):
         holder = value_at(content, filter(None, within.split(".")))
-        if not isinstance(holder, Mapping):
+        if not isinstance(holder, Mapping) or len(holder) > MANY:
             continue
-        held = {unwrapped(str(key)): (str(key), value) for key, value in holder.items()}
-        if len(held) < len(holder):  # a name with and without wrapper: neither may hide the other
-            held = {str(key): (str(key), value) for key, value in holder.items()}
-        branches += [Branch(within, hit[1], held) for hit in map(first.match, held) if hit]
+        keys = {text_of(key): (text_of(key), value) for key, value in holder.items()}
+        held = {_own_name(name, layout): one for name, one in keys.items()}
+        if len(held) < len(keys):  # a name with and without wrapper: neither may hide the other
+            held = keys
+        for prefix in (place.prefix, *place.otherwise):
+            first = re.compile(rf"({prefix}){re.escape(layout.naming.first)}$")
+            if found := [Branch(within, hit[1], held) for hit in map(first.match, held) if hit]:
+                branches += found
+                break
     return branches
+
+
+def _own_name(name: str, layout: Layout) -> str:
+    """A name without wrappers, in the place where the layout's trunk has it."""
+    name = unwrapped(name)
+    for expression, text in layout.moved:
+        name = re.sub(expression, text, name)
+    return name
 
 
 def _has_key(content: Mapping[str, Any], key: str) -> bool:
     """Whether the top of a file has `key`, or `key=value`."""
     name, _, value = key.partition("=")
-    return name in content and (not value or str(content[name]) == value)
+    return name in content and (not value or text_of(content[name]) == value)
 
 
 def _marked(layout: Layout, names: Iterable[str]) -> bool:
@@ -146,11 +176,12 @@ def _marked(layout: Layout, names: Iterable[str]) -> bool:
     return all(map(some_begins, layout.marks)) and not any(map(some_begins, layout.unless))
 
 
-def _prefix_hint(held: list[tuple[str, str, Tensor]]) -> str:
+def _prefix_hint(held: list[tuple[str, str, Tensor | OddTensor]]) -> str:
     """Where a ResNet seems to begin; only a person may say that it does."""
-    firsts = [unwrapped(name) for _, name, tensor in held if tensor.ndim == 4 and tensor.shape[1:] == (3, 7, 7)]
-    stems = {hit[1] for hit in (re.fullmatch(r"(|.*\.)(conv1|0)\.weight", name) for name in firsts) if hit}
-    prefixes = [stem or '""' for stem in sorted(stems)][:3]
+    ends = "|".join(re.escape(naming.first) for naming in sorted(NAMINGS, key=lambda one: -len(one.first)))
+    firsts = [unwrapped(name) for _, name, one in held if isinstance(one, Tensor) and one.shape[1:] == (3, 7, 7)]
+    stems = {hit[1] for hit in (re.fullmatch(rf"(|.*?\.)(?:{ends})", name) for name in firsts) if hit}
+    prefixes = [shortened(stem) or '""' for stem in sorted(stems)][:3]
     return "".join(f"; if its trunk is below {prefix}, add --prefix {prefix}" for prefix in prefixes)
 
 
@@ -160,5 +191,7 @@ def _described(one: Recognised) -> str:
 
 
 def _seen(content: Mapping[str, Any]) -> str:
-    nested = [f"{name}: {first_few(inner)}" for name, inner in content.items() if isinstance(inner, Mapping) and inner]
-    return "; ".join([f"keys {first_few(content, 8)}", *nested[:3]])
+    nested = [(name, inner) for name, inner in content.items() if isinstance(inner, Mapping) and inner]
+    return "; ".join(
+        [f"keys {first_few(content, 8)}", *(f"{shortened(name)}: {first_few(one)}" for name, one in nested[:3])]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from pretrain.models import TRUNKS, siamese
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.text import shortened
 from transfer.convert.layouts.base import IMAGENET, ImageStatistics
+from transfer.convert.numbers import COUNTER, as_held, beyond_float32, finite, is_whole, unfit
 
-COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var")
 Signature = tuple[bool, tuple[int, ...], tuple[int, ...]]
 
@@ -26,7 +28,8 @@ class TrunkFile:
 
     state: torchvision's names without `fc` to tensors on the CPU, float32 but for BN's counters.
     arch: torchvision's name of the network. layout: the name of a layout. meta: what the file says of its making.
-    mapping: torchvision's names to the file's.
+    mapping: torchvision's names to the file's. own_names: to those that the source's own network uses.
+    peer: "module:function" of that network (peers.py). stated: what the file calls its network, "" where it does not.
     branch: online or target, empty where there is one trunk. called, other: where this branch and the other one lie.
     left_out: groups of the file's other tensors to the number of their tensors.
     pixels: mean and standard deviation of the images that it was trained on. pixels_from: who says so, after "as".
@@ -43,6 +46,9 @@ class TrunkFile:
     left_out: dict[str, int] = field(default_factory=dict)
     pixels: ImageStatistics = IMAGENET
     pixels_from: str = "is usual"
+    own_names: dict[str, str] = field(default_factory=dict)
+    peer: str = ""
+    stated: str = ""
 
 
 def build_trunk(trunk_file: TrunkFile) -> nn.Module:
@@ -61,7 +67,7 @@ def shapes_of(arch: str) -> dict[str, torch.Size]:
 
 def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
     """(bottleneck blocks?, blocks of layer1..layer4, shape of the first 3x3 convolution): what tells trunks apart."""
-    hits = [re.match(r"layer([1-4])\.(\d+)\.", str(name)) for name in shapes]
+    hits = [re.match(r"layer([1-4])\.(\d{1,3})\.", str(name)) for name in shapes]
     depths = tuple(max((int(hit[2]) + 1 for hit in hits if hit and hit[1] == layer), default=0) for layer in "1234")
     bottleneck = any(str(name).endswith(".conv3.weight") for name in shapes)
     first = tuple(shapes.get("layer1.0.conv2.weight", ()))
@@ -73,22 +79,22 @@ def _known() -> dict[Signature, str]:
     return {_signature(shapes_of(arch)): arch for arch in TRUNKS}
 
 
-def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = None) -> str:
+def infer_arch(where: str, tensors: Mapping[str, Any]) -> str:
     """The torchvision name of the network that tensors under torchvision's names belong to.
 
     Raises:
-        UserError: none of torchvision's, or another than `claimed`.
+        UserError: none of torchvision's.
     """
     shapes = {name: tensor.shape for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     signature = _signature(shapes)
     arch = _known().get(signature)
-    stem = shapes.get("conv1.weight")
-    if stem is not None and stem[-1] != 7:
+    stem = shapes.get("conv1.weight", torch.Size((64, 3, 7, 7)))
+    if len(stem) == 4 and stem[-1] != 7:
         raise UserError(
             f"{where} has a stem of {stem[-1]}x{stem[-1]} pixels, as networks for CIFAR have: a ResNet of torchvision, "
             "timm or detectron2 begins with 7x7 and cannot hold it."
         )
-    if stem is not None and stem[0] != 64:
+    if len(stem) == 4 and stem[0] != 64:
         raise UserError(
             f"{where} is wider than 64 channels from its stem on ({stem[0]}), as SwAV's resnet50w2 or VICReg's "
             "resnet50x2: torchvision and timm have no such network; give the checkpoint of one that is 1x wide."
@@ -98,11 +104,6 @@ def infer_arch(where: str, tensors: Mapping[str, Any], claimed: str | None = Non
         raise UserError(
             f"{where} holds {list(signature[1])} {kind} blocks in layer1..layer4 with a first 3x3 convolution of "
             f"{signature[2]}, which is none of {', '.join(TRUNKS)}: give the checkpoint of one of these."
-        )
-    if claimed in TRUNKS and claimed != arch:
-        raise UserError(
-            f"{where} says it is a {claimed}, but its tensors are those of a {arch}: it was put together "
-            "wrongly; export it again."
         )
     return arch
 
@@ -116,37 +117,62 @@ def with_counters(tensors: Mapping[str, Any], arch: str) -> dict[str, Any]:
 
 
 def check_trunk(tensors: Mapping[str, Any], arch: str, where: str) -> dict[str, Tensor]:
-    """The tensors of `arch` in torchvision's order, float32 and contiguous, when they are exactly the trunk's.
+    """The tensors of `arch` in torchvision's order, float32 (counters int64) and contiguous, when exactly the trunk's.
 
     Raises:
-        UserError: a tensor is missing, left over, of the wrong shape or not finite; the first few are named.
+        UserError: a tensor is missing, left over, of the wrong shape, not finite, or of numbers that float32 cannot
+            hold; the first few are named.
     """
     shapes = shapes_of(arch)
     shared = [name for name in shapes if isinstance(tensors.get(name), Tensor)]
-    missing = [name for name in shapes if name not in shared]
-    wrong = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(shapes[name])}"
-        for name in shared
-        if tensors[name].shape != shapes[name]
-    ]
+    fitting = {name: tensors[name] for name in shared if tensors[name].shape == shapes[name]}
     without = not any(name.endswith(STATISTICS) for name in shared)
     faults = {
-        "has no running statistics and lacks" if without else "lacks": missing,
+        "has no running statistics, so that its normalisation is no BatchNorm's, and lacks" if without else "lacks": [
+            name for name in shapes if name not in tensors
+        ],
         "holds beyond the trunk": [name for name in tensors if name not in shapes],
-        "has the wrong shape in": wrong,
-        "has values that are not finite in": [name for name in shared if not torch.isfinite(tensors[name]).all()],
+        "has the wrong shape in": [
+            f"{name} {tuple(tensors[name].shape)} instead of {tuple(shapes[name])}"
+            for name in shared
+            if name not in fitting
+        ],
+        **unfit(tensors),
+        "has values that are not finite in": [name for name, one in fitting.items() if not finite(one)],
+        "has values that float32 cannot hold in": [name for name, one in fitting.items() if beyond_float32(one)],
+        "counts batches by no whole number in": [
+            name
+            for name, one in fitting.items()
+            if name.endswith(COUNTER) and one.is_floating_point() and not is_whole(one)
+        ],
     }
     told = [f"{fault} {first_few(names)}" for fault, names in faults.items() if names]
     if told:
         raise UserError(f"{where} is not a whole {arch} trunk: it {'; it '.join(told)}.")
-    return {
-        name: (tensors[name].float() if tensors[name].is_floating_point() else tensors[name]).contiguous()
-        for name in shapes
-    }
+    return {name: as_held(name, tensors[name]) for name in shapes}
+
+
+def check_numbers(tensors: Mapping[str, Any], where: str) -> None:
+    """Hold the kinds of numbers against those of a trunk, before its architecture is told by shapes.
+
+    Raises:
+        UserError: sparse, quantised, complex, 8-bit or whole numbers where weights belong.
+    """
+    told = [f"{fault} {first_few(names)}" for fault, names in unfit(tensors).items() if names]
+    if told:
+        raise UserError(f"{where} {'; it '.join(told)}: save the weights as plain float32 tensors where it was made.")
+
+
+def tensors_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 of the bytes of tensors, in their order."""
+    digest = hashlib.sha256()
+    for tensor in state.values():
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def first_few(names: Iterable[Any], limit: int = 4) -> str:
     """The first few of `names`, and how many more there are."""
-    names = [str(name) for name in names]
+    names = list(names)
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+    return ", ".join(map(shortened, names[:limit])) + rest

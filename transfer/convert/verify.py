@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
@@ -13,21 +12,11 @@ from torch import Tensor, nn
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import drafted
 from transfer.convert.destinations.base import Stages
-from transfer.convert.trunk import TrunkFile, build_trunk
+from transfer.convert.peers import peer_of, stages
+from transfer.convert.trunk import TrunkFile
 
 STAGES = ("res2", "res3", "res4", "res5")
 TOLERANCE = 1e-4
-
-
-def stages(trunk: Any, images: Tensor) -> list[Tensor]:
-    """Outputs of layer1..layer4 of torchvision's or timm's ResNet (nn.Module) for images (N, 3, H, W)."""
-    activation = trunk.act1 if hasattr(trunk, "act1") else trunk.relu
-    features = trunk.maxpool(activation(trunk.bn1(trunk.conv1(images))))
-    outputs = []
-    for layer in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
-        features = layer(features)
-        outputs.append(features)
-    return outputs
 
 
 def stages_of_state(state: Mapping[str, Tensor], arch: str, images: Tensor) -> list[Tensor]:
@@ -50,7 +39,7 @@ def write_verified(
     write: Callable[[Path], object],
     stages_of_draft: Stages,
 ) -> dict[str, float]:
-    """Write a draft beside `out`, compare its features with torchvision's, and move it to `out` when they agree.
+    """Write a draft beside `out`, compare its features with the source network's, and move it to `out` when they agree.
 
     The comparison is on a random (1, 3, 128, 128) image in float64, where two spellings of one network differ by
     rounding far below TOLERANCE.
@@ -69,7 +58,7 @@ def write_verified(
             stood at `out` stays.
     """
     image = torch.randn(1, 3, 128, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    expected = stages(build_trunk(trunk_file).double(), image)
+    expected = peer_of(trunk_file).stages(trunk_file, image)
     with drafted(out) as draft:
         write(draft)
         actual = stages_of_draft(draft, trunk_file, image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from torch import Tensor
 from pretrain.runtime import provenance
 from pretrain.runtime.files import save_torch, sha256_of, write_atomically
 from transfer.convert.names import detectron2_name
-from transfer.convert.trunk import TrunkFile, check_trunk, shapes_of
+from transfer.convert.trunk import TrunkFile, check_trunk, shapes_of, tensors_sha256
 
 
 def to_detectron2(state: Mapping[str, Tensor], arch: str) -> dict[str, np.ndarray]:
@@ -50,14 +49,6 @@ def provenance_of(path: str | Path, trunk_file: TrunkFile) -> dict[str, Any]:
         "commit": provenance.commit(),
         "meta": trunk_file.meta,
     }
-
-
-def tensors_sha256(state: Mapping[str, Tensor]) -> str:
-    """Hex SHA-256 of the bytes of tensors, in their order."""
-    digest = hashlib.sha256()
-    for tensor in state.values():
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _mapped(trunk_file: TrunkFile, rename: Callable[[str], str] = str) -> dict[str, str]:

@@ -94,7 +94,7 @@ BAD = {
     ),
     "no running statistics": (
         damaged(without_statistics),
-        r"has no running statistics and lacks bn1\.running_mean, bn1\.running_var",
+        r"has no running statistics, .*, and lacks bn1\.running_mean, bn1\.running_var",
     ),
     "two layouts of public projects": (
         lambda path: torch.save({**dino_and_more(), "optimizer": {}}, path),

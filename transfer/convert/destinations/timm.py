@@ -20,7 +20,7 @@ def stages_in_timm(path: Path, trunk_file: TrunkFile, images: Tensor) -> list[Te
     import timm
     from timm.models import load_checkpoint
 
-    from transfer.convert.verify import stages
+    from transfer.convert.peers import stages
 
     network = timm.create_model(trunk_file.arch, pretrained=False, num_classes=0)
     load_checkpoint(network, str(path), strict=True)

@@ -1,7 +1,7 @@
 """Every checkpoint layout that conversion knows: one module a family of projects, each with a tuple LAYOUTS.
 
 A module that is dropped into this folder is found. A layout is recognised by names alone, and only when no other fits.
-Names are read without the `module.` of DistributedDataParallel and the `_orig_mod.` of torch.compile.
+Names are read without the `module.` of DistributedDataParallel and the `_orig_mod.` of torch.compile, at any place.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import re
 
 from pretrain.runtime.registry import collect
 from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.names import CHILDREN, TORCHVISION
+from transfer.convert.names import CHILDREN, DETECTRON2, TORCHVISION, TRANSFORMERS
 
 LAYOUTS: tuple[Layout, ...] = tuple(
     sorted((layout for family in collect(__name__, "LAYOUTS") for layout in family), key=lambda layout: layout.name)
 )
+
+# ways of calling tensors that --prefix tries
+NAMINGS = (TORCHVISION, CHILDREN, DETECTRON2, TRANSFORMERS)
 
 # networks that are no torchvision ResNet, by names that only they have, so that a refusal can say what a file is
 FOREIGN = {
@@ -26,11 +29,10 @@ FOREIGN = {
 
 
 def layouts_below(prefix: str, within: str) -> tuple[Layout, ...]:
-    """Layouts of a trunk whose names the user says begin with `prefix`: torchvision's names or those of nn.Sequential.
+    """Layouts of a trunk whose names the user says begin with `prefix`, one for each way of calling its tensors.
 
     Args:
         within: every place of the file that may hold it, as in `Place`.
     """
     name, where = f"below {prefix or 'no prefix'}", Place(within, re.escape(prefix))
-    namings = (TORCHVISION, CHILDREN)
-    return tuple(Layout(name, "the command line", where, naming=naming, shared=True) for naming in namings)
+    return tuple(Layout(name, "the command line", where, naming=naming, shared=True) for naming in NAMINGS)

@@ -18,10 +18,12 @@ class Place:
     within: dotted keys from the file's top to the branch's dictionary; "" is the file itself, and | separates
         alternatives.
     prefix: a regular expression for what the names of its tensors begin with.
+    otherwise: further ones, each tried where no earlier one fits: a project may save one module under several names.
     """
 
     within: str
     prefix: str = ""
+    otherwise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class Layout:
     keys: keys, or key=value, that the top of the file must have. absent_keys: those that it must not have.
     head: an expression for names below the trunk's prefix that do not belong to the trunk.
     naming: how the trunk's tensors are called.
+    moved: (expression, text) for names outside the trunk's prefix that belong to the trunk, and what takes its place.
     pixels: mean and standard deviation of RGB in 0..1 that the project trains with.
-    shared: whether many projects use these names, so that `pixels` is only what is usual.
+    shared: whether many projects use these names, so that `pixels` is only what is usual, and a head may have any name.
+    says_input: whether a file is read only when it says itself how its images were scaled and ordered.
+    peer: "module:function" of the source's own network, as in `Naming`; empty for that of `naming`.
     """
 
     name: str
@@ -50,8 +55,11 @@ class Layout:
     absent_keys: tuple[str, ...] = ()
     head: str = r"fc\."
     naming: Naming = TORCHVISION
+    moved: tuple[tuple[str, str], ...] = ()
     pixels: ImageStatistics = IMAGENET
     shared: bool = False
+    says_input: bool = False
+    peer: str = ""
 
     def places(self) -> dict[str, Place]:
         """The branches, online first."""

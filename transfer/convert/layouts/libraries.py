@@ -1,10 +1,13 @@
-"""Files under the names of the libraries that others build on: timm, torchvision and detectron2."""
+"""Files under the names of the libraries that others build on: timm, torchvision, detectron2 and transformers."""
 
 from __future__ import annotations
 
 from pretrain.engine.checkpoint import EXPORT_FORMAT
 from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.names import DETECTRON2
+from transfer.convert.names import DETECTRON2, TRANSFORMERS
+
+# what training scripts call the dictionary of their network
+NETWORK = "|state_dict|model|model_state_dict|model_state|net|network|net_state_dict|module"
 
 LAYOUTS = (
     Layout(
@@ -14,6 +17,7 @@ LAYOUTS = (
         Place("state_dict_ema"),
         keys=("version=2",),
         shared=True,
+        peer="transfer.convert.peers:timm_peer",
     ),
     Layout(
         "torchvision-references",
@@ -27,18 +31,25 @@ LAYOUTS = (
     Layout(
         "torchvision",
         "pytorch/vision: models/resnet.py; the same names in timm, in pytorch/examples, and in files of trunks alone",
-        Place("|state_dict|model"),
+        Place(NETWORK),
         unless=(r"projection_head\.", r"prototypes\."),
         absent_keys=(f"format={EXPORT_FORMAT}", "version=2", "model_ema"),
-        head=r"fc\.(weight|bias)$",
         shared=True,
     ),
     Layout(
         "detectron2",
-        "facebookresearch/detectron2: tools/convert-torchvision-to-d2.py, modeling/backbone/resnet.py",
-        Place("model"),
-        head=r"stem\.fc\.",
+        "facebookresearch/detectron2: tools/convert-torchvision-to-d2.py, modeling/backbone/resnet.py, and detectors",
+        Place("model|state_dict", r"(backbone\.(bottom_up\.)?)?"),
+        head=r"(stem\.)?(fc|linear)\.|res5\.norm\.",
         naming=DETECTRON2,
+        moved=((r"^roi_heads\.res5\.", "backbone.res5."),),  # of a C4 detector
+        shared=True,
+    ),
+    Layout(
+        "transformers",
+        "huggingface/transformers: models/resnet/modeling_resnet.py",
+        Place(NETWORK, r"(resnet\.|backbone\.)?"),
+        naming=TRANSFORMERS,
         shared=True,
     ),
 )

@@ -1,9 +1,12 @@
-"""Checkpoints of toolboxes with many methods: solo-learn, lightly, VISSL and mmselfsup."""
+"""Checkpoints of toolboxes with many methods: solo-learn, lightly, VISSL and those of OpenMMLab."""
 
 from __future__ import annotations
 
 from transfer.convert.layouts.base import Layout, Place
 from transfer.convert.names import CHILDREN
+
+# parts of mmdetection's detectors and mmsegmentation's segmenters, which no self-supervised method has
+DENSE = r"(rpn|roi|bbox|mask|panoptic|semantic|decode|auxiliary|seg|query)_head\.|neck\.(lateral|fpn)_convs\."
 
 LAYOUTS = (
     Layout(
@@ -11,7 +14,7 @@ LAYOUTS = (
         "vturrisi/solo-learn: solo/methods/base.py, main_linear.py",
         Place("state_dict", r"(backbone|encoder)\."),  # `encoder` up to release 1.0.4
         Place("state_dict", r"momentum_(backbone|encoder)\."),
-        marks=(r"classifier\.",),
+        marks=(r"classifier\.(weight|bias)$",),
     ),
     Layout(
         "lightly",
@@ -58,8 +61,23 @@ LAYOUTS = (
         "mmselfsup",
         "open-mmlab/mmselfsup: models/algorithms, releases 0.x (encoder_q.0) and 1.x (encoder_k.module.0)",
         Place("state_dict", r"backbone\."),
-        Place("state_dict", r"(encoder_k|momentum_encoder|target_net)\.(module\.)?0\."),
+        Place("state_dict", r"(encoder_k|momentum_encoder|target_net)\.0\."),
         marks=(r"(neck|head)\.",),
-        unless=(r"classifier\.",),
+        unless=(r"classifier\.", DENSE),
+    ),
+    Layout(
+        "openselfsup",
+        "open-mmlab/OpenSelfSup, WXinlong/DenseCL: openselfsup/models/moco.py, densecl.py; without a head at the top",
+        Place("state_dict", r"backbone\.", otherwise=(r"encoder_q\.0\.", r"online_net\.0\.")),
+        Place("state_dict", r"(encoder_k|target_net)\.0\."),
+        marks=(r"(encoder_[qk]|online_net|target_net)\.\d+\.",),
+        unless=(r"(neck|head|classifier)\.", DENSE),
+    ),
+    Layout(
+        "mmdetection",
+        "open-mmlab/mmdetection, mmsegmentation: detectors and segmenters that say their configuration",
+        Place("state_dict", r"backbone\."),
+        marks=(DENSE,),
+        says_input=True,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
 from transfer.convert.destinations.base import Verifier
+from transfer.convert.peers import Peer, filled
 from transfer.convert.trunk import TrunkFile
 from transfer.convert.verify import STAGES
 from transfer.convert.write import to_detectron2
@@ -56,6 +58,18 @@ def stages_of_file(path: Path, trunk_file: TrunkFile, image: Tensor) -> list[Ten
             )
     outputs = network.to(image.dtype)(image)
     return [outputs[stage] for stage in STAGES]
+
+
+def detectron2_peer() -> Peer | None:
+    """detectron2's own network, in which files under its names are read; None where it is not installed."""
+    if not importlib.util.find_spec("detectron2"):
+        return None
+
+    def run(trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
+        outputs = filled(build_resnet(trunk_file.arch), trunk_file).to(images.dtype)(images)
+        return [outputs[stage] for stage in STAGES]
+
+    return Peer("detectron2", run)
 
 
 def detectron2_verifier() -> Verifier:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.convert.names import detectron2_name
-from transfer.convert.read_file import read_content
+from transfer.convert.numbers import COUNTER
 from transfer.convert.read_trunk import read_trunk
-from transfer.convert.trunk import COUNTER, TrunkFile
+from transfer.convert.trunk import TrunkFile
 from transfer.convert.verify import STAGES
 from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
@@ -69,7 +69,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
             f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set "
             f"{', '.join(f'{key}={value}' for key, value in keys_of(trunk.arch).items())}, or give another file."
         )
-    check_input(cfg, _input(path, trunk))
+    check_input(cfg, _input(trunk))
     converted = out / "trunk.pkl"
     origin = provenance_of(path, trunk)  # before all ranks wait: OUT/trunk.pkl may be the given file
     distributed.barrier()
@@ -81,14 +81,10 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     return Trunk(arch, init, path, converted, state, trunk.meta, origin["sha256"])
 
 
-def _input(path: Path, trunk: TrunkFile) -> dict[str, Any]:
-    """What the trunk was trained on, with the keys of validate.ORIGIN, as the file says, else as its layout."""
-    about = read_content(path).get("provenance")
-    stated = about.get("input") if isinstance(about, Mapping) else None
-    if not isinstance(stated, Mapping):
-        stated = {"mean": trunk.pixels[0], "std": trunk.pixels[1]}
-    scaled = {name: [255 * value for value in stated[name]] for name in ("mean", "std") if name in stated}
-    return {**{name: stated[name] for name in ("format", "stride_in_1x1") if name in stated}, **scaled}
+def _input(trunk: TrunkFile) -> dict[str, Any]:
+    """What the trunk was trained on, with the keys of validate.ORIGIN; `read_trunk` refuses another order or stride."""
+    mean, std = ([255 * value for value in values] for values in trunk.pixels)
+    return {"format": "RGB", "stride_in_1x1": False, "mean": mean, "std": std}
 
 
 def fill_detector(model: nn.Module, trunk: Trunk) -> str:
