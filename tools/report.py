@@ -32,7 +32,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Write the report, print our rows beside published ones, and say where it is."""
     args = parser().parse_intermixed_args(argv)
-    from transfer.report.render.document import Document
     from transfer.report.render.pages import to_markdown
     from transfer.report.sections.paper_tables import BESIDE, detection
     from transfer.report.write import collect_inputs, write
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     data = collect_inputs(args.folders, args.out, args.paper)
     page, markdown = write(data, args.out)
     if blocks := list(detection(data)):
-        print(to_markdown(Document(BESIDE, blocks)))
+        print(to_markdown(BESIDE, blocks), end="\n\n")
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

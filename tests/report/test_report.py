@@ -10,7 +10,7 @@ import pytest
 
 from helpers.report_samples import a_line, a_result, a_run, cells, fill, markdown_of
 from transfer.report.collect.search import search_folders
-from transfer.report.collect.trials import Row, compare, group_trials
+from transfer.report.collect.trials import Row, Summary, compare, group_trials
 
 
 @pytest.fixture
@@ -126,7 +126,10 @@ def test_another_evaluation_under_the_same_name_supersedes_nothing(tmp_path: Pat
     a_result(tmp_path / "b.json", 44.0, "pretrained", **later)
     found = search_folders([tmp_path])
     assert not any(entry.superseded for entry in found.results)
-    assert sorted(one.summary("top1").values for one in group_trials(found.results, found.runs)) == [(40.0,), (44.0,)]
+    assert sorted(Summary.of(one.results, "top1").values for one in group_trials(found.results, found.runs)) == [
+        (40.0,),
+        (44.0,),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,9 @@ def test_another_evaluation_under_the_same_name_supersedes_nothing(tmp_path: Pat
 def test_values_of_the_wrong_type_are_a_note(changes: dict[str, object], tmp_path: Path) -> None:
     a_result(tmp_path / "sound.json", 41.0, "pretrained")
     a_result(tmp_path / "a.json", 40.0, "pretrained", task="semi", **changes)
-    assert "a.json holds values of the wrong type" in markdown_of(tmp_path, tmp_path / "out")
+    unread = markdown_of(tmp_path, tmp_path / "out").partition("## Could not read")[2]
+    words = "a.json: commit is not of the type" if "commit" in changes else "a.json holds values of the wrong type"
+    assert words in unread and "sound.json" not in unread
 
 
 def test_options_of_one_name_in_two_parts_of_a_detectors_configuration_are_two(tmp_path: Path) -> None:
@@ -152,7 +157,10 @@ def test_options_of_one_name_in_two_parts_of_a_detectors_configuration_are_two(t
         config = f"MODEL:\n  FPN:\n    NORM: {norm}\n  RESNETS:\n    NORM: FrozenBN\nSEED: {seed}\n"
         a_result(tmp_path / f"{seed}.json", 40.0 + seed, "pretrained", seed, settings={"config": config})
     found = search_folders([tmp_path])
-    assert [one.summary("top1").values for one in group_trials(found.results, found.runs)] == [(40.0,), (41.0,)]
+    assert [Summary.of(one.results, "top1").values for one in group_trials(found.results, found.runs)] == [
+        (40.0,),
+        (41.0,),
+    ]
     (row,) = rows_of(tmp_path)
     assert list(row.of.remarks(row.metric)) == ["settings differ between these results: MODEL.FPN.NORM"]
 

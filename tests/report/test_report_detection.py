@@ -7,7 +7,6 @@ from helpers.repository import ROOT
 from transfer.detection.config.load import load_config, protocol_name
 from transfer.report.collect.search import search_folders
 from transfer.report.published.tables import published_tables
-from transfer.report.render.document import Charts, Heading, Table, Text
 from transfer.report.sections.detections import classes
 from transfer.report.sections.paper_tables import detection
 from transfer.report.write import write_report
@@ -39,18 +38,18 @@ def detected(path, published, seed=0, init="pretrained", shift=0.0, **changes):
 
 
 def shown(folder):
-    return [block for block in detection(search_folders([folder])) if isinstance(block, Table)]
+    return [block for block in detection(search_folders([folder])) if block.kind == "Table"]
 
 
 def test_our_rows_stand_below_the_published_ones_of_their_protocol(tmp_path):
     for seed, shift in enumerate((-1.0, 1.0)):
         detected(tmp_path / f"{seed}.json", VOC_FPN, seed, shift=shift)
     (table,) = shown(tmp_path)
-    rows = table.texts()
+    rows = table.texts
     assert rows[: len(VOC_FPN.rows)][-1][:4] == ["UniGrad", "57.8", "84.0", "64.9"]  # of the paper's Table 8
     ours = ["here: UniGrad, 2 epochs", "57.0 ± 1.4 (n=2)", "83.0 ± 1.4 (n=2)", "64.0 ± 1.4 (n=2)"]
     assert rows[-1][:4] == ours
-    assert table.columns()[4:8] == ["Epochs", "Protocol", "Data", "Date"] and rows[-1][7] == "2025-01-02"
+    assert table.columns[4:8] == ["Epochs", "Protocol", "Data", "Date"] and rows[-1][7] == "2025-01-02"
 
 
 def test_the_two_families_never_share_a_table(tmp_path):
@@ -59,9 +58,7 @@ def test_the_two_families_never_share_a_table(tmp_path):
     fpn, c4 = shown(tmp_path)
     assert fpn.caption.startswith("Faster R-CNN FPN") and c4.caption.startswith("Faster R-CNN C4")
     assert (
-        sum(row[0].startswith("here") for row in fpn.texts())
-        == sum(row[0].startswith("here") for row in c4.texts())
-        == 1
+        sum(row[0].startswith("here") for row in fpn.texts) == sum(row[0].startswith("here") for row in c4.texts) == 1
     )
 
 
@@ -74,9 +71,9 @@ def test_another_schedule_trunk_or_data_set_is_counted_and_not_shown(tmp_path):
     detected(tmp_path / "sides.json", VOC_FPN, 3, protocol=small)
     detected(tmp_path / "bccd.json", VOC_FPN, dataset="BCCD")
     blocks = list(detection(search_folders([tmp_path])))
-    (table,) = [block for block in blocks if isinstance(block, Table)]
-    assert not any(row[0].startswith("here") for row in table.texts())
-    (note,) = [block.text for block in blocks if isinstance(block, Text)]
+    (table,) = [block for block in blocks if block.kind == "Table"]
+    assert not any(row[0].startswith("here") for row in table.texts)
+    (note,) = [block.text for block in blocks if block.kind == "Text"]
     assert (
         "5 result(s)" in note
         and "test 320" in note
@@ -90,7 +87,7 @@ def test_a_schedule_rescaled_to_fewer_gpus_counts_as_the_same(tmp_path):
     rescaled = {"iterations": 192_000, "images_per_step": 2, "base_lr": 0.0025}
     detected(tmp_path / "one-gpu.json", VOC_FPN, settings=rescaled)
     (table,) = shown(tmp_path)
-    assert table.texts()[-1][0].startswith("here")
+    assert table.texts[-1][0].startswith("here")
 
 
 @pytest.mark.parametrize(
@@ -129,9 +126,9 @@ def test_curves_and_classes_of_both_initialisations_are_shown(tmp_path):
         }
         detected(tmp_path / f"{init}.json", VOC_FPN, init=init, artefacts=artefacts)
     blocks = list(classes(search_folders([tmp_path])))
-    (table,) = [block for block in blocks if isinstance(block, Table)]
-    assert table.texts() == [["cat", "10.0", "30.0", "+20.0"], ["dog", "20.0", "60.0", "+40.0"]]
-    (charts,) = [block for block in blocks if isinstance(block, Charts)]
+    (table,) = [block for block in blocks if block.kind == "Table"]
+    assert table.texts == [["cat", "10.0", "30.0", "+20.0"], ["dog", "20.0", "60.0", "+40.0"]]
+    (charts,) = [block for block in blocks if block.kind == "Charts"]
     (chart,) = charts.charts
     assert [line.y for line in chart.lines] == [(100.0, 10.0, 0.0), (100.0, 30.0, 0.0)]
     page, markdown = write_report([tmp_path], tmp_path / "report")
@@ -146,8 +143,8 @@ def test_classes_of_two_recipes_are_never_averaged(tmp_path):
         given = {"artefacts": artefacts, "pretraining": pretraining, "checkpoint_sha256": method}
         detected(tmp_path / f"{method}.json", VOC_FPN, **given)
     blocks = list(classes(search_folders([tmp_path])))
-    assert [block.texts()[0][2] for block in blocks if isinstance(block, Table)] == ["50.0", "10.0"]
-    titles = [block.text for block in blocks if isinstance(block, Heading)]
+    assert [block.texts[0][2] for block in blocks if block.kind == "Table"] == ["50.0", "10.0"]
+    titles = [block.text for block in blocks if block.kind == "Heading"]
     assert "SimCLR" in titles[0] and "UniGrad" in titles[1]
 
 

@@ -58,12 +58,12 @@ def labels_of(folder: Path) -> list[str]:
     return [entry.name for entry in name_runs(search_folders([folder]).runs)]
 
 
-def drawn_in(folder: Path, panels: tuple = FIGURE_2 + FIGURE_3 + OPTIMISATION) -> dict[str, Chart]:
+def drawn_in(folder: Path, panels: list = FIGURE_2 + FIGURE_3 + OPTIMISATION) -> dict[str, Chart]:
     return {chart.key: chart for chart in charts(search_folders([folder]).runs, panels)}
 
 
 def test_no_quantity_is_drawn_twice() -> None:
-    keys = [key for panel in FIGURE_2 + FIGURE_3 + OPTIMISATION for key in panel.quantities]
+    keys = [key for panel in FIGURE_2 + FIGURE_3 + OPTIMISATION for key in panel["quantities"]]
     assert len(set(keys)) == len(keys)
 
 
@@ -172,7 +172,7 @@ def test_repetitions_alone_are_told_apart_by_seed_or_folder(tmp_path: Path) -> N
 
 
 def test_twenty_lines_differ_without_colour() -> None:
-    assert len({look(style)[1:] for style in range(20)}) == 20
+    assert len({(look(style)["dash"], look(style)["shape"]) for style in range(20)}) == 20
 
 
 def test_lines_are_drawn_as_their_legend_shows_them() -> None:
@@ -181,7 +181,7 @@ def test_lines_are_drawn_as_their_legend_shows_them() -> None:
     drawn = [path for group in root.iter(f"{SVG}g") if "mark-line" in group.get("class", "") for path in group]
     looks = [(path.get("stroke"), path.get("stroke-dasharray") or None) for path in drawn]
     expected = [look(style) for style in range(13)]
-    assert looks == [(one.colour, ",".join(f"{length:g}" for length in one.dash) or None) for one in expected]
+    assert looks == [(one["colour"], ",".join(f"{length:g}" for length in one["dash"]) or None) for one in expected]
     symbols = [group for group in root.iter(f"{SVG}g") if "role-legend-symbol" in group.get("class", "")]
     shown = [(path.get("stroke"), path.get("stroke-dasharray") or None) for group in symbols for path in group]
     assert shown == looks

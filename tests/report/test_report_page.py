@@ -20,6 +20,7 @@ from pretrain.runtime.errors import UserError
 from tools import report as tool
 from transfer.report.collect.search import search_folders
 from transfer.report.render.charts import Line, svg_file, thin
+from transfer.report.render.pages import environment
 from transfer.report.sections.training import PANELS, charts
 from transfer.report.write import write_report
 
@@ -112,6 +113,12 @@ def test_page_is_well_formed_and_needs_nothing_beside_it(everything: Path, tmp_p
     assert len(page.of("h1")) == 1 and page.of("html")[0]["lang"] == "en"
     assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.of("svg"))
     assert "prefers-color-scheme: dark" in text and len(text) < 2_000_000
+
+
+def test_every_kind_of_block_is_laid_out_in_both_forms() -> None:
+    html, markdown = (dir(environment(form).get_template(f"blocks.{form}.j2").module) for form in ("html", "md"))
+    kinds = {name for name in html if name.istitle()}
+    assert kinds == {name for name in markdown if name.istitle()} >= {"Text", "Table", "Figures", "Charts"}
 
 
 def test_markup_in_names_stays_text(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pretrain import config
 from tools import report as tool
 from transfer.evaluate import choose
 from transfer.report.collect.search import search_folders
-from transfer.report.render.document import Block, Heading, Table
+from transfer.report.render.document import Block, heading
 from transfer.report.sections import sections
 from transfer.report.write import write_report
 
@@ -78,29 +78,29 @@ def paper_blocks(folder: Path) -> list[Block]:
     blocks: list[Block] = []
     for section in sections():
         if section.anchor in ("paper", "apart") and (built := list(section.build(data))):
-            blocks += [Heading(section.title, section.anchor), *built]
+            blocks += [heading(section.title, section.anchor), *built]
     return blocks
 
 
-def tables(folder: Path) -> dict[str, Table]:
+def tables(folder: Path) -> dict[str, Block]:
     """By anchor of the heading above each."""
-    shown: dict[str, Table] = {}
+    shown: dict[str, Block] = {}
     anchor = ""
     for block in paper_blocks(folder):
-        anchor = block.anchor if isinstance(block, Heading) else anchor
-        if isinstance(block, Table):
+        anchor = block.anchor if block.kind == "Heading" else anchor
+        if block.kind == "Table":
             shown[anchor] = block
     return shown
 
 
-def ours(table: Table) -> list[list[str]]:
-    return [row for row in table.texts() if row[0].startswith("here: ")]
+def ours(table: Block) -> list[list[str]]:
+    return [row for row in table.texts if row[0].startswith("here: ")]
 
 
 def reasons(folder: Path) -> str:
     blocks = paper_blocks(folder)
-    assert not [row for block in blocks if isinstance(block, Table) for row in ours(block)]
-    return tables(folder)["apart"].texts()[0][-1]
+    assert not [row for block in blocks if block.kind == "Table" for row in ours(block)]
+    return tables(folder)["apart"].texts[0][-1]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_every_number_of_ours_carries_its_tags_and_its_spread(tmp_path) -> None:
         "8 x V100",
         "0123456789ab",
     ]
-    assert table.texts()[1][0] == "b SimCLR*" and table.texts()[2] == row  # right below its row
+    assert table.texts[1][0] == "b SimCLR*" and table.texts[2] == row  # right below its row
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_of_many_metrics_each_has_a_row_and_pictures_of_readings_are_shown(tmp_p
         tmp_path / "runs" / "readings.json", None, "pretrained", task="readings", metrics=metrics, artefacts=images
     )
     table = tables(tmp_path / "runs")["apart"]
-    assert table.columns() == ["Metric", "ResNet-18, UniGrad, 2 epochs"] and len(table.rows) == 12
+    assert table.columns == ["Metric", "ResNet-18, UniGrad, 2 epochs"] and len(table.texts) == 12
     page, markdown = write_report([tmp_path / "runs"], tmp_path / "out", paper=True)
     assert page.read_text(encoding="utf-8").count("<img ") == 1
     assert "tsne: ResNet-18, UniGrad, 2 epochs, on toys" in markdown.read_text(encoding="utf-8")

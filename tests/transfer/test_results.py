@@ -12,7 +12,7 @@ import pytest
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from transfer import results, tasks
-from transfer.report.collect.result_files import differing, evaluation
+from transfer.report.collect.files import differing, evaluation
 
 
 def a_result(**changes: object) -> results.Result:

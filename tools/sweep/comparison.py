@@ -11,7 +11,7 @@ from pretrain import methods
 from pretrain.runtime.files import write_json, write_text
 from tools.sweep.trials import Trial
 from transfer import results
-from transfer.report.collect.runs import finite
+from transfer.report.collect.files import finite
 from transfer.report.collect.search import search_folders
 from transfer.report.collect.trials import Summary
 from transfer.report.published.tables import expected_top1

@@ -11,15 +11,14 @@ from pretrain.models import siamese
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_text
 from transfer.convert.read_trunk import read_trunk
-from transfer.report.collect.names import RANDOM, arch_name, images_name, maker, recipe_name
-from transfer.report.collect.runs import PretrainingRun, finite
-from transfer.report.collect.search import Collected, says_synthetic, search_folders
-from transfer.report.collect.trials import epochs_text, group_trials
-from transfer.report.render.pages import blocks_text, environment
+from transfer.report.collect.names import RANDOM, maker
+from transfer.report.collect.search import says_synthetic, search_folders
+from transfer.report.collect.trials import group_trials
+from transfer.report.render.pages import environment, to_markdown
 from transfer.report.sections.paper_tables import by_protocol
-from transfer.report.sections.provenance import run_facts
+from transfer.report.sections.provenance import box, run_facts
 
-NAME = "MODEL_CARD.md"
+NAME, EXPORT = "MODEL_CARD.md", Path("export", "trunk.pth")
 
 
 def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
@@ -33,38 +32,30 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
     run = next((run for run in data.runs if run.folder == folder), None)
     if run is None:
         raise UserError(f"{run_dir} holds no run (metrics.jsonl beside config.yaml): give the folder of one.")
-    export = folder / "export" / "trunk.pth"
+    export = folder / EXPORT
     if not export.is_file():
         raise UserError(f"{export} is missing: a run writes it with its first checkpoint, so let it train until then.")
-    return write_text(folder / NAME, card_text(run, export, data) + "\n")
-
-
-def card_text(run: PretrainingRun, export: Path, data: Collected) -> str:
-    """The card; render/templates/model_card.md.j2 holds its words."""
     trunk, sha256 = read_trunk(export), sha256_of(export)
     with torch.device("meta"):
         width = siamese.build_trunk(trunk.arch)[1]
     mine = [entry for entry in data.results if maker([run], entry.result) or entry.result.checkpoint_sha256 == sha256]
     trials = group_trials(mine, [run])
-    used = [entry.result for entry in mine if not entry.superseded]
-    root = Path(str(run.setting("data.root", "")))
-    template = environment("md").get_template("model_card.md.j2")
-    return template.render(
-        run=run,
-        file=export.relative_to(run.folder),
-        trunk=trunk,
-        sha256=sha256,
-        width=width,
-        synthetic=says_synthetic(root),
-        facts=run_facts(run, "Run"),
-        config=(run.folder / "config.yaml").read_text(encoding="utf-8"),
-        tables=blocks_text(by_protocol(trials)),
-        notes=dict.fromkeys(data.notes),
-        used=used,
-        same=[name for name in dict.fromkeys(one.dataset for one in used) if name in root.parts],
-        single=[one for one in trials if one.recipe != RANDOM and len(one.results) == 1],
-        **{
-            function.__name__: function
-            for function in (arch_name, epochs_text, finite, images_name, recipe_name, round)
-        },
+    card = (
+        environment("md")
+        .get_template("model_card.md.j2")
+        .render(
+            run=run,
+            file=EXPORT,
+            trunk=trunk,
+            sha256=sha256,
+            width=width,
+            synthetic=says_synthetic(Path(str(run.setting("data.root", "")))),
+            facts=box("Run", run_facts(run)),
+            config=(folder / "config.yaml").read_text(encoding="utf-8"),
+            tables=to_markdown("", list(by_protocol(trials))),
+            notes=dict.fromkeys(data.notes),
+            used=[entry.result for entry in mine if not entry.superseded],
+            single=[one for one in trials if one.recipe != RANDOM and len(one.results) == 1],
+        )
     )
+    return write_text(folder / NAME, card + "\n")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_text
+from pretrain.runtime.files import write_json, write_text
 from transfer.report.collect.search import Collected, search_folders
-from transfer.report.export import write_records
-from transfer.report.render.document import Block, Document, Heading
+from transfer.report.collect.trials import Summary, Trials, group_trials
+from transfer.report.published.tables import PublishedTable, published_tables, standing_below, why_in_no_table
+from transfer.report.render.document import Block, heading
 from transfer.report.render.pages import to_html, write_markdown
 from transfer.report.sections import sections
+
+# Of a record, which is one number. table: the published table that it stands in, empty for none. origin: published or
+# measured. trials: number of results behind mean and std (n - 1). not_comparable: why a measured number stands in no
+# published table. source: of a published number.
+TEXTS = ("task", "dataset", "protocol", "arch", "date", "hardware", "commit", "not_comparable", "source")
+NUMBERS = ("mean", "std", "trials", "epochs")
+EMPTY = dict.fromkeys(("table", "row", "origin", "metric")) | dict.fromkeys(NUMBERS) | dict.fromkeys(TEXTS, "")
 
 
 def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = False) -> tuple[Path, Path]:
@@ -24,7 +35,7 @@ def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = F
     Raises:
         UserError: a folder is missing, nothing of ours was found, or `out` cannot be a folder.
     """
-    return write(collect_inputs(folders, out, paper), out)
+    return write(collect_inputs(folders, out, paper), Path(out))
 
 
 def collect_inputs(folders: Sequence[str | Path], out: str | Path, paper: bool) -> Collected:
@@ -38,19 +49,51 @@ def collect_inputs(folders: Sequence[str | Path], out: str | Path, paper: bool) 
     return data
 
 
-def write(data: Collected, out: str | Path) -> tuple[Path, Path]:
-    """The files of `write_report`: the numbers first, then what is drawn of them."""
-    out, document = Path(out), compose(data)
-    write_records(data, out)
-    markdown = write_markdown(document, out)
-    return write_text(out / "report.html", to_html(document)), markdown
-
-
-def compose(data: Collected) -> Document:
-    """The report, from summary to appendix."""
+def write(data: Collected, out: Path) -> tuple[Path, Path]:
+    """The files of `write_report`: the numbers first, then what is drawn of them, from summary to appendix."""
     untested = "Pretraining runs" if len(data.runs) > 1 else "A pretraining run"
+    title = "What the pretrained features are worth" if data.results else untested
     blocks: list[Block] = []
     for section in sections():
         built = list(section.build(data))
-        blocks += [Heading(section.title, section.anchor), *built] if built and section.title else built
-    return Document("What the pretrained features are worth" if data.results else untested, blocks)
+        blocks += [heading(section.title, section.anchor, 2), *built] if built and section.title else built
+    made, text = [EMPTY | record for record in records(data)], io.StringIO()
+    writer = csv.DictWriter(text, list(EMPTY), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(made)
+    write_text(out / "report.csv", text.getvalue())
+    write_json(out / "report.json", made)
+    markdown = write_markdown(title, blocks, out)
+    return write_text(out / "report.html", to_html(title, blocks)), markdown
+
+
+def records(data: Collected) -> Iterator[dict[str, Any]]:
+    """Of every measured number one record a table that it stands in, else one with the reason why it stands in none."""
+    ours, tables = group_trials(data.results, data.runs), published_tables("accuracy") + published_tables("detection")
+    for table in tables if data.paper else ():  # all published numbers come first
+        yield from _published(table)
+    for table in tables:
+        for row, below in standing_below(table, ours).items():
+            for trials in below:
+                yield from _measured(trials, table=table.title, row=row or trials.recipe)
+    for trials in ours:
+        if why := why_in_no_table(trials):
+            yield from _measured(trials, table="", row=trials.recipe, not_comparable=why)
+
+
+def _published(table: PublishedTable) -> Iterator[dict[str, Any]]:
+    known = {"table": table.title, "origin": "published", "task": table.task, "source": table.source}
+    if table.match == "detection":
+        known |= {name: getattr(table.setting, name) for name in ("dataset", "protocol", "arch")}
+    for row in table.rows:
+        for metric, value in zip(table.metrics, row.values, strict=True):
+            yield known | {"row": row.name, "metric": metric, "mean": value, "epochs": row.epochs}
+
+
+def _measured(trials: Trials, **standing: str) -> Iterator[dict[str, Any]]:
+    known = {"origin": "measured", "task": trials.first.task, "arch": trials.first.arch, "epochs": trials.epochs}
+    tags = {{"Data": "dataset"}.get(tag, tag.lower()): text for tag, text in trials.tags().items()}
+    for metric in trials.metrics():
+        if one := Summary.of(trials.results, metric):
+            numbers = {"metric": metric, "mean": one.mean, "std": one.std, "trials": len(one.values)}
+            yield known | tags | standing | numbers

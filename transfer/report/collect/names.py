@@ -7,12 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pretrain import methods
 from pretrain.runtime.files import natural_key
-from transfer.report.collect.result_files import flat
-from transfer.report.collect.runs import PretrainingRun, finite
+from transfer.report.collect.files import PretrainingRun, finite, flat
 from transfer.results import Result
 from transfer.tasks import display_name
 
@@ -102,11 +101,8 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     if mine is None:
         unknown = f" ({images_name(meta['run'])}, not found)" if meta.get("run") else ""
         return f"{method_name(meta.get('method') or 'unknown method')}, {length}{unknown}"
-    first_of: dict[str, PretrainingRun] = {}
-    for run in runs:
-        if recipe_name(run) == recipe_name(mine):
-            first_of.setdefault(run.recipe(), run)
-    return f"{recipe_name(mine)}, {length}" + (f" ({first_of[mine.recipe()].name})" if len(first_of) > 1 else "")
+    first = {run.recipe(): run.name for run in reversed(runs) if recipe_name(run) == recipe_name(mine)}
+    return f"{recipe_name(mine)}, {length}" + (f" ({first[mine.recipe()]})" if len(first) > 1 else "")
 
 
 class NamedRun(NamedTuple):
@@ -144,17 +140,15 @@ def _names_of_recipes(recipes: dict[str, PretrainingRun]) -> dict[str, str]:
     names, settings = {}, {recipe: flat(json.loads(recipe)) for recipe in recipes}
     for recipe, run in recipes.items():
         others = [settings[other] for other in recipes if recipe_name(recipes[other]) == recipe_name(run)]
-        keys = sorted({key for other in others for key in other})
-        differing = [key for key in keys if len({str(other.get(key)) for other in others}) > 1]
-        words = ", ".join([recipe_name(run), *(_said(key, settings[recipe].get(key)) for key in differing)])
-        names[recipe] = words if len(differing) <= MOST_SETTINGS else f"{recipe_name(run)} ({run.name})"
+        words = []
+        for key in sorted({key for other in others for key in other}):
+            if len({str(other.get(key)) for other in others}) > 1:
+                value = settings[recipe].get(key)
+                said = "default" if value is None else f"{value:g}" if isinstance(value, float) else value
+                words.append(f"{key.rpartition('.')[2].replace('_', ' ')} {said}")
+        by_settings = ", ".join([recipe_name(run), *words])
+        names[recipe] = by_settings if len(words) <= MOST_SETTINGS else f"{recipe_name(run)} ({run.name})"
     return names
-
-
-def _said(name: str, value: Any) -> str:
-    """ "projector width 1024"."""
-    words = name.rpartition(".")[2].replace("_", " ")
-    return f"{words} {'default' if value is None else f'{value:g}' if isinstance(value, float) else value}"
 
 
 def _place(run: PretrainingRun) -> tuple[object, ...]:

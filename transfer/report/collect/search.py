@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
+from transfer.report.collect.files import Downstream, PretrainingRun, is_ours, mark_superseded, read_result, read_run
 from transfer.report.collect.names import images_name
-from transfer.report.collect.result_files import Downstream, is_ours, mark_superseded, read_result
-from transfer.report.collect.runs import PretrainingRun, read_run
 
 MOST_BYTES = 4_000_000  # result files are a few kB; annotations and predictions in JSON are not worth parsing
 STAMPED = 3  # a set's README stands at its top; images lie up to this many folders below, such as in classes/train
@@ -19,15 +18,12 @@ STAMPED = 3  # a set's README stands at its top; images lie up to this many fold
 
 @dataclass
 class Collected:
-    """Everything a report is made from. notes: sentences about files that are ours and could not be used.
-
-    paper: whether every table of the paper is asked for.
-    """
+    """Everything a report is made from."""
 
     runs: list[PretrainingRun] = field(default_factory=list)
     results: list[Downstream] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    paper: bool = False
+    notes: list[str] = field(default_factory=list)  # sentences about files that are ours and could not be used
+    paper: bool = False  # whether every table of the paper is asked for
 
     def synthetic_sets(self) -> list[str]:
         """Names of data sets that are synthetic by their name, or as the files in them say."""
@@ -53,8 +49,11 @@ def search_folders(folders: Sequence[str | Path]) -> Collected:
             logs.append(path)
         elif path.suffix == ".json" and path.stat().st_size <= MOST_BYTES:
             _add_result(path, data, copies)
-    runs = [read_run(path, name, data.notes) for path, name in zip(logs, _names(logs), strict=True)]
-    data.runs = [run for run in runs if run]
+    common = os.path.commonpath([log.parent for log in logs] or [Path()])
+    for log in logs:
+        name = os.path.relpath(log.parent, common)
+        if run := read_run(log, log.parent.name if name == "." else name, data.notes):
+            data.runs.append(run)
     data.results = mark_superseded(data.results)
     if not data.runs and not data.results:
         raise UserError(
@@ -91,15 +90,6 @@ def _add_result(path: Path, data: Collected, copies: dict[bytes, Path]) -> None:
         data.notes.append(f"{path} could not be opened ({error.strerror}).")
     except UserError as error:
         data.notes.append(str(error))
-
-
-def _names(logs: Sequence[Path]) -> list[str]:
-    """For each run the shortest path of its folder that tells it from the others."""
-    folders = [path.parent for path in logs]
-    if len(folders) < 2:
-        return [folder.name for folder in folders]
-    common = Path(os.path.commonpath(folders))
-    return [common.name if folder == common else folder.relative_to(common).as_posix() for folder in folders]
 
 
 def says_synthetic(folder: Path) -> bool:

@@ -7,12 +7,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from transfer.report.collect.files import Downstream, PretrainingRun, differing, evaluation, finite
 from transfer.report.collect.names import RANDOM, arch_name, maker, recipe_of
-from transfer.report.collect.result_files import Downstream, differing, evaluation
-from transfer.report.collect.runs import PretrainingRun, finite
 from transfer.results import TASKS, Result
 
-TAGS = ("Protocol", "Data", "Date", "Hardware", "Commit")
 SHORT = 12  # digits of a commit that are shown
 ABSENT = "—"
 # by the sides that there are
@@ -39,11 +37,6 @@ class Summary:
     def std(self) -> float | None:
         """Sample standard deviation (n - 1 in the denominator), None for a single value."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def high(self) -> float:
-        """The upper end of mean ± std."""
-        return self.mean + (self.std or 0.0)
 
     def text(self, digits: int = 2) -> str:
         """ "41.20 ± 0.35 (n=3)", or "41.20 (n=1)" for a single trial."""
@@ -75,50 +68,46 @@ class Trials:
         epoch = self.first.pretraining.get("epoch")
         return float(epoch) if finite(epoch) else None
 
-    def summary(self, metric: str) -> Summary | None:
-        """Of one metric over the trials, None where none of them has it."""
-        return Summary.of(self.results, metric)
-
     def metrics(self) -> list[str]:
         """Names of all metrics, in the order of the files."""
         return list(dict.fromkeys(name for one in self.results for name in one.metrics))
 
     def cell(self, metric: str, digits: int = 1) -> str:
         """ "57.0 ± 1.4 (n=2)", of a single trial without ±."""
-        summary = self.summary(metric)
+        summary = Summary.of(self.results, metric)
         return summary.text(digits) if summary else ABSENT
 
     def tags(self) -> dict[str, str]:
-        """By the names of TAGS; several hardware names or commits, or days, stand together."""
-        commits = ", ".join(sorted({_short(one.commit) for one in self.results}))
-        hardware = "; ".join(sorted({one.hardware or "not recorded" for one in self.results}))
-        values = (self.first.protocol, self.first.dataset, days_text(self.results), hardware, commits)
-        return dict(zip(TAGS, values, strict=True))
+        """What a table tells beside the numbers; several hardware names or commits, or days, stand together."""
+        return {
+            "Protocol": self.first.protocol,
+            "Data": self.first.dataset,
+            "Date": days_text(self.results),
+            "Hardware": "; ".join(sorted({one.hardware or "not recorded" for one in self.results})),
+            "Commit": ", ".join(sorted({_short(one.commit or "not recorded") for one in self.results})),
+        }
 
 
 def group_trials(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Trials]:
     """Every evaluation, its trials together; results that a newer file supersedes do not count."""
-    groups: dict[tuple[object, ...], list[Result]] = {}
+    groups: dict[tuple[str, tuple[object, ...]], list[Result]] = {}
     for one in (entry.result for entry in results if not entry.superseded):
         sizes = (one.counts.get(name) for name in ("train", "val", "classes"))
-        key = (recipe_of(one, runs), one.pretraining.get("epoch"), *evaluation(one), *sizes)
-        groups.setdefault(key, []).append(one)
-    return [Trials(tuple(together), str(key[0]), maker(runs, together[0])) for key, together in groups.items()]
+        same = (one.pretraining.get("epoch"), *evaluation(one), *sizes)
+        groups.setdefault((recipe_of(one, runs), same), []).append(one)
+    return [Trials(tuple(alike), recipe, maker(runs, alike[0])) for (recipe, _), alike in groups.items()]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results of one recipe beside those of random initialisation; numbers of another protocol never enter it.
-
-    recipe: "" where there are random results alone. sides: by "random", those of all recipes, and "pretrained".
-    """
+    """The results of one recipe beside those of random initialisation; numbers of another protocol never enter it."""
 
     task: str
     dataset: str
     protocol: str
     arch: str
-    recipe: str
-    sides: dict[str, list[Downstream]]
+    recipe: str  # "" where there are random results alone
+    sides: dict[str, list[Downstream]]  # by "random", those of all recipes, and "pretrained"
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -152,18 +141,12 @@ class Row:
 
     of: Comparison
     metric: str
-
-    @property
-    def sides(self) -> dict[str, Summary]:
-        """By init, those that have a number."""
-        each = {init: Summary.of(self.of.results(init), self.metric) for init in self.of.sides}
-        return {init: summary for init, summary in each.items() if summary}
+    sides: dict[str, Summary]  # by init, those that have a number
 
     @property
     def difference(self) -> float | None:
         """Pretrained minus random, of the means."""
-        sides = self.sides
-        return sides["pretrained"].mean - sides["random"].mean if len(sides) == 2 else None
+        return self.sides["pretrained"].mean - self.sides["random"].mean if len(self.sides) == 2 else None
 
     @property
     def difference_text(self) -> str:
@@ -176,27 +159,20 @@ class Row:
 
     @property
     def reading(self) -> str:
-        """The comparison in words; "within the spread" where mean ± std of the two sides touch or overlap.
-
-        A single run has no spread of its own: a difference from or to one is named as such, not as beyond anything.
-        """
-        sides, difference = self.sides, self.difference
-        if difference is None:
-            return NOT_COMPARED[tuple(sides)]
-        if difference == 0:
+        """The comparison in words; "within the spread" where mean ± std of the two sides touch or overlap."""
+        if self.difference is None:
+            return NOT_COMPARED[tuple(self.sides)]
+        if self.difference == 0:
             return "no difference"
-        if abs(difference) <= sum(side.std or 0.0 for side in sides.values()):
+        if abs(self.difference) <= sum(side.std or 0.0 for side in self.sides.values()):
             return "within the spread"
-        single = [init for init, side in sides.items() if side.std is None]
+        single = [init for init, side in self.sides.items() if side.std is None]  # which has no spread to be beyond
         sure = "single runs" if len(single) == 2 else f"single {single[0]} run" if single else "beyond the spread"
-        return f"{'better' if difference > 0 else 'worse'}, {sure}"
+        return f"{'better' if self.difference > 0 else 'worse'}, {sure}"
 
 
 def comparisons(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Comparison]:
-    """One for each protocol and each recipe under it, or for a protocol that has random results alone.
-
-    What a newer file supersedes does not count.
-    """
+    """One for each protocol and each recipe under it, if any; what a newer file supersedes does not count."""
     groups: dict[tuple[str, str, str, str], dict[str, list[Downstream]]] = {}
     for entry in results:
         if not entry.superseded:
@@ -215,8 +191,12 @@ def compare(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> li
     """Every metric of every comparison, by network, then in the order of results.TASKS."""
     each = comparisons(results, runs)
     each.sort(key=lambda one: (one.arch, TASKS.index(one.task), one.dataset, one.protocol, one.recipe))
-    metrics = [dict.fromkeys(name for one in of.results("pretrained", "random") for name in one.metrics) for of in each]
-    return [Row(of, metric) for of, names in zip(each, metrics, strict=True) for metric in names]
+    rows = []
+    for of in each:
+        for metric in dict.fromkeys(name for one in of.results("pretrained", "random") for name in one.metrics):
+            sides = {init: Summary.of(of.results(init), metric) for init in of.sides}
+            rows.append(Row(of, metric, {init: summary for init, summary in sides.items() if summary}))
+    return rows
 
 
 def days_text(results: Sequence[Result]) -> str:
@@ -230,6 +210,7 @@ def epochs_text(epochs: float | None) -> str:
     return ABSENT if epochs is None else f"{epochs:g}"
 
 
-def _short(commit: str | None) -> str:
-    sha, _, dirty = (commit or "not recorded").partition("-")
-    return (sha if " " in sha else sha[:SHORT]) + (f"-{dirty}" if dirty else "")
+def _short(commit: str) -> str:
+    """Of a SHA the first digits, and whether the tree was dirty; "not recorded" as it is."""
+    sha, *dirty = commit.split("-", 1)
+    return "-".join([sha if " " in sha else sha[:SHORT], *dirty])

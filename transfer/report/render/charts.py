@@ -1,8 +1,4 @@
-"""Curves: one Vega-Lite specification a chart, interactive in the page and an SVG file beside the Markdown.
-
-Vega draws them; templates/curves.vl.json.j2 says how. The runtime that the page holds is vl-convert's, so nothing is
-fetched.
-"""
+"""Curves, drawn by Vega as templates/curves.vl.json.j2 says: in the page, and as SVG files beside the Markdown."""
 
 from __future__ import annotations
 
@@ -13,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import vl_convert
 from jinja2 import StrictUndefined, Template
 
-from transfer.report.collect.runs import finite
+from transfer.report.collect.files import finite
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_POINTS, FEWEST_COLUMNS, MOST_COLUMNS = 2400, 40, 300  # of a chart; of a line, about one a pixel
@@ -30,15 +26,12 @@ FILE_SIZE = (420, 200)  # width and height of the plot in a file
 
 @dataclass(frozen=True)
 class Line:
-    """One run's values; a y that is not finite interrupts the line.
-
-    style: number of its look; lines of one name share one.
-    """
+    """One run's values."""
 
     name: str
     x: tuple[float, ...]
-    y: tuple[float, ...]
-    style: int = 0
+    y: tuple[float, ...]  # one that is not finite interrupts the line
+    style: int = 0  # number of its look; lines of one name share one
 
 
 @dataclass(frozen=True)
@@ -68,10 +61,7 @@ class Chart:
 
 
 def specification(chart: Chart, height: int = FILE_SIZE[1], in_file: bool = False) -> dict[str, Any]:
-    """The chart in Vega-Lite, as wide as its place. Its data: one entry a line, with lists x, y and marked.
-
-    in_file: where the chart stands alone, and so has its legend itself.
-    """
+    """The chart in Vega-Lite, as wide as its place, with its own legend where it stands alone in a file."""
     columns = min(MOST_COLUMNS, max(FEWEST_COLUMNS, MOST_POINTS // 4 // len(chart.lines)))
     lines = [_data(number, thin(line, columns), len(chart.lines) > 1) for number, line in enumerate(chart.lines)]
     end = max((x for line in chart.lines for x in line.x), default=0) or 1
@@ -93,7 +83,7 @@ def svg_file(chart: Chart) -> str:
 
 @cache
 def runtime() -> str:
-    """Vega's JavaScript, which offers `vegaEmbed`: the one script of the page that is not ours (about 0.9 MB)."""
+    """Vega's JavaScript as vl-convert holds it, about 0.9 MB: the one script of the page that is not ours."""
     script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub lacks the default
     return script.replace("</body", "<\\/body").replace("</script", "<\\/script")
 
@@ -108,44 +98,32 @@ def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
         slices.setdefault(int((x - low) / width), []).append(index)
     kept: set[int] = set()
     for indices in slices.values():
-        kept |= {indices[0], indices[-1]}
         real = [index for index in indices if math.isfinite(line.y[index])]
-        kept |= set(indices) - set(real)
+        kept |= {indices[0], indices[-1]} | set(indices).difference(real)
         if real:
             kept |= {min(real, key=line.y.__getitem__), max(real, key=line.y.__getitem__)}
     order = sorted(kept)
     return replace(line, x=tuple(line.x[i] for i in order), y=tuple(line.y[i] for i in order))
 
 
-class Look(NamedTuple):
-    """How a line is drawn. colour: a variable of palette.css. dash: lengths of dashes and gaps. shape: of its marks."""
-
-    colour: str
-    dash: tuple[float, ...]
-    shape: str
+def look(style: int) -> dict[str, Any]:
+    """How a line is drawn, by dash and mark alone for the first 20 styles. dash: lengths of dashes and gaps."""
+    dash, shape = DASHES[style // len(SHAPES) % len(DASHES)], SHAPES[style % len(SHAPES)]
+    return {"colour": COLOURS[style % len(COLOURS)], "dash": dash, "shape": shape}
 
 
-def look(style: int) -> Look:
-    """Of a line; without colour the first 20 styles still differ."""
-    dash = DASHES[style // len(SHAPES) % len(DASHES)]
-    return Look(COLOURS[style % len(COLOURS)], dash, SHAPES[style % len(SHAPES)])
-
-
-def legend(lines: Sequence[Line]) -> dict[str, Look]:
+def legend(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
     """Looks by name, each name once, in the order of styles."""
     styles = {line.name: line.style for line in lines}
-    return {name: look(style) for name, style in sorted(styles.items(), key=lambda entry: entry[1])}
+    return {name: look(styles[name]) for name in sorted(styles, key=styles.__getitem__)}
 
 
 def _data(number: int, line: Line, among_others: bool) -> dict[str, Any]:
-    """One line for the specification. marked: the last point, points that stand alone, and among others two more.
-
-    The two stand elsewhere on lines of neighbouring styles, so that few cover another.
-    """
+    """One line for the specification. marked: the last point, points that stand alone, and among others two more."""
     real = [index for index, y in enumerate(line.y) if finite(y)]
     marked = set(real[-1:]) | {index for index in real if not {index - 1, index + 1} & set(real)}
     if among_others and real:
-        offset = 0.45 * (5 * line.style % 13 + 0.5) / 13
+        offset = 0.45 * (5 * line.style % 13 + 0.5) / 13  # so that few marks of neighbouring styles cover another
         marked |= {real[round(share * (len(real) - 1))] for share in (offset, 0.5 + offset)}
     y = [value if finite(value) else None for value in line.y]
     flags = [int(index in marked) for index in range(len(y))]

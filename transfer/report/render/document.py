@@ -1,112 +1,97 @@
-"""What a report consists of, before it is HTML or Markdown: plain blocks, in reading order."""
+"""What a report consists of, before it is HTML or Markdown: blocks in reading order, and the pictures in them.
+
+A block is plain data. Its kind names the macro of templates/blocks.*.j2 that lays out its other values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import base64
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, NamedTuple, TypeAlias
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias
 
-from transfer.report.collect.trials import ABSENT, Row
-from transfer.report.render.charts import Chart
-from transfer.report.render.pictures import Figure
+from PIL import Image
 
+from pretrain.runtime.files import write_atomically
+from transfer.report.collect.trials import ABSENT
 
-class Heading(NamedTuple):
-    """A section's title; its `anchor` is where links point to."""
-
-    text: str
-    anchor: str
-    level: int = 2
+Block: TypeAlias = SimpleNamespace
 
 
-class Text(NamedTuple):
-    """A paragraph. kind: lead (the summary line), plain, note (small print) or warning (framed)."""
-
-    text: str
-    kind: str = "plain"
+def block(kind: str, /, **values: Any) -> Block:
+    """A block of any kind; the comments in blocks.html.j2 say which values each kind has."""
+    return SimpleNamespace(kind=kind, **values)
 
 
-class Bullets(NamedTuple):
-    """A list of sentences."""
-
-    items: Collection[str]
-
-
-class Facts(NamedTuple):
-    """A box of names and values. code: names whose value is a command or a hash."""
-
-    title: str
-    values: Mapping[str, str]
-    code: Collection[str] = ()
+def heading(text: str, anchor: str, level: int = 3) -> Block:
+    """A title; its `anchor` is where links point to."""
+    return block("Heading", text=text, anchor=anchor, level=level)
 
 
-class Tile(NamedTuple):
-    """A headline number beside that of random initialisation, and under what it was measured."""
-
-    label: str
-    context: str
-    row: Row
+def note(text: str) -> Block:
+    """A paragraph in small print."""
+    return block("Text", text=text, style="note")
 
 
-class Tiles(NamedTuple):
-    """Headline numbers side by side."""
+def table(caption: str, rows: Sequence[Mapping[str, str]], numeric: Collection[str] = (), merged: int = 0) -> Block:
+    """A table of texts.
 
-    tiles: Sequence[Tile]
-
-
-class Charts(NamedTuple):
-    """Curves side by side, `columns` of them in a row where there is room.
-
-    legend: "shared" stands above them and holds for what follows too, "own" gives every chart its own.
+    Args:
+        caption: stands above it.
+        rows: texts by column; a row has a dash where it lacks a column.
+        numeric: right-aligned columns.
+        merged: number of leading columns whose repeats are joined.
     """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    texts = [[row.get(name, ABSENT) for name in columns] for row in rows]
+    groups = [list(alike) for _, alike in groupby(texts, key=lambda row: row[:merged] if merged else id(row))]
+    known = {"columns": columns, "texts": texts, "groups": groups, "numeric": numeric, "merged": merged}
+    return block("Table", caption=caption, **known)
 
-    charts: Sequence[Chart]
-    columns: int
-    legend: Literal["shared", "own"] = "shared"
 
+@dataclass(frozen=True)
+class Figure:
+    """An image file with its words."""
 
-class Table(NamedTuple):
-    """A table of texts by column; a row has a dash where it lacks a column.
-
-    numeric: right-aligned columns. merged: number of leading columns whose repeats are joined.
-    """
-
+    path: Path
+    key: str  # names its file beside the Markdown
     caption: str
-    rows: Sequence[Mapping[str, str]]
-    numeric: Collection[str] = ()
-    merged: int = 0
+    alt: str = ""  # "" for the caption's words
+    most: int = 1100  # bounds its width in pixels
 
-    def columns(self) -> list[str]:
-        """Names of all columns, in the order in which rows bring them."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+    def open(self) -> Image.Image:
+        """The picture as RGB, at most `most` pixels wide; an OSError where the file is missing or damaged."""
+        with Image.open(self.path) as image:
+            picture = image.convert("RGB")
+        if picture.width > self.most:
+            height = max(1, round(picture.height * self.most / picture.width))
+            picture = picture.resize((self.most, height), Image.Resampling.LANCZOS)
+        return picture
 
-    def texts(self) -> list[list[str]]:
-        """The cells of every row."""
-        names = self.columns()
-        return [[row.get(name, ABSENT) for name in names] for row in self.rows]
+    def as_data_uri(self) -> str:
+        """As WebP within the page: about a tenth of the PNG's bytes."""
+        buffer = io.BytesIO()
+        self.open().save(buffer, "WEBP", quality=75, method=4)
+        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
-    def cells(self) -> Iterator[list[tuple[str, str, int]]]:
-        """Every row's cells: column, text, and number of rows, since repeats of the `merged` leading cells are one."""
-        names = self.columns()
-        for _, group in groupby(self.texts(), key=lambda row: row[: self.merged] if self.merged else id(row)):
-            together = list(group)
-            spans = [len(together)] * self.merged + [1] * (len(names) - self.merged)
-            for place, row in enumerate(together):
-                yield [*zip(names, row, spans, strict=True)][self.merged if place else 0 :]
+    def file(self) -> str:
+        """Name of its PNG file beside the Markdown."""
+        return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in self.key) + ".png"
 
+    def write(self, folder: Path) -> None:
+        """Write the PNG file into `folder`, atomically."""
+        picture = self.open()
+        write_atomically(folder / self.file(), lambda temporary: picture.save(temporary, "PNG", optimize=True))
 
-class Figures(NamedTuple):
-    """Pictures in rows of `columns`; on a narrow screen below one another."""
-
-    figures: Sequence[Figure]
-    columns: int = 1
-
-
-Block: TypeAlias = Heading | Text | Bullets | Facts | Tiles | Charts | Table | Figures
-
-
-class Document(NamedTuple):
-    """A title and its blocks."""
-
-    title: str
-    blocks: Sequence[Block]
+    def readable(self, notes: list[str]) -> bool:
+        """Whether the file can be shown; if not, `notes` gets a sentence why."""
+        try:
+            self.open()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            notes.append(f"{self.path} cannot be shown ({' '.join(str(error).split())}).")
+            return False
+        return True

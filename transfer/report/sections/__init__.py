@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from pretrain.runtime.registry import collect
-from transfer.report.collect.names import arch_name, images_name, recipe_name
-from transfer.report.collect.runs import finite
 from transfer.report.collect.search import Collected
-from transfer.report.collect.trials import days_text
 from transfer.report.render.document import Block
-from transfer.tasks import display_name
-
-JINJA = Environment(undefined=StrictUndefined)  # a name that is missing is an error
-JINJA.globals |= {
-    function.__name__: function for function in (arch_name, days_text, display_name, finite, images_name, recipe_name)
-}
-JINJA.filters["recorded"] = lambda value: value or "not recorded"
+from transfer.report.render.pages import environment
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the report.
+class Section(NamedTuple):
+    """A part of the report, without blocks where it has nothing to say. What it cannot read it adds to the notes."""
 
-    Args:
-        anchor: what links point to.
-        title: its heading; "" for the report's opening, which has none.
-        order: where it stands; lower comes first.
-        build: from what was collected to its blocks, none where there is nothing to say. What it cannot read it adds to
-            the collected notes.
-    """
-
-    anchor: str
-    title: str
-    order: int
+    anchor: str  # what links point to
+    title: str  # "" for the report's opening, which has none
+    order: int  # lower comes first
     build: Callable[[Collected], Iterable[Block]]
 
 
@@ -62,4 +43,4 @@ def cells(section: str, /, **known: Any) -> dict[str, str]:
 @cache
 def _templates(section: str) -> dict[str, Template]:
     words = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
-    return {name: JINJA.from_string(text) for name, text in words[section].items()}
+    return {name: environment().from_string(text) for name, text in words[section].items()}

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from transfer.report.collect.files import Downstream, finite
 from transfer.report.collect.names import arch_name
-from transfer.report.collect.result_files import Downstream
-from transfer.report.collect.runs import finite
 from transfer.report.collect.search import Collected
-from transfer.report.collect.trials import ABSENT, Comparison, comparisons
+from transfer.report.collect.trials import Comparison, comparisons
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.document import Block, Charts, Figures, Heading, Table, Text
-from transfer.report.render.pictures import Figure
-from transfer.report.sections import Section
+from transfer.report.render.document import Block, Figure, block, heading, note, table
+from transfer.report.sections import Section, cells
 from transfer.results import Result
 
 TITLES = {"detection": "Detection", "segmentation": "Segmentation", "semantic": "Semantic segmentation"}
@@ -27,28 +25,36 @@ MOST_IMAGES, WIDTH = 4, 800  # pixels of a picture's width; a pair stands side b
 
 def classes(data: Collected) -> Iterator[Block]:
     """For each protocol and recipe that tells them: curves of the lowest seed, the mean over seeds of every class."""
-    told = [e for e in data.results if e.result.task in TITLES and e.result.artefacts.get("by_class")]
+    told = [entry for entry in data.results if entry.result.task in TITLES and entry.result.artefacts.get("by_class")]
     for number, of in enumerate(comparisons(told, data.runs)):
         yield from _opening(of, f"classes-{number}")
         sides = {init: of.results(init) for init in INITS}
         if charts := [*_charts(number, sides)]:
-            yield Charts(charts, 2, legend="own")
+            yield block("Charts", charts=charts, columns=2, legend="own")
         for kind, name in KINDS.items():
-            if rows := _rows(**{init: _means(kind, results) for init, results in sides.items()}):
+            random, pretrained = (_means(kind, results) for results in sides.values())
+            gains = {one: value - random[one] for one, value in pretrained.items() if one in random}
+            names = list(random | pretrained)
+            if len(names) > MOST_CLASSES:
+                names = sorted(names, key=lambda one: -abs(gains.get(one, 0.0)))[:MOST_CLASSES]
+            if names:
+                known = {"random": random, "pretrained": pretrained, "gains": gains}
                 count = "; ".join(f"{INITS[init]}: n={len(results)}" for init, results in sides.items() if results)
                 caption = f"{'IoU' if kind == 'iou' else 'AP'} of {name} by class, mean over seeds ({count})"
-                yield Table(caption, rows, ("Random init", "Pretrained", "Difference"))
+                rows = [cells("class", name=one, **known) for one in names]
+                yield table(caption, rows, ("Random init", "Pretrained", "Difference"))
 
 
 def _opening(of: Comparison, anchor: str) -> Iterator[Block]:
     """Heading and protocol of one evaluation of one recipe."""
     title = ", ".join(filter(None, (f"{TITLES[of.task]} on {of.dataset}", arch_name(of.arch), of.recipe)))
-    yield Heading(title, anchor, 3)
-    yield Text(f"{of.protocol}.", "note")
+    yield heading(title, anchor)
+    yield note(f"{of.protocol}.")
 
 
 def _charts(number: int, sides: dict[str, list[Result]]) -> Iterator[Chart]:
     lowest = {init: min(results, key=lambda one: one.seed).artefacts for init, results in sides.items() if results}
+    meaning = "mean over the classes, over recall in percent; of the lowest seed"
     for kind, name in KINDS.items():
         curves = {init: artefacts.get("curves", {}).get(kind, {}) for init, artefacts in lowest.items()}
         for iou in SHOWN_IOUS:
@@ -59,46 +65,32 @@ def _charts(number: int, sides: dict[str, list[Result]]) -> Iterator[Chart]:
             )
             if lines:
                 key = f"precision_{number}_{kind}_{iou.replace('.', '')}"
-                meaning = "mean over the classes, over recall in percent; of the lowest seed"
                 yield Chart(key, f"Precision of {name} at IoU {iou}", meaning, "recall", "%", lines)
 
 
 def _means(kind: str, results: Sequence[Result]) -> dict[str, float]:
     """Of every class over the results."""
-    tables = [result.artefacts.get("by_class", {}).get(kind, {}) for result in results]
-    names = dict.fromkeys(name for table in tables for name in table)
-    told = {name: [table[name] for table in tables if finite(table.get(name))] for name in names}
-    return {name: fmean(values) for name, values in told.items() if values}
-
-
-def _rows(random: dict[str, float], pretrained: dict[str, float]) -> list[dict[str, str]]:
-    both = {name: value - random[name] for name, value in pretrained.items() if name in random}
-    names = list(random | pretrained)
-    if len(names) > MOST_CLASSES:
-        names = sorted(names, key=lambda name: -abs(both.get(name, 0.0)))[:MOST_CLASSES]
-    columns = {"Random init": random, "Pretrained": pretrained}
-    return [
-        {"Class": name}
-        | {column: f"{means[name]:.1f}" if name in means else ABSENT for column, means in columns.items()}
-        | {"Difference": f"{both[name]:+.1f}" if name in both else ABSENT}
-        for name in names
-    ]
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in result.artefacts.get("by_class", {}).get(kind, {}).items():
+            values.setdefault(name, []).extend([value] if finite(value) else [])
+    return {name: fmean(numbers) for name, numbers in values.items() if numbers}
 
 
 def pictures(data: Collected) -> Iterator[Block]:
     """For each detection protocol and recipe its first images, by the results of the lowest seed of either side."""
     each = comparisons([entry for entry in data.results if entry.result.task in TITLES], data.runs)
     if not each:
-        yield Text("No detection or segmentation result was found.", "note")
+        yield note("No detection or segmentation result was found.")
     for number, of in enumerate(each):
         yield from _opening(of, f"detections-{number}")
         if missing := [INITS[init] for init, side in of.sides.items() if not side]:
-            yield Text(f"No result for {' or '.join(missing)}.", "note")
+            yield note(f"No result for {' or '.join(missing)}.")
         pairs = [pair for pair in _pairs(number, of) if all([figure.readable(data.notes) for figure in pair])]
         if pairs:  # each whole
-            yield Figures([figure for pair in pairs for figure in pair], len(pairs[0]))
+            yield block("Figures", figures=[figure for pair in pairs for figure in pair], columns=len(pairs[0]))
         else:
-            yield Text("These results carry no pictures that can be shown.", "note")
+            yield note("These results carry no pictures that can be shown.")
 
 
 def _pairs(number: int, of: Comparison) -> list[list[Figure]]:

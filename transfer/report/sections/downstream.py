@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from transfer.report.collect.names import RANDOM, arch_name, evaluation_names, numbered
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import ABSENT, Trials, compare, group_trials
-from transfer.report.render.document import Block, Bullets, Table, Text
+from transfer.report.render.document import Block, block, note, table
 from transfer.report.sections import Section, cells, sentence
 from transfer.results import TASKS
 from transfer.tasks import shown_metrics
@@ -24,45 +24,42 @@ def networks(data: Collected) -> Iterator[Block]:
         size = one.first.settings.get("image_size")
         tables.setdefault(one.first.dataset + (f" at {size} px" if size else ""), []).append(one)
     for caption, together in sorted(tables.items(), key=lambda table: -len(table[1])):
-        networks = sorted({(one.recipe != RANDOM, one.first.arch, one.recipe, one.network) for one in together})
-        names = [name for *_, name in networks]
-        if rows := _rows(together, names):
-            yield Table(caption, rows, names, merged=1)
-
-
-def _rows(ours: Sequence[Trials], networks: Sequence[str]) -> list[dict[str, str]]:
-    names = evaluation_names((one.first.task, one.first.protocol) for one in ours)
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    for one in ours:
-        task, name = one.first.task, names[one.first.task, one.first.protocol]
-        for metric in shown_metrics(task, [metric for metric in one.metrics() if not DETAILS.search(metric)]):
-            label = next(label for label in numbered(name) if one.network not in rows.get((label, metric), {}))
-            row = rows.setdefault((label, metric), {"Evaluation": label, "Metric": metric})
-            row[one.network] = one.cell(metric)
-    return [dict.fromkeys(("Evaluation", "Metric", *networks), ABSENT) | row for row in rows.values()]
+        columns = sorted({(one.recipe != RANDOM, one.first.arch, one.recipe, one.network) for one in together})
+        names = [name for *_, name in columns]
+        evaluations = evaluation_names((one.first.task, one.first.protocol) for one in together)
+        rows: dict[tuple[str, str], dict[str, str]] = {}
+        for one in together:
+            task, evaluation = one.first.task, evaluations[one.first.task, one.first.protocol]
+            for metric in shown_metrics(task, [metric for metric in one.metrics() if not DETAILS.search(metric)]):
+                labels = numbered(evaluation)
+                label = next(label for label in labels if one.network not in rows.get((label, metric), {}))
+                row = rows.setdefault((label, metric), {"Evaluation": label, "Metric": metric})
+                row[one.network] = one.cell(metric)
+        empty = dict.fromkeys(("Evaluation", "Metric", *names), ABSENT)
+        if rows:
+            yield table(caption, [empty | row for row in rows.values()], names, merged=1)
 
 
 def against_random(data: Collected) -> Iterator[Block]:
     """A table for each network, then what a reader must know before trusting a comparison."""
     rows = compare(data.results, data.runs)
     if not rows:
-        yield Text("No downstream result was found.", "note")
+        yield note("No downstream result was found.")
         return
-    yield Text(sentence("downstream", "how"), "note")
+    yield note(sentence("downstream", "how"))
     for arch in dict.fromkeys(row.of.arch for row in rows):
         alike = [row for row in rows if row.of.arch == arch]
         recipes = list(dict.fromkeys(row.of.recipe for row in alike if row.of.recipe))
         caption = arch_name(arch) + (f", pretrained with {recipes[0]}" if len(recipes) == 1 else "")
-        table = [cells("comparison", row=row) for row in alike]
-        for row_cells in table if len(recipes) < 2 else ():
-            del row_cells["Pretraining"]
-        yield Table(caption, table, ("Random init", "Pretrained", "Difference"), merged=list(table[0]).index("Metric"))
+        shown = [cells("comparison", row=row) for row in alike]
+        for texts in shown if len(recipes) < 2 else ():
+            del texts["Pretraining"]
+        yield table(caption, shown, ("Random init", "Pretrained", "Difference"), merged=list(shown[0]).index("Metric"))
     names = evaluation_names(row.of.key for row in rows)
-    told = [
-        f"{names[row.of.key]} on {row.of.dataset}: {words}." for row in rows for words in row.of.remarks(row.metric)
-    ]
-    if told:
-        yield Bullets(dict.fromkeys(told))
+    remarks = [(row.of, words) for row in rows for words in row.of.remarks(row.metric)]
+    if remarks:
+        told = (f"{names[of.key]} on {of.dataset}: {words}." for of, words in remarks)
+        yield block("Bullets", items=dict.fromkeys(told))
 
 
 SECTIONS = (

@@ -8,41 +8,42 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from transfer.report.collect.runs import PretrainingRun, finite
+from transfer.report.collect.files import PretrainingRun, finite
 from transfer.report.collect.search import Collected
-from transfer.report.render.document import Block, Bullets, Facts, Table
+from transfer.report.render.document import Block, block, table
 from transfer.report.sections import Section, cells, sentence
 
 
 def provenance(data: Collected) -> Iterator[Block]:
-    """What the runs were, then the code, hardware and days of the results together.
-
-    Of one run a box; of several, a box of what they share and a table of what differs.
-    """
-    boxes = [run_facts(run, f"Pretraining run {run.name}") for run in data.runs]
-    if len(boxes) < 2:
-        yield from boxes
-    else:
-        same = {name: text for name, text in boxes[0].values.items() if all(box.values[name] == text for box in boxes)}
-        if same:
-            yield Facts(f"Pretraining, the same in all {len(boxes)} runs", same, boxes[0].code)
-        rows = []
-        for run, box in zip(data.runs, boxes, strict=True):
-            rows.append({"Run": run.name} | {name: text for name, text in box.values.items() if name not in same})
-        yield Table("What differs between the runs", rows)
+    """What all runs share and a table of what differs; then the code, hardware and days of the results together."""
+    facts = [run_facts(run) for run in data.runs]
+    same = {name: text for name, text in facts[0].items() if all(of[name] == text for of in facts)} if facts else {}
+    several = len(facts) > 1
+    if same:
+        shared = f"Pretraining, the same in all {len(facts)} runs"
+        yield box(shared if several else f"Pretraining run {data.runs[0].name}", same)
+    if several:
+        differing = [{name: text for name, text in of.items() if name not in same} for of in facts]
+        rows = [{"Run": run.name} | own for run, own in zip(data.runs, differing, strict=True)]
+        yield table("What differs between the runs", rows)
     if data.results:
         used = [entry.result for entry in data.results]
-        yield Facts("Downstream evaluations", cells("results", used=used), {"Commit"})
+        yield box("Downstream evaluations", cells("results", used=used))
 
 
-def run_facts(run: PretrainingRun, title: str) -> Facts:
-    """Method, network, data, schedule, code and time of one pretraining run."""
+def box(title: str, facts: dict[str, str]) -> Block:
+    """Facts by name, those of a computer's making in its type."""
+    return block("Facts", title=title, values=facts, code={"Commit", "Command", "Folder"})
+
+
+def run_facts(run: PretrainingRun) -> dict[str, str]:
+    """Method, network, data, schedule, code and time of one pretraining run, by name."""
     typed, *rest = run.command.splitlines() or [""]  # the command line, then lines of a word and its value
     named = dict(line.split(" ", 1) for line in rest if " " in line and not line.endswith(" None"))
     times = [datetime.fromtimestamp(line["time"], timezone.utc) for line in run.lines if finite(line.get("time"))]
     known = {"seen": run.images_seen(), "epoch": run.last("epoch"), "skipped": run.last("images_skipped")}
     known |= {"times": times, "typed": named | ({"command": typed} if typed else {})}
-    return Facts(title, cells("run", run=run, get=run.setting, **known), {"Commit", "Command", "Folder"})
+    return cells("run", run=run, get=run.setting, **known)
 
 
 def files(data: Collected) -> Iterator[Block]:
@@ -54,13 +55,13 @@ def files(data: Collected) -> Iterator[Block]:
             counts = {name: count for name, count in entry.result.counts.items() if name != "skipped"}
             known = {"file": entry.path.relative_to(common), "superseded": entry.superseded, "counts": counts}
             rows.append(cells("file", result=entry.result, pairs=_pairs, **known))
-        yield Table(sentence("files", "caption", common=common), rows, ("Seed", "Skipped", "Seconds"))
+        yield table(sentence("files", "caption", common=common), rows, ("Seed", "Skipped", "Seconds"))
 
 
 def notes(data: Collected) -> Iterator[Block]:
     """A sentence for each file that is ours and could not be used; last, since other sections add to it."""
     if data.notes:
-        yield Bullets(dict.fromkeys(data.notes))
+        yield block("Bullets", items=dict.fromkeys(data.notes))
 
 
 def _pairs(values: dict[str, Any]) -> str:

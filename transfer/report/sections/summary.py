@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from transfer.report.collect.names import arch_name, evaluation_names
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import Row, compare
-from transfer.report.render.document import Block, Text, Tile, Tiles
+from transfer.report.render.document import Block, block
 from transfer.report.sections import Section, sentence
 from transfer.tasks import headline
 
@@ -18,16 +19,17 @@ from transfer.tasks import headline
 def build(data: Collected) -> Iterator[Block]:
     """A warning where the images are synthetic, a paragraph, and a tile for each comparison with random weights."""
     if synthetic := data.synthetic_sets():
-        yield Text(sentence("summary", "warning", synthetic=synthetic), "warning")
+        yield block("Text", text=sentence("summary", "warning", synthetic=synthetic), style="warning")
     rows = _headlines(compare(data.results, data.runs))
     compared = [row for row in rows if row.difference is not None]
     trained = (
         sentence("summary", "run", run=run, seen=run.images_seen(), epoch=run.last("epoch")) for run in data.runs
     )
     readings = Counter(row.reading for row in compared)
-    yield Text(sentence("summary", "lead", kinds=Counter(trained), readings=readings, measured=rows), "lead")
+    lead = sentence("summary", "lead", kinds=Counter(trained), readings=readings, measured=rows)
+    yield block("Text", text=lead, style="lead")
     if rows:
-        yield Tiles(_tiles(compared or rows))
+        yield block("Tiles", tiles=_tiles(compared or rows))
 
 
 def _headlines(rows: Sequence[Row]) -> list[Row]:
@@ -40,14 +42,15 @@ def _headlines(rows: Sequence[Row]) -> list[Row]:
     return chosen
 
 
-def _tiles(rows: Sequence[Row]) -> list[Tile]:
+def _tiles(rows: Sequence[Row]) -> list[dict[str, Any]]:
     names = evaluation_names(row.of.key for row in rows)
     several = len({row.of.recipe for row in rows}) > 1
     tiles = []
     for row in rows:
         of, protocol = row.of, re.split("[:;] ", row.of.protocol)[0]
         label = (f"{of.recipe}: " if several else "") + f"{names[of.key]}, {row.metric}"
-        tiles.append(Tile(label, " · ".join(filter(None, (of.dataset, arch_name(of.arch), protocol, of.recipe))), row))
+        context = " · ".join(filter(None, (of.dataset, arch_name(of.arch), protocol, of.recipe)))
+        tiles.append({"label": label, "context": context, "row": row})
     return tiles
 
 

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from transfer.report.collect.files import PretrainingRun
 from transfer.report.collect.names import name_runs
-from transfer.report.collect.runs import PretrainingRun
 from transfer.report.collect.search import Collected
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.document import Block, Charts, Text
+from transfer.report.render.document import Block, block, note
 from transfer.report.sections import Section, sentence
 
 IN_A_ROW, WITH_MANY_LINES = 4, 2  # panels; four as in the paper, where that leaves them room
 MANY = 5  # lines
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One chart to be; panels.yaml describes its fields."""
-
-    key: str
-    title: str
-    meaning: str
-    quantities: dict[str, str]
-    unit: str = ""
-    needs: str = ""
-
-
-WRITTEN = yaml.safe_load(Path(__file__).with_name("panels.yaml").read_text(encoding="utf-8"))
-PANELS = {figure: tuple(Panel(**panel) for panel in panels) for figure, panels in WRITTEN.items()}
+# by figure, each chart to be; the file says what its values are
+PANELS: dict[str, list[dict[str, Any]]] = yaml.safe_load(Path(__file__).with_name("panels.yaml").read_text("utf-8"))
 
 
 def build(figure: str, data: Collected) -> Iterator[Block]:
@@ -42,46 +28,45 @@ def build(figure: str, data: Collected) -> Iterator[Block]:
     optimisation = figure == "optimisation"
     if not any(run.lines for run in data.runs):
         if optimisation:
-            yield Text("No logged step was found, so there are no curves.", "note")
+            yield note("No logged step was found, so there are no curves.")
         return
-    drawn = charts(data.runs, PANELS[figure])
-    many = not optimisation and any(len(chart.lines) >= MANY for chart in drawn)
-    if drawn:
-        yield Charts(drawn, WITH_MANY_LINES if many else IN_A_ROW, "own" if figure == "figure_3" else "shared")
+    if drawn := charts(data.runs, PANELS[figure]):
+        many = not optimisation and any(len(chart.lines) >= MANY for chart in drawn)
+        columns, legend = WITH_MANY_LINES if many else IN_A_ROW, "own" if figure == "figure_3" else "shared"
+        yield block("Charts", charts=drawn, columns=columns, legend=legend)
     names = {chart.key: {line.name for line in chart.lines} for chart in drawn}
-    absent = [panel for panel in PANELS[figure] if panel.key not in names]
+    absent = [panel for panel in PANELS[figure] if panel["key"] not in names]
     # the panels of Figure 3 are each of one method
     every = dict.fromkeys(entry.name for entry in name_runs(data.runs if figure == "figure_2" else []))
     lacking = {chart.title: [name for name in every if name not in names[chart.key]] for chart in drawn}
     told = sentence("curves", "unmeasured", absent=absent, lacking=lacking)
     if told and not optimisation:
-        yield Text(told, "note")
+        yield note(told)
 
 
-def charts(runs: Sequence[PretrainingRun], panels: Sequence[Panel]) -> list[Chart]:
+def charts(runs: Sequence[PretrainingRun], panels: Sequence[dict[str, Any]]) -> list[Chart]:
     """The charts of those `panels` that any run has values for, with a line for each run that has them.
 
     Over epochs where every line of every run has them, else over steps. A run has the same style in all charts; where
     a panel has several quantities, its lines have styles of their own.
     """
     x_key = "epoch" if all("epoch" in line for run in runs for line in run.lines) else "step"
-    return [
-        Chart(panel.key, panel.title, panel.meaning, x_key, panel.unit, lines)
-        for panel in panels
-        if (lines := _lines(runs, panel, x_key))
-    ]
+    made = []
+    for panel in panels:
+        if lines := _lines(runs, panel["quantities"], x_key):
+            made.append(Chart(panel["key"], panel["title"], panel["meaning"], x_key, panel.get("unit", ""), lines))
+    return made
 
 
-def _lines(runs: Sequence[PretrainingRun], panel: Panel, x_key: str) -> tuple[Line, ...]:
+def _lines(runs: Sequence[PretrainingRun], quantities: dict[str, str], x_key: str) -> tuple[Line, ...]:
     lines: list[tuple[str, Line]] = []
     for entry in name_runs(runs):
-        for key, name in panel.quantities.items():
+        for key, name in quantities.items():
             values = [(float(step[x_key]), _value(entry.run, step, key)) for step in entry.run.lines]
-            known = [(x, y) for x, y in values if y is not None]
-            if known:
+            if known := [(x, y) for x, y in values if y is not None]:
                 x, y = zip(*known, strict=True)
                 lines.append((name, Line(entry.name, x, y, entry.style)))
-    if len(panel.quantities) == 1:
+    if len(quantities) == 1:
         return tuple(line for _, line in lines)
     alone = len({line.name for _, line in lines}) == 1
     named = [replace(line, name=name if alone else f"{line.name}: {name}") for name, line in lines]
