@@ -300,6 +300,29 @@ def test_an_annotation_that_does_not_fit_its_image_is_told(sets, change, sentenc
     assert sentence in str(caught.value)
 
 
+LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><annotation><object><name>&l11;</name></object></annotation>',
+        '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object></annotation>',
+        f"<annotation>{'<a>' * 2_000_000}",
+        '<?xml version="1.0" encoding="of nobody"?><annotation/>',
+        '<?xml version="1.0" encoding="shift_jis"?><annotation/>',
+        "<html><body>log in</body></html>",
+    ],
+    ids=["entities", "another file", "large", "no encoding", "encoding", "page"],
+)
+def test_a_hostile_xml_is_told_before_it_costs_anything(sets, text):
+    name = (sets / "voc" / "ImageSets" / "Main" / "val.txt").read_text().split()[0]
+    (sets / "voc" / "Annotations" / f"{name}.xml").write_text(text)
+    with pytest.raises(UserError, match="cannot be read as a VOC annotation") as caught:
+        opened(C4, sets)
+    assert "root:" not in str(caught.value)
+
+
 def test_a_split_of_which_pascal_voc_counts_no_object_is_told(sets):
     in_xml(sets, of_objects(put("difficult", "1")))
     with pytest.raises(UserError, match="every object is marked difficult"):

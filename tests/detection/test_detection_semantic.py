@@ -1,6 +1,8 @@
 """Semantic segmentation: labels stay what they are, perfect predictions have IoU 100, and both heads run."""
 
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +140,26 @@ def test_labels_that_do_not_fit_their_images_are_told(folders, tmp_path, name, p
     picture.save(folders / name)
     with pytest.raises(UserError, match=sentence):
         opened(folders, tmp_path)
+
+
+def a_huge_png(side):
+    """A PNG of a few bytes that states so many pixels on either side."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(100_000))
+    chunks = [
+        struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in (header, data, b"IEND")
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_a_picture_that_states_more_pixels_than_memory_holds_is_told(folders, tmp_path):
+    (folders / "labels" / "val" / "town" / "0.png").write_bytes(a_huge_png(1_000_000))
+    with pytest.raises(UserError, match="cannot be read as a label image"):
+        opened(folders, tmp_path)
+    (folders / "labels" / "val" / "town" / "0.png").unlink()
+    (folders / "images" / "val" / "town" / "0.jpg").unlink()
+    (folders / "images" / "train" / "town" / "0.jpg").write_bytes(a_huge_png(1_000_000))
+    assert opened(folders, tmp_path)[1].counts()["skipped"] == 1
 
 
 def test_hidden_files_are_no_images(folders, tmp_path):

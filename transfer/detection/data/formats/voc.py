@@ -20,7 +20,7 @@ from transfer.detection.data.records import Reading, Record, box_inside, object_
 
 BENCHMARKS = {r"voc_(2007|2012)_(\w+)": r"VOC\1/\2"}
 NEWER_AP = "VOC2012"  # the folder on which detectron2's Pascal VOC evaluator computes AP as from 2010 on
-LARGEST = 32 << 20  # bytes of one annotation; a thousand objects take half a MB
+LARGEST = 4 << 20  # bytes of one annotation; a thousand objects take half a MB
 SAME = 1  # digits behind the point in which two boxes of one class are the same object
 
 
