@@ -17,6 +17,7 @@ from PIL import Image
 
 from helpers.detection_oracle import perfect_metrics
 from helpers.detection_samples import C4, FPN, QUIET, SIZE, one_class, tiny, with_keypoints, write_sets
+from helpers.escapes import ESCAPES, UNWRITABLE
 from pretrain.runtime.errors import UserError
 from transfer.detection.config import load
 from transfer.detection.data import catalog
@@ -192,6 +193,22 @@ def test_keypoints_keep_their_places_and_objects_without_any_are_not_labelled(se
     assert truth[1]["keypoints"][:3] == [left + 1, top + 1, 2]  # as written; detectron2's records count from the middle
     taught = data.readings[data.test].records[0]["annotations"]
     assert taught[1]["keypoints"][:3] == [left + 1.5, top + 1.5, 2] and not any(taught[0]["keypoints"])
+
+
+@pytest.mark.parametrize("name", [*ESCAPES, *UNWRITABLE], ids=ascii)
+def test_no_name_in_a_json_has_an_image_read_outside_the_folder(sets, name):
+    in_json(sets, lambda content: content["images"][0].update(file_name=name), ["val"])
+    with pytest.raises(UserError, match="holds the name"):
+        opened(FPN, sets)
+
+
+def test_an_image_behind_a_link_in_the_folder_is_read(sets):
+    (sets / "coco" / "val2017").rename(sets / "elsewhere")
+    (sets / "coco" / "val2017").mkdir()
+    (sets / "coco" / "val2017" / "linked").symlink_to(sets / "elsewhere")
+    change = lambda content: [one.update(file_name=f"linked/{one['file_name']}") for one in content["images"]]  # noqa: E731
+    in_json(sets, change, ["val"])
+    assert opened(FPN, sets)[1].counts()["val"] == 3
 
 
 # Pascal VOC's folders

@@ -13,7 +13,10 @@ import pytest
 from helpers.archive_files import a_tar, a_zip, an_archive
 from helpers.escapes import ESCAPES, UNWRITABLE
 from pretrain.runtime.errors import UserError
+from tools.datasets import imagenet
 from tools.datasets.unpacking import archives, members
+from tools.datasets.unpacking.archives import Archive
+from tools.datasets.unpacking.completeness import names_in_json
 
 BOTH = pytest.mark.parametrize("make", [a_tar, a_zip], ids=["tar", "zip"])
 
@@ -42,6 +45,35 @@ def test_no_member_leaves_the_folder(tmp_path, make, name):
     told = refused(path, tmp_path / "deep" / "root", lambda member: f"inner/{member}")
     assert "holds the name" in told
     assert set(files_below(tmp_path)) - set(before) <= {path, *files_below(tmp_path / "deep" / "root")}
+
+
+@pytest.mark.parametrize("name", [*ESCAPES, "a\\b.png", "aux.png"], ids=ascii)
+def test_no_image_of_imagenet_leaves_the_folder_of_its_class(tmp_path, name):
+    inner = a_tar(tmp_path / "inner.tar", {"fine.JPEG": b"x", name: b"y"}).read_bytes()
+    a_tar(tmp_path / "ILSVRC2012_img_train.tar", {"n01440764.tar": inner})
+    before = files_below(tmp_path)
+    with pytest.raises(UserError, match="holds the name"):
+        imagenet.unpack(Archive("ILSVRC2012_img_train.tar", "", imagenet.place), tmp_path, tmp_path / "deep" / "root")
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ESCAPES, ids=ascii)
+def test_no_class_of_imagenets_list_leads_outside(tmp_path, name):
+    a_tar(tmp_path / "ILSVRC2012_img_val.tar", {"ILSVRC2012_val_00000001.JPEG": b"x"})
+    listing = tmp_path / "deep" / "root" / "imagenet" / imagenet.VAL_CLASSES
+    listing.parent.mkdir(parents=True)
+    listing.write_text(json.dumps([name]))
+    before = files_below(tmp_path)
+    with pytest.raises(UserError, match="holds the name"):
+        imagenet.unpack(Archive("ILSVRC2012_img_val.tar", "", imagenet.place), tmp_path, tmp_path / "deep" / "root")
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [*ESCAPES, *UNWRITABLE], ids=ascii)
+def test_no_name_in_a_list_or_json_has_files_looked_for_outside(tmp_path, name):
+    (tmp_path / "in.json").write_text(json.dumps({"images": [{"file_name": name}]}))
+    for found, told in (names_in_json(tmp_path / "in.json", 1), names_in_json(tmp_path / "in.json", 1, "absent")):
+        assert not found and len(told) == 1 and told[0].isprintable()
 
 
 @BOTH

@@ -55,6 +55,8 @@ def unpack(archive: Archive, folder: Path, root: Path, verify: bool = True) -> N
         classes = read_json(listing, "the list of the classes of ImageNet's validation images")
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise UserError(f"{listing} is damaged: remove it, and unpack the development kit again.")
+        for name in set(classes):
+            path_inside(root / "imagenet" / "val", name, listing)
         sorted_in = Archive(archive.name, archive.digest, partial(_place_val, classes=classes))
         unpacking.unpack(sorted_in, folder, root, verify)
     else:
