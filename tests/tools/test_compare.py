@@ -17,7 +17,7 @@ from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import compare, evaluate, pretrain
 from tools.launcher.pipeline import processes
-from tools.sweep import jobs
+from tools.sweep import comparison, jobs
 from tools.sweep.trials import find_rows, make_trials, read_setting
 
 pytestmark = pytest.mark.slow
@@ -143,7 +143,7 @@ def test_a_run_folder_of_another_setting_is_refused(place, compared):
     [
         (["--rows", "e_unigrad,k_byol"], "has no row 'k_byol'; it has a_moco, b_simclr, c_byol"),
         (["--config", "configs/absent"], "configs/absent is not a folder"),
-        (["--data", "{place}/data/train"], "has no folder train: give the folder"),
+        (["--data", "{place}/data/train"], "has no folder train .*: give the folder"),
         (["--seeds", "0,one"], "--seeds 0,one has to be whole numbers"),
         (["--tasks", "knn,lineal"], "'lineal' is not known: choose among knn, linear, semi, readings"),
         (["--evaluate", "image_sise=32"], "did you mean 'image_size'"),
@@ -230,3 +230,17 @@ def test_the_last_error_of_a_log_is_its_sentence(tmp_path):
     assert jobs.last_sentence(log) == "the features collapsed at step 3: x."
     log.write_text("step 1\nKilled\n")
     assert jobs.last_sentence(log) == f"ended after 'Killed' (see {log})"
+
+
+def test_hidden_files_beside_the_rows_are_no_rows(tmp_path):
+    """As macOS and editors leave them."""
+    for name in ("a.yaml", "b_10.yaml", "b_9.yaml", "._a.yaml", ".b.yaml"):
+        (tmp_path / name).write_text("optim: {epochs: 1}\n")
+    (tmp_path / "folder.yaml").mkdir()
+    assert [path.name for path in find_rows(tmp_path, None)] == ["a.yaml", "b_9.yaml", "b_10.yaml"]
+
+
+def test_a_cell_of_the_table_holds_whatever_a_row_is_called():
+    line = comparison.Line("a|b\nc", errors={0: "x | y\\"})
+    rows = comparison.as_markdown([line], "setting").splitlines()[2:]
+    assert len(rows) == 3 and r"a\|b c" in rows[2] and "seed 0: x \\| y\\\\ |" in rows[2]

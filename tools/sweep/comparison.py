@@ -108,13 +108,18 @@ def as_markdown(lines: Sequence[Line], setting: str) -> str:
         cells += [_spread(line.readings.get(name, []), 3 if name.startswith("mean cosine") else 1) for name in names]
         cells.append("" if line.published is None else f"{line.published:.1f}")
         if failed:
-            cells.append("; ".join(f"seed {seed}: {error}" for seed, error in line.errors.items()).replace("|", "\\|"))
-        table.append(cells)
+            cells.append("; ".join(f"seed {seed}: {error}" for seed, error in line.errors.items()))
+        table.append([_in_a_cell(cell) for cell in cells])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     widths[len(header) - failed :] = [3] * failed  # sentences are long
     table.insert(1, ["-" * width for width in widths])
     text = (" | ".join(map(str.ljust, cells, widths)) for cells in table)
     return f"{setting}\n\n" + "\n".join(f"| {cells} |" for cells in text) + "\n"
+
+
+def _in_a_cell(text: str) -> str:
+    """A text that stays in its cell: names of rows and sentences of errors may hold anything."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def _names(lines: Sequence[Line]) -> list[str]:
