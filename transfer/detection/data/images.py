@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from pretrain.data.decode import decode
+from pretrain.data.decode import decode, endings
 from pretrain.data.walk import is_hidden, walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
@@ -21,7 +21,6 @@ from transfer.detection.data.masks import Size
 
 EXIF_ORIENTATION = 274
 QUARTER_TURNS = (5, 6, 7, 8)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
 LARGE = 16_000_000  # pixels of an image of which few are decoded at a time
 _few = threading.Semaphore(2)
 
@@ -35,7 +34,7 @@ class Seen(NamedTuple):
 
 def is_image(path: Path) -> bool:
     """Whether a file's name is an image's; hidden files, such as macOS's twins ._NAME, are none."""
-    return path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
+    return path.suffix.lower() in endings() and not is_hidden(path.name)
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -44,7 +43,7 @@ def images_below(folder: Path) -> list[Path]:
     Raises:
         UserError: a folder cannot be read.
     """
-    return sorted(walk(folder, SUFFIXES).images)
+    return sorted(walk(folder, endings()).images)
 
 
 def images_by_stem(folder: Path) -> dict[str, list[Path]]:
