@@ -107,7 +107,7 @@ class Monitor:
             self.path = self.run_dir / "metrics.jsonl"
             _forget_after(self.path, self.length.start)
             self.lines = open(self.path, "a", encoding="utf-8")
-            self.board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.length.start)
+            self.board = self._open_board()
             self.bar = tqdm(
                 total=self.length.steps, initial=self.length.start, unit="step", disable=not sys.stderr.isatty()
             )
@@ -116,8 +116,17 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         if self.writes:
             self.lines.close()
-            self.board.close()
+            if self.board:
+                self.board.close()
             self.bar.close()
+
+    def _open_board(self) -> SummaryWriter | None:
+        """TensorBoard's writer, which takes no folder whose name is not UTF-8."""
+        try:
+            return SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.length.start)
+        except UnicodeEncodeError:
+            print(f"note: TensorBoard takes UTF-8 names only; {self.path} has its curves.", flush=True)
+            return None
 
     def state(self) -> list[dict[str, Any]]:
         """For every rank, the values since the last line of metrics and the files that could not be read.
@@ -255,7 +264,7 @@ class Monitor:
             self.lines.write(json.dumps(line) + "\n")
             self.lines.flush()
             for name, value in line.items():
-                if name not in ("step", "steps", "batch_size", "images", "time"):
+                if self.board and name not in ("step", "steps", "batch_size", "images", "time"):
                     self.board.add_scalar(name, value, line["step"])
 
     def _show(self, line: dict[str, float]) -> None:

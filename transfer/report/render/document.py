@@ -20,6 +20,7 @@ from pretrain.runtime.files import write_atomically
 from transfer.report.collect.trials import ABSENT
 
 Block: TypeAlias = SimpleNamespace
+TALLEST = 16_383  # pixels of a side of a WebP
 
 
 def block(kind: str, /, **values: Any) -> Block:
@@ -67,9 +68,10 @@ class Figure:
         """The picture as RGB, at most `most` pixels wide; an OSError where the file is missing or damaged."""
         with Image.open(self.path) as image:
             picture = image.convert("RGB")
-        if picture.width > self.most:
-            height = max(1, round(picture.height * self.most / picture.width))
-            picture = picture.resize((self.most, height), Image.Resampling.LANCZOS)
+        share = min(self.most / picture.width, TALLEST / picture.height)
+        if share < 1:
+            width, height = (max(1, round(side * share)) for side in picture.size)
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
         return picture
 
     def as_data_uri(self) -> str:
@@ -91,7 +93,7 @@ class Figure:
         """Whether the file can be shown; if not, `notes` gets a sentence why."""
         try:
             self.open()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow's decoders raise many types; each means the same to the reader
             notes.append(f"{self.path} cannot be shown ({' '.join(str(error).split())}).")
             return False
         return True
