@@ -60,13 +60,13 @@ def everything(tmp_path: Path) -> Path:
 
 def test_last_line_of_a_step_counts(tmp_path: Path) -> None:
     lines = [a_line(10, lr=1.0), a_line(20, lr=2.0), a_line(30, lr=3.0), a_line(20, lr=5.0), a_line(30, lr=7.0)]
-    lines += [json.dumps({"step": 30, "effective_rank": 11.0}), '{"step": 40, "lr"']
+    lines += [json.dumps({"step": 30, "effective_rank": 11.0}), '{"step": 40, "lr"', "[" * 100_000]
     a_run(tmp_path / "run", lines)
     found = search_folders([tmp_path])
     assert [(line["step"], line["lr"]) for line in found.runs[0].lines] == [(10, 1.0), (20, 5.0), (30, 7.0)]
     assert found.runs[0].last("effective_rank") == 11.0
     assert found.runs[0].images_seen() == 30 * 64
-    assert "1 line(s) are damaged" in found.notes[0]
+    assert "2 line(s) are damaged" in found.notes[0]
 
 
 @pytest.mark.parametrize(

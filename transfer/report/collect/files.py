@@ -101,7 +101,7 @@ def _lines(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
         try:
             line = json.loads(text)
             step = int(line["step"])
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             damaged += bool(text.strip())
             continue
         newer = {key: value for key, value in line.items() if value is not None}

@@ -41,9 +41,7 @@ def run_facts(run: PretrainingRun) -> dict[str, str]:
     typed, *rest = run.command.splitlines() or [""]  # the command line, then lines of a word and its value
     named = dict(line.split(" ", 1) for line in rest if " " in line and not line.endswith(" None"))
     times = [datetime.fromtimestamp(line["time"], timezone.utc) for line in run.lines if finite(line.get("time"))]
-    known = {"seen": run.images_seen(), "epoch": run.last("epoch"), "skipped": run.last("images_skipped")}
-    known |= {"times": times, "typed": named | ({"command": typed} if typed else {})}
-    return cells("run", run=run, get=run.setting, **known)
+    return cells("run", run=run, times=times, typed=named | ({"command": typed} if typed else {}))
 
 
 def files(data: Collected) -> Iterator[Block]:

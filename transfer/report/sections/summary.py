@@ -22,11 +22,9 @@ def build(data: Collected) -> Iterator[Block]:
         yield block("Text", text=sentence("summary", "warning", synthetic=synthetic), style="warning")
     rows = _headlines(compare(data.results, data.runs))
     compared = [row for row in rows if row.difference is not None]
-    trained = (
-        sentence("summary", "run", run=run, seen=run.images_seen(), epoch=run.last("epoch")) for run in data.runs
-    )
+    kinds = Counter(sentence("summary", "run", run=run) for run in data.runs)
     readings = Counter(row.reading for row in compared)
-    lead = sentence("summary", "lead", kinds=Counter(trained), readings=readings, measured=rows)
+    lead = sentence("summary", "lead", kinds=kinds, readings=readings, measured=rows)
     yield block("Text", text=lead, style="lead")
     if rows:
         yield block("Tiles", tiles=_tiles(compared or rows))
