@@ -64,5 +64,9 @@ def is_whole(tensor: Tensor) -> bool:
 
 
 def as_held(name: str, tensor: Tensor) -> Tensor:
-    """A contiguous tensor of float32, or int64 for a counter; float64 is rounded, all else is exact."""
-    return tensor.to(torch.int64 if name.endswith(COUNTER) else torch.float32).contiguous()
+    """A contiguous tensor of float32, or int64 for a counter; float64 is rounded, all else is exact.
+
+    It owns its memory: tensors of a file may be views of each other, which safetensors does not write.
+    """
+    dtype = torch.int64 if name.endswith(COUNTER) else torch.float32
+    return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -9,8 +9,12 @@ import torch
 
 from helpers.checkpoint_files import torchvision_network, write_plain
 from helpers.repository import ROOT
+from helpers.small_checkpoints import content_of, write_zip
+from pretrain.runtime.errors import UserError
 from transfer.convert.destinations import DESTINATIONS, destinations_table
+from transfer.convert.read_trunk import read_trunk
 from transfer.convert.trunk import shapes_of
+from transfer.convert.write import provenance_of
 from transfer.detection.modeling.verify import build_resnet
 
 NEW = """
@@ -56,6 +60,23 @@ def test_a_file_that_is_dropped_in_can_be_written_for(tmp_path):
     written = torch.load(tmp_path / "out.made", weights_only=True)["state_dict"]
     expected = torchvision_network("resnet18").state_dict()
     assert len(written) == 120 and all(torch.equal(tensor, expected[name]) for name, tensor in written.items())
+
+
+@pytest.mark.parametrize(("name", "ending"), [(name, one) for name, to in DESTINATIONS.items() for one in to.endings])
+def test_a_converted_file_carries_a_checksum_that_finds_one_damaged_number(tmp_path, name, ending):
+    """Also where the format has none itself, as pickles and safetensors."""
+    write_zip(tmp_path / "in.pth", content_of("pytorch tutorial"))
+    trunk = read_trunk(tmp_path / "in.pth")
+    out = tmp_path / f"out{ending}"
+    DESTINATIONS[name].write(out, trunk, provenance_of(tmp_path / "in.pth", trunk))
+    assert read_trunk(out).state.keys() == trunk.state.keys()
+    data = bytearray(out.read_bytes())
+    data[data.index(trunk.state["layer3.0.conv1.weight"].numpy().tobytes()) + 1001] ^= 1
+    out.write_bytes(bytes(data))
+    with pytest.raises(
+        UserError, match="CRC" if ending in (".pth", ".pt") else "other tensors than were written into it"
+    ):
+        read_trunk(out)
 
 
 @pytest.mark.parametrize("name", DESTINATIONS)

@@ -1,5 +1,6 @@
 """Pickles of every protocol and format are read as torch and NumPy read them; broken and hostile ones are bounded."""
 
+import contextlib
 import io
 import pickle
 import struct
@@ -14,6 +15,7 @@ from torch import nn
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
+from transfer.convert.inspect_file import describe_file
 from transfer.convert.pickles.objects import OddTensor
 from transfer.convert.read_file import read_content
 
@@ -151,14 +153,11 @@ def test_a_damaged_byte_of_any_tensor_is_found_by_its_checksum(tmp_path):
 
 
 def test_a_file_that_torch_wrote_without_checksums_is_read(tmp_path):
-    from torch.utils.serialization import config
-
-    before = config.save.compute_crc32
-    config.save.compute_crc32 = False
+    torch.serialization.set_crc32_options(False)
     try:
         torch.save({"a": BASE}, tmp_path / "in.pth")
     finally:
-        config.save.compute_crc32 = before
+        torch.serialization.set_crc32_options(True)
     assert same(read_content(tmp_path / "in.pth")["a"], BASE)
 
 
@@ -277,6 +276,28 @@ def test_headers_of_safetensors_that_lie_are_refused(tmp_path, header, message):
     (tmp_path / "in.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
     with pytest.raises(UserError, match=message):
         read_content(tmp_path / "in.safetensors")
+
+
+def test_names_from_a_file_are_printed_as_escapes(tmp_path):
+    name = "\x1b[2J\nerror: all is well\u202e"
+    content = {
+        name: BASE,
+        "state_dict": {f"{name}{i}.weight": BASE for i in range(3)},
+        f"{name}=": name * 1000,
+        "n" * 10**6: 1,
+    }
+    torch.save(content, tmp_path / "in.pth")
+    with pytest.raises(UserError) as caught:
+        list(describe_file(tmp_path / "in.pth"))
+    told = list(_until_refused(tmp_path / "in.pth"))
+    assert len(told) > 3 and all(line.isprintable() and len(line) < 3000 for line in [*told, str(caught.value)])
+    assert "\\x1b[2J\\nerror" in str(caught.value)
+
+
+def _until_refused(path):
+    """The lines that an inspection tells before it refuses."""
+    with contextlib.suppress(UserError):
+        yield from describe_file(path)
 
 
 def test_a_header_longer_than_its_file_is_refused(tmp_path):
