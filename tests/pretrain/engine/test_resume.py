@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
 import torch
 import yaml
 
+from helpers.repository import ROOT
 from helpers.tiny_runs import assert_same, configure, curves, last_checkpoint, write_images
 from pretrain import config, methods, optim
 from pretrain.data.loader import StepSampler
@@ -81,6 +83,24 @@ def test_the_three_lists_are_these():
     assert {"optim.batch_size", "run.precision", "data.root", "mixing.cutmix_alpha", "views.size"} < kinds[TOLD]
     wanted = {name for name in NAMES if name.startswith(("model.", "method."))} | {"run.seed", "optim.optimiser"}
     assert kinds[FIXED] == wanted
+
+
+def listed(line):
+    """The options that a row of the page names: `a.b`, `.c` for a further one of a, `a` for all of a."""
+    found, section = set(), ""
+    for word in re.findall(r"`([\w.]+)`", line):
+        section = word.split(".")[0] or section
+        name = f"{section}{word}" if word.startswith(".") else word
+        found |= {one for one in NAMES if f"{one}.".startswith(f"{name}.")}
+    return found
+
+
+def test_the_page_lists_every_option_in_its_row():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8").splitlines()
+    for kind, begins in ((FREE, "| yes, and it takes effect"), (TOLD, "| yes, and it is said"), (FIXED, "| no: one")):
+        (line,) = [line for line in page if line.startswith(begins)]
+        wanted = {one.name for one in options(BASE) if one.rule.resume == kind} - {"run_dir"}  # moved, not changed
+        assert listed(line.split("|")[2]) == wanted
 
 
 def test_an_option_at_its_default_is_not_a_change_however_it_is_written():
