@@ -116,8 +116,10 @@ def test_a_damaged_voc_annotation_is_right_or_refused_by_both_evaluators(sets):
 def test_a_damaged_list_of_images_is_right_or_refused(sets):
     path = sets / "voc" / "ImageSets" / "Main" / "val.txt"
     plain = path.read_bytes()
-    names = st.sampled_from([*plain.decode().split(), *ESCAPES, "", " ", "ä", "a b", "500001 -1", "\x00", "n" * 5000])
-    lines = st.lists(names, max_size=5).map("\n".join)
+    sound = plain.decode().split()
+    names = st.sampled_from([*sound, *ESCAPES, "", " ", "ä", "a b", "500001 -1", "\x00", "n" * 5000])
+    right = st.lists(st.sampled_from([*sound, *(f"{name} -1" for name in sound), ""]), min_size=1, unique=True)
+    lines = st.one_of(right, st.lists(names, max_size=5)).map("\r\n".join)
     texts = st.builds(str.encode, lines, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]))
 
     def check(content):
