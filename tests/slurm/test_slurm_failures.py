@@ -28,6 +28,7 @@ WORDS = [
 ]
 WORDS += [
     "method.name=moco",
+    "method.rho=null",  # which the configuration sets for UniGrad
     "method.queue_size=16",
     "method.temperature=0.2",
     "run.stop_on_collapse=false",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -12,11 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image, ImageDraw
 
 from helpers import tool_process
-from helpers.repository import ROOT
+from helpers.repository import CONFIGS, ROOT
+from pretrain import config
 from pretrain.data.sources import open_source, read_image
+from pretrain.models import residual
+from pretrain.models.siamese import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
 from tools.datasets.drawing import objects
@@ -191,3 +196,13 @@ def test_annotations_are_strict_json(small_set: Path) -> None:
     instances = json.loads((small_set / "coco/annotations/instances_train2017.json").read_text())
     assert {category["id"] for category in instances["categories"]} == set(range(1, 9))
     assert {annotation["category_id"] for annotation in instances["annotations"]} <= set(range(1, 9))
+
+
+def test_the_demo_agrees_with_its_pictures_and_has_a_fair_baseline() -> None:
+    """The detector's classes are the set's; and the network that pretraining starts from has no silent block."""
+    detector = yaml.safe_load((CONFIGS / "detection/c4/demo_r18_c4.yaml").read_text())
+    assert list(ast.literal_eval(detector["DATASETS"]["CLASSES"])) == objects.class_names(8)
+    assert detector["MODEL"]["ROI_HEADS"]["NUM_CLASSES"] == 8
+    model = config.load(config.Config, CONFIGS / "pretrain/demo.yaml").model
+    trunk, _ = build_trunk(model.arch, model.zero_init_residual)
+    assert residual.silent_blocks(trunk.state_dict()) == 0
