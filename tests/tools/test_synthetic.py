@@ -183,7 +183,7 @@ def test_interrupted_run_leaves_no_set_and_is_redone(small_set: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--classes", "13"], "2 to 12"), (["--val", "3"], "one picture a class"), (["--size", "8"], "below 32")],
+    [(["--classes", "13"], "above 12"), (["--val", "3"], "one picture a class"), (["--size", "8"], "below 32")],
 )
 def test_bad_numbers_end_in_one_sentence(tmp_path: Path, arguments: list[str], told: str) -> None:
     command = [sys.executable, "tools/prepare_data.py", "synthetic", str(tmp_path / "x"), *arguments]
