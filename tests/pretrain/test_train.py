@@ -57,11 +57,10 @@ def test_a_run_leaves_everything_that_identifies_it(uninterrupted):
 
 def test_a_run_folder_whose_name_is_not_utf_8_has_all_but_tensorboard(images, tmp_path, capsys):
     run_dir = tmp_path / os.fsdecode(b"r\xe9")
-    for epochs in (1, 2):
-        train(configure(images, run_dir, f"optim.epochs={epochs}", "optim.warmup_epochs=0"))
-    assert capsys.readouterr().out.count("note: TensorBoard takes UTF-8 names only") == 2
-    assert [line["step"] for line in curves(run_dir)] == [1, 2, 3, 4]
-    assert torch.load(run_dir / "export" / "trunk.pth", weights_only=True)["meta"]["step"] == 4
+    train(configure(images, run_dir, "optim.epochs=1", "optim.warmup_epochs=0"))
+    assert capsys.readouterr().out.count("note: TensorBoard takes UTF-8 names only") == 1
+    assert [line["step"] for line in curves(run_dir)] == [1, 2]
+    assert torch.load(run_dir / "export" / "trunk.pth", weights_only=True)["meta"]["step"] == 2
 
 
 def test_export_is_a_torchvision_state_dict_without_its_classifier(uninterrupted):
