@@ -94,11 +94,14 @@ def test_a_cancelled_job_is_a_failure_and_not_a_wait_for_ever(slurm: Path, tmp_p
     assert submission.wait(record) == 1
 
 
-@pytest.mark.parametrize("option", ["--partition=nowhere", "--slurm=nosuchoption=1"])
-def test_what_slurm_refuses_is_told_in_one_sentence(slurm: Path, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [("--partition=nowhere", "give --partition NAME"), ("--slurm=nosuchoption=1", "--cluster local")],
+)
+def test_what_slurm_refuses_is_told_in_one_sentence(slurm: Path, tmp_path: Path, option: str, remedy: str) -> None:
     (tmp_path / "images").mkdir()
     done = _launch(option, "--gpus", "0", "data.root=images", "--time", "10m", folder=tmp_path)
-    assert done.returncode == 2 and "error: SLURM refused the job" in done.stderr and "--cluster local" in done.stderr
+    assert done.returncode == 2 and "error: SLURM refused the job" in done.stderr and remedy in done.stderr
 
 
 def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp_path: Path) -> None:
