@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import statistics
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from helpers.report_samples import a_line, a_result, a_run, cells, fill, markdown_of
+from transfer.report import write
 from transfer.report.collect.search import search_folders
 from transfer.report.collect.trials import Row, Summary, compare, group_trials
+from transfer.report.sections import Section, sections
 
 
 @pytest.fixture
@@ -199,3 +203,15 @@ def test_not_a_number_is_left_out_of_the_mean_and_told(tmp_path: Path) -> None:
     (row,) = rows_of(tmp_path)
     assert row.sides["pretrained"].values == (40.0, 44.0)
     assert "top1 is missing or not a number in 2 of 4 results" in list(row.of.remarks(row.metric))
+
+
+def test_a_failing_section_loses_no_number(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> list[dict[str, object]]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(write, "sections", lambda: [*sections(), Section("broken", "Broken", 999, fails)])
+    with pytest.raises(ZeroDivisionError):
+        write.write_report([everything], tmp_path / "out")
+    numbers = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+    with open(tmp_path / "out/report.csv", encoding="utf-8", newline="") as lines:
+        assert len(numbers) == len(list(csv.DictReader(lines))) > 0

@@ -51,18 +51,18 @@ def collect_inputs(folders: Sequence[str | Path], out: str | Path, paper: bool) 
 
 def write(data: Collected, out: Path) -> tuple[Path, Path]:
     """The files of `write_report`: the numbers first, then what is drawn of them, from summary to appendix."""
-    untested = "Pretraining runs" if len(data.runs) > 1 else "A pretraining run"
-    title = "What the pretrained features are worth" if data.results else untested
-    blocks: list[Block] = []
-    for section in sections():
-        built = list(section.build(data))
-        blocks += [heading(section.title, section.anchor, 2), *built] if built and section.title else built
     made, text = [EMPTY | record for record in records(data)], io.StringIO()
     writer = csv.DictWriter(text, list(EMPTY), lineterminator="\n")
     writer.writeheader()
     writer.writerows(made)
     write_text(out / "report.csv", text.getvalue())
     write_json(out / "report.json", made)
+    untested = "Pretraining runs" if len(data.runs) > 1 else "A pretraining run"
+    title = "What the pretrained features are worth" if data.results else untested
+    blocks: list[Block] = []
+    for section in sections():
+        built = list(section.build(data))
+        blocks += [heading(section.title, section.anchor, 2), *built] if built and section.title else built
     markdown = write_markdown(title, blocks, out)
     return write_text(out / "report.html", to_html(title, blocks)), markdown
 
