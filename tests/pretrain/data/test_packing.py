@@ -241,7 +241,7 @@ def test_other_options_other_files_and_nothing_to_pack_are_told(folder, tmp_path
         pack(folder, folder)
     with pytest.raises(UserError, match="packed set already"):
         pack(tmp_path / "packed", tmp_path / "again")
-    with pytest.raises(UserError, match="--quality 96 is outside"):
+    with pytest.raises(UserError, match="--quality 96 is above 95"):
         pack(folder, tmp_path / "x", "--quality", "96")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"nothing")
