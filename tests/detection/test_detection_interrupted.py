@@ -29,6 +29,8 @@ def interrupted(sets, out, stage_begun, *more):
     options = tiny(FPN, sets, "random", "DATALOADER.NUM_WORKERS=2", *more)
     command = [sys.executable, str(ROOT / "tools" / "train_detection.py"), "--config", str(FPN), "--out", str(out)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # what a shell starts in the background ignores Ctrl-C, and so would the tool
+    pipes |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen([*command, "--visualise", "0", *options], start_new_session=True, **pipes) as process:
         deadline = time.monotonic() + LIMIT
         while process.poll() is None and not stage_begun(out) and time.monotonic() < deadline:

@@ -130,8 +130,8 @@ def test_coco_data_with_a_common_fault_are_mended_counted_and_measured_rightly(s
 
 
 REFUSED = {
-    "val without masks": (removed("segmentation"), (), "6 objects have no mask"),
-    "val with empty masks": (given("segmentation", []), (), "6 objects have no mask"),
+    "val without masks": (removed("segmentation"), (), "{objects} objects have no mask"),
+    "val with empty masks": (given("segmentation", []), (), "{objects} objects have no mask"),
     "masks of another size": (given("segmentation", {"size": [9, 9], "counts": [0, 81]}), (RUNS,), "states the size"),
     "run lengths that end early": (
         given("segmentation", {"size": [SIZE, SIZE], "counts": [10, 20, 30]}),
@@ -156,9 +156,10 @@ REFUSED = {
 def test_a_fault_of_the_validation_data_is_told_before_the_training(sets, case):
     change, overrides, sentence = REFUSED[case]
     in_json(sets, change, ["val"])
+    objects = len(json.loads((sets / "coco/annotations/instances_val2017.json").read_text())["annotations"])
     with pytest.raises(UserError) as caught:
         opened(FPN, sets, *OWN, *overrides)
-    assert sentence in str(caught.value) and "val2017" in str(caught.value)
+    assert sentence.format(objects=objects) in str(caught.value) and "val2017" in str(caught.value)
 
 
 @pytest.mark.parametrize(

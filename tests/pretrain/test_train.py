@@ -55,10 +55,11 @@ def test_a_run_leaves_everything_that_identifies_it(uninterrupted):
     assert load(Config, uninterrupted / "config.yaml").optim.base_lr == 1.0
 
 
-def test_a_run_folder_whose_name_is_not_utf_8_has_all_but_tensorboard(images, tmp_path, capsys):
+def test_a_run_folder_whose_name_is_not_utf_8_has_all_but_tensorboard(images, tmp_path):
     run_dir = tmp_path / os.fsdecode(b"r\xe9")
-    train(configure(images, run_dir, "optim.epochs=1", "optim.warmup_epochs=0"))
-    assert capsys.readouterr().out.count("note: TensorBoard takes UTF-8 names only") == 1
+    done = tool_process.run(command(images, run_dir, "optim.epochs=1", "optim.warmup_epochs=0"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("note: TensorBoard takes UTF-8 names only") == 1
     assert [line["step"] for line in curves(run_dir)] == [1, 2]
     assert torch.load(run_dir / "export" / "trunk.pth", weights_only=True)["meta"]["step"] == 2
 

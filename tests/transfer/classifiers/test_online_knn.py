@@ -103,4 +103,4 @@ def test_what_cannot_be_measured_is_told_before_training(root, more, told):
 
 
 def test_without_data_val_there_is_no_probe(root):
-    assert online_knn.build_probe(configured(root, "data.val=''")) is None
+    assert online_knn.build_probe(configured(root, "data.val=")) is None
