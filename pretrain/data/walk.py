@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,9 +121,9 @@ def _sort_in(entry: os.DirEntry[str], endings: frozenset[str], found: _Folder, l
     ending = os.path.splitext(entry.name)[1].lower()
     if is_hidden(entry.name):
         left_out[HIDDEN] += 1
-    elif _is_folder(entry):
+    elif _answer(entry.is_dir):
         (found.links if entry.is_symlink() else found.folders).append(entry.path)
-    elif not _is_file(entry):
+    elif not _answer(entry.is_file):
         nowhere = entry.is_symlink() and not os.path.exists(entry.path)
         if nowhere and ending in endings:  # an image all the same, which is counted and named when it is read
             found.images.append(entry.name)
@@ -135,18 +135,10 @@ def _sort_in(entry: os.DirEntry[str], endings: frozenset[str], found: _Folder, l
         left_out[printable(ending) if 1 < len(ending) <= LONGEST_ENDING else OTHER] += 1
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _answer(ask: Callable[[], bool]) -> bool:
+    """What an entry says of itself; a link that leads to itself is neither a file nor a folder."""
     try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
+        return ask()
     except OSError as error:
         if error.errno == errno.ELOOP:
             return False
