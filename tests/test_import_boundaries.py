@@ -12,8 +12,8 @@ ROOMS = ("pretrain", "transfer", "tools")
 # what each of the lower modules may import from this repository; the rest of pretrain is held by the other tests
 ALLOWED = {
     "pretrain.runtime.interrupts": set(),
-    "pretrain.runtime.text": set(),
-    "pretrain.runtime.errors": {"pretrain.runtime.interrupts", "pretrain.runtime.text"},
+    "pretrain.runtime.printable": set(),
+    "pretrain.runtime.errors": {"pretrain.runtime.interrupts", "pretrain.runtime.printable"},
     "pretrain.runtime.files": {"pretrain.runtime.errors"},
     "pretrain.config": {"pretrain.runtime.options", "pretrain.models", "pretrain.methods"},
     "pretrain.runtime.options.rules": {"pretrain.runtime.errors"},

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.out}: a file for {args.to} ends in {' or '.join(destination.endings)}; rename OUT.")
 
     from pretrain.runtime.files import sha256_of
-    from pretrain.runtime.text import printable
+    from pretrain.runtime.printable import printable
     from transfer.convert.peers import peer_of
     from transfer.convert.read_trunk import read_trunk
     from transfer.convert.verify import TOLERANCE, write_verified

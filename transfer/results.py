@@ -12,7 +12,7 @@ from pretrain.runtime import provenance
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import printable, shortened
+from pretrain.runtime.printable import printable, shortened
 from transfer.tasks import tasks
 
 TASKS = tuple(tasks())

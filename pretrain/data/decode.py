@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # where Pillow refuses, 179 million
 MOST_BYTES = 8 * MOST_PIXELS  # of a file: four channels of 16 bits without compression

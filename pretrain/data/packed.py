@@ -22,7 +22,7 @@ import numpy as np
 from pretrain.data.decode import UnreadableImage
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 BLOB, INDEX, FORMAT = "images.blob", "index.npz", "unigrad-packed-1"
 

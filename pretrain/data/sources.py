@@ -15,7 +15,7 @@ from pretrain.data.packed import PackedSet, is_packed, open_packed
 from pretrain.data.root import ARCHIVES, check_folder
 from pretrain.data.walk import walk
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 COMMON = ".jpg, .png, .webp, .tif"  # endings that a message names
 MEANING = "a folder of images or of class folders, or a packed set"

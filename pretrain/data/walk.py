@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 SYSTEM = frozenset(  # in lower case: of macOS, Windows, file servers and ext4
     ("__macosx", "icon\r", "network trash folder", "temporary items", "thumbs.db", "ehthumbs.db", "desktop.ini")

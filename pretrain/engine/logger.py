@@ -27,7 +27,7 @@ from pretrain.engine.position import Position
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_text
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
 FEWEST_DIRECTIONS = 2.5  # effective rank below which the features no longer tell images apart

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pretrain.runtime.interrupts import INTERRUPTED, Interrupts
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 BAD_INPUT = 2
 REFUSED = (  # what a file system refuses, whatever is asked of it

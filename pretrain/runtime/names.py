@@ -7,7 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 
 LONGEST = 220  # bytes of one name in a path; file systems hold 255, of which the draft of a file takes some
 DRIVE = re.compile(r"[A-Za-z]:")

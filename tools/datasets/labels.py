@@ -17,7 +17,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.names import path_inside
 from pretrain.runtime.options.arguments import a_path
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 from tools.datasets.base import DataSet
 
 MOST_CLASSES = 254  # an 8-bit label image can hold besides the background, one value being the ignored one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 from transfer.analysis import TEMPERATURE, FrozenRows, Reading
 
 SHOWN = 20  # classes; of more, the lowest

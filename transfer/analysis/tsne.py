@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.analysis import FrozenRows, Reading
 
 if TYPE_CHECKING:

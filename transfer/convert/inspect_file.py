@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pretrain.runtime.files import sha256_of
-from pretrain.runtime.text import printable, shortened
+from pretrain.runtime.printable import printable, shortened
 from transfer.convert.numbers import COUNTER, finite
 from transfer.convert.pickles.objects import OddTensor
 from transfer.convert.read_file import read_content

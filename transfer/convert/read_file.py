@@ -18,7 +18,7 @@ from torch import nn
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.convert.pickles.archives import is_legacy, is_tensor, read_legacy, read_zip
 from transfer.convert.pickles.objects import Inert, OddTensor, settled
 from transfer.convert.pickles.unpickle import Named, load_data

@@ -13,7 +13,7 @@ from torch import Tensor
 from pretrain.engine.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from pretrain.models.residual import silent_blocks
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.convert.beside import neighbours
 from transfer.convert.layouts.base import ImageStatistics, Layout
 from transfer.convert.pickles.objects import OddTensor

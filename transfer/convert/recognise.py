@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.convert.layouts import FOREIGN, LAYOUTS, NAMINGS, layouts_below
 from transfer.convert.layouts.base import Layout, Place
 from transfer.convert.pickles.objects import OddTensor

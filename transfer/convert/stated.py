@@ -9,7 +9,7 @@ from typing import Any
 
 from pretrain.models import TRUNKS
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.convert.layouts.base import ImageStatistics
 from transfer.convert.openmmlab import configuration_in
 from transfer.convert.pickles.objects import Inert

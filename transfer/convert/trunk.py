@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pretrain.models import TRUNKS, siamese
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.convert.layouts.base import IMAGENET, ImageStatistics
 from transfer.convert.numbers import COUNTER, as_held, beyond_float32, finite, is_whole, unfit
 

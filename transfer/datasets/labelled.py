@@ -8,7 +8,7 @@ from pathlib import Path
 from pretrain.data.root import check_folder
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 SHOWN = 6  # folders that a message names
 

@@ -19,7 +19,7 @@ from pretrain.runtime import distributed, provenance
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json, write_text
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 from transfer import results
 from transfer.detection import loop
 from transfer.detection.config import load, scale

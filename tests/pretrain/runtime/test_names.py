@@ -8,7 +8,7 @@ import pytest
 from helpers.escapes import ESCAPES, UNWRITABLE
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 
 @pytest.mark.parametrize(

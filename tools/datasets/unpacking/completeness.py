@@ -9,7 +9,7 @@ from pathlib import Path
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, read_lines
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 
 TAIL = 4096  # bytes in which a picture's end marker stands; a few of ImageNet's carry something behind it
 ENDS = (b"\xff\xd9", b"IEND")  # of JPEG and PNG

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import printable, shortened
+from pretrain.runtime.printable import printable, shortened
 
 RATIO, SMALL = 50, 16 << 20  # an archive may hold so many times its own bytes, and so many more; images hold about one
 MOST_AT_ONCE = 4 << 20  # bytes of one read: headers are far shorter

@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import printable, shortened
+from pretrain.runtime.printable import printable, shortened
 from transfer.detection.config.load import value_at
 from transfer.detection.data.formats import formats_of
 from transfer.detection.data.formats.base import Split

@@ -13,7 +13,7 @@ from typing import Any
 from pretrain.data.decode import MOST_PIXELS
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.detection.data.masks import number
 
 LISTS = ("images", "annotations", "categories")

@@ -16,7 +16,7 @@ from pretrain.data.decode import decode, endings
 from pretrain.data.walk import is_hidden, walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.detection.data.masks import Size
 
 EXIF_ORIENTATION = 274

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.detection.data.masks import area_of, checked_mask, number
 from transfer.detection.data.records import Reading, Record, box_inside, size_of
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import nn
 
 from pretrain.runtime.files import write_atomically
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 from transfer.detection.data.masks import pixels_of
 from transfer.detection.data.records import Record, objects_of, size_of
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from pretrain.runtime.files import write_atomically
-from pretrain.runtime.text import printable
+from pretrain.runtime.printable import printable
 from transfer.detection.data.labels import label_image
 from transfer.detection.data.mapper import SemanticMapper
 from transfer.detection.data.records import Record

@@ -8,7 +8,7 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.detection.data.coco_json import Entry, called, plain_id, read_coco_json, stray_annotations
 from transfer.detection.data.formats.base import Format, Split
 from transfer.detection.data.images import look_at

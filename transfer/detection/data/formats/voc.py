@@ -12,7 +12,7 @@ from pathlib import Path
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_lines
 from pretrain.runtime.names import path_inside
-from pretrain.runtime.text import shortened
+from pretrain.runtime.printable import shortened
 from transfer.detection.data.formats.base import Format, Split
 from transfer.detection.data.images import images_by_stem, only_one
 from transfer.detection.data.masks import Size, number
