@@ -1,0 +1,215 @@
+"""A GPU without a GPU: tensors on cuda:0 have a shape, a type and a device, and no numbers. No driver is needed.
+
+    with fake_gpu(), Watched() as watched:
+        ...                                  # raises at the first place where a real GPU would make the host wait
+    watched.launches                         # how many operations were launched there
+
+Tensors on the CPU stay real, so that what the host draws, sorts and indexes is computed as always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from helpers.fake_backward import backward
+from pretrain.runtime import distributed
+
+aten = torch.ops.aten
+COPIES = (aten._to_copy.default, aten.copy_.default)
+INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
+NO_LAUNCH = {
+    *(aten.empty.memory_format, aten.empty_strided.default, aten.empty_like.default, aten.new_empty.default),
+    *(aten.new_empty_strided.default, aten.detach.default, aten.set_.source_Storage_storage_offset),
+}
+
+
+class WaitsForTheDevice(AssertionError):
+    """The host would wait for the device here."""
+
+
+class _FakeMode(FakeTensorMode):
+    """Never touches a CUDA driver, whatever torch.cuda.is_available says."""
+
+    avoid_device_init = True  # a property of torch's that asks torch.cuda
+
+
+class _RealHost(TorchDispatchMode):
+    """Operations on CPU tensors alone are computed; those that touch the device go to the fake mode below."""
+
+    def __init__(self, fake: FakeTensorMode) -> None:
+        super().__init__()
+        self.fake = fake
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        keywords = keywords or {}
+        tensors = _tensors((arguments, keywords))
+        wanted = keywords.get("device")
+        on_device = wanted is not None and torch.device(wanted).type == "cuda"
+        if not on_device and not any(isinstance(one, FakeTensor) for one in tensors):
+            with unset_fake_temporarily():
+                return operator(*arguments, **keywords)
+        shapes = tree_map_only(torch.Tensor, self._shape_of, (arguments, keywords))
+        out = operator(*shapes[0], **shapes[1])
+        real = [one for one in tensors if not isinstance(one, FakeTensor)]
+        if operator is aten.copy_.default and arguments[0] in map(_Same, real):
+            return arguments[0]  # host memory that the device writes to keeps its numbers, whatever they are
+        return out
+
+    def _shape_of(self, tensor: torch.Tensor) -> torch.Tensor:
+        if isinstance(tensor, FakeTensor):
+            return tensor
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+
+
+class _Same:
+    """Equal to the very object that it holds."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return self.held is other
+
+
+class Watched(TorchDispatchMode):
+    """Refuses what the host would wait for although nothing is read: copies to or from the device that block.
+
+    A copy that is not `non_blocking` does, and so does indexing a tensor of the device with one of the host.
+
+    Attributes: launches, operations that run on the device, views and empty tensors not among them; by_operator, the
+        same by name; copies, those between host and device that do not block.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_operator: Counter[str] = Counter()
+        self.copies = 0
+
+    @property
+    def launches(self) -> int:
+        return self.by_operator.total()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        keywords = keywords or {}
+        out = operator(*arguments, **keywords)
+        tensors = _tensors((arguments, keywords, out))
+        devices = {one.device.type for one in tensors}
+        if "cuda" in devices and operator.namespace != "prim":
+            if operator in COPIES and "cpu" in devices:
+                self._copied(operator, arguments, keywords)
+            if operator in INDEXING:
+                _check_indices(operator, arguments)
+            if not operator.is_view and operator not in NO_LAUNCH:
+                self.by_operator[str(operator)] += 1
+        return out
+
+    def _copied(self, operator: Any, arguments: Any, keywords: Any) -> None:
+        third = arguments[2] if operator is aten.copy_.default and len(arguments) > 2 else False
+        if not keywords.get("non_blocking", third):
+            raise WaitsForTheDevice(f"{operator} between host and device without non_blocking: the host waits for it")
+        self.copies += 1
+
+
+def _check_indices(operator: Any, arguments: Any) -> None:
+    if arguments[0].is_cuda and any(not one.is_cuda and one.dim() for one in _tensors(arguments[1])):
+        raise WaitsForTheDevice(f"{operator} of the device by indices of the host: they are copied, and it waits")
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor)]
+
+
+@contextlib.contextmanager
+def fake_gpu() -> Iterator[None]:
+    """Within, tensors on cuda:0 are shapes. Reading one on the host raises, and so does mixing it with a CPU tensor.
+
+    What is compiled runs uncompiled. `backward()` calls each node of the graph in turn (fake_backward.py).
+    """
+    fake, yes = _FakeMode(allow_non_fake_inputs=False), mock.Mock(return_value=True)
+    there = {"is_available": yes, "is_bf16_supported": yes, "device_count": mock.Mock(return_value=1)}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_missing_kernels())
+        stack.enter_context(mock.patch.object(nn.Module, "_apply", _applied))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(mock.patch.object(torch.autograd, "backward", backward))
+        stack.enter_context(mock.patch.object(FakeTensor, "data_ptr", _address, create=True))
+        stack.enter_context(fake)
+        stack.enter_context(_RealHost(fake))
+        stack.enter_context(mock.patch.multiple(torch.cuda, **there, set_device=mock.Mock()))
+        yield
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Equal for two tensors that begin at the same place, as a pointer is."""
+    return tensor.untyped_storage()._cdata + tensor.storage_offset() * tensor.element_size()
+
+
+def _applied(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+    """nn.Module._apply, which `to` is: with new parameters, for a real one cannot become a shape."""
+    for child in module.children():
+        _applied(child, change)
+    for name, value in module._parameters.items():
+        if value is not None:
+            module._parameters[name] = nn.Parameter(change(value.detach()), value.requires_grad)
+    for name, value in module._buffers.items():
+        if value is not None:
+            module._buffers[name] = change(value)
+    return module
+
+
+@contextlib.contextmanager
+def fake_ranks(count: int) -> Iterator[None]:
+    """This process as rank 0 of `count`, the others of which answer at once, with what they were given.
+
+    torch's data-parallel wrapper needs streams of a real device, so modules stay unwrapped.
+    """
+    if count == 1:
+        yield
+        return
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", rank=0, world_size=count, store=FakeStore())
+    try:
+        with mock.patch.object(distributed, "data_parallel", lambda module, device: module):
+            yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _missing_kernels() -> Iterator[None]:
+    """Shapes of the CUDA kernels for which this torch has none."""
+
+    def statistics(input: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+        kind = torch.promote_types(input.dtype, torch.float32)
+        return input.new_empty(input.shape[1], dtype=kind), input.new_empty(input.shape[1], dtype=kind)
+
+    def input_gradient(received: torch.Tensor, input: torch.Tensor, *known: torch.Tensor) -> torch.Tensor:
+        *numbers, count = known
+        assert count.dtype == torch.int32, "the real kernel takes no other"
+        assert len({one.dtype for one in numbers if one is not None}) == 1, "the real kernel takes one type"
+        return torch.empty_like(input)
+
+    shapes = {
+        "_fused_sgd_": lambda *_, **__: None,
+        "_amp_foreach_non_finite_check_and_unscale_": lambda *_, **__: None,
+        "_amp_update_scale_": lambda scale, *_: scale,
+        "batch_norm_update_stats": statistics,
+        "batch_norm_backward_elemt": input_gradient,
+    }
+    with torch.library._scoped_library("aten", "IMPL") as library:
+        for name, shape in shapes.items():
+            if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", "Meta"):
+                library.impl(name, shape, "Meta")
+        yield
