@@ -15,6 +15,7 @@ from fvcore.common.param_scheduler import (
     LinearParamScheduler,
     ParamScheduler,
 )
+from torch.optim.sgd import sgd
 
 
 def trust_ratios(sizes: torch.Tensor, lengths: torch.Tensor, trust: float) -> torch.Tensor:
@@ -33,8 +34,13 @@ class LARS(torch.optim.Optimizer):
     where either norm is 0); then m ← momentum · m + d and p ← p - lr · m. All parameters of a group go through fused
     calls, and nothing waits for the device.
 
+    fp16's scaler leaves its scale and its verdict on the device, as for torch's fused optimisers: gradients are divided
+    by the one, and where the other is 1 (a gradient is not finite) p and m stay as they are.
+
     Args: groups, each with "params" and optionally "adapt" (bool, default True), "lr", "weight_decay".
     """
+
+    _step_supports_amp_scaling = True  # torch's name of that contract; grad_scale and found_inf are set for a step
 
     def __init__(
         self,
@@ -61,9 +67,11 @@ class LARS(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
-        directions = torch._foreach_add(
-            [cast(torch.Tensor, parameter.grad) for parameter in parameters], parameters, alpha=group["weight_decay"]
-        )
+        gradients = [cast(torch.Tensor, parameter.grad) for parameter in parameters]
+        scale: torch.Tensor | None = getattr(self, "grad_scale", None)
+        if scale is not None:
+            gradients = list(torch._foreach_mul(gradients, scale.double().reciprocal().to(gradients[0].dtype)))
+        directions = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         if group["adapt"]:
             sizes = torch.stack(torch._foreach_norm(parameters))
             lengths = torch.stack(torch._foreach_norm(directions))
@@ -73,9 +81,19 @@ class LARS(torch.optim.Optimizer):
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
         momenta = [self.state[parameter]["momentum"] for parameter in parameters]
-        torch._foreach_mul_(momenta, group["momentum"])
-        torch._foreach_add_(momenta, directions)
-        torch._foreach_add_(parameters, momenta, alpha=-group["lr"])
+        sgd(  # the one call of torch's that leaves a step out without asking the host
+            parameters,
+            directions,
+            momenta,
+            fused=True,
+            found_inf=getattr(self, "found_inf", None),
+            weight_decay=0.0,
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
 
 
 def build(

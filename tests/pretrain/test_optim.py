@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.tiny_runs import assert_same
 from pretrain.optim import LARS, build
 
 
@@ -48,6 +52,51 @@ def test_lars_equals_its_definition_over_steps():
         optimizer.step()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-12, atol=1e-14)
+
+
+class NoHostReads(TorchDispatchMode):
+    """Refuses what makes the host wait for a device."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        assert function is not torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+def seeded(like, seed):
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
+
+
+def momenta_of(optimizer):
+    """Of all parameters; 0 where none has been taken in."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [optimizer.state[one].get("momentum", torch.zeros_like(one)) for one in parameters]
+
+
+@pytest.mark.parametrize("overflowing", [(), (0,), (1, 3)])
+def test_under_a_scaler_lars_does_its_steps_but_those_that_overflow_without_asking_the_host(overflowing):
+    model, plain = network(), network()
+    ours, theirs = (build("lars", one.parameters(), 0.9, 1e-2, bias_lr_share=1.0) for one in (model, plain))
+    for group in (*ours.param_groups, *theirs.param_groups):
+        group["lr"] = 0.3
+    scaler = torch.amp.GradScaler("cpu", init_scale=1000.0, growth_interval=2)  # no power of two: rounding shows
+    for step in range(5):
+        loss = scaler.scale(sum((value * seeded(value, step)).sum() for value in model.parameters()))
+        ours.zero_grad()
+        loss.backward()
+        if step in overflowing:
+            model[0].weight.grad[0, 0, 0, 0] = torch.inf
+        before = copy.deepcopy((list(model.parameters()), momenta_of(ours)))
+        with NoHostReads():
+            scaler.step(ours)
+        scaler.update()
+        if step in overflowing:
+            assert_same((list(model.parameters()), momenta_of(ours)), before)
+            continue
+        for value in plain.parameters():
+            value.grad = seeded(value, step)
+        theirs.step()
+        for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 def test_lars_resumes_from_its_state():
