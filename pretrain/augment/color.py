@@ -15,6 +15,7 @@ import torch
 Number = TypeVar("Number", float, torch.Tensor)
 MOST_SIGMA = 2.4  # pixels; wider blurs need boxes of more than 5 taps
 REACH = 6  # pixels to either side that a blur of at most MOST_SIGMA sees
+SURE = 1 / 1024  # see `hue`
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:
@@ -51,6 +52,10 @@ def _blend(images: torch.Tensor, other: torch.Tensor, factor: Number) -> torch.T
 def hue(images: torch.Tensor, steps: Number) -> torch.Tensor:
     """Turn the hue by whole 1/256 of the circle, through Pillow's 8-bit hue and saturation.
 
+    Hue and saturation are quotients of whole numbers that are rounded down. No hue lies closer below a whole number
+    than 1/510, no saturation closer than 1/255. SURE, half of the former, is added first. So a quotient is rounded to
+    the right side where it is approximate, as those of Triton are, and no division moves a pixel.
+
     Args: steps, a whole number from -255 to 255; 0 still rounds hue and saturation to 8 bit, as in Pillow.
     """
     red, green, blue = images.unbind(-3)
@@ -60,9 +65,9 @@ def hue(images: torch.Tensor, steps: Number) -> torch.Tensor:
     not_red, not_green = (value - red).clamp_(max=1), (value - green).clamp_(max=1)
     others = (blue - red).add_(chroma, alpha=2).lerp_((red - green).add_(chroma, alpha=4), not_green)
     turn = (green - blue).lerp_(others, not_red).div_(chroma.clamp_min(1)).mul_(1 / 6)
-    turn = turn.sub_(turn.floor()).mul_(255).floor_().add_(steps)
+    turn = turn.sub_(turn.floor()).mul_(255).add_(SURE).floor_().add_(steps)
     turn = turn.sub_((turn * (1 / 256)).floor_(), alpha=256).mul_(6 / 255)
-    depth = chroma.div_(value.clamp_min(1)).mul_(255).floor_().mul_(value).mul_(1 / 255)
+    depth = chroma.div_(value.clamp_min(1)).mul_(255).add_(SURE).floor_().mul_(value).mul_(1 / 255)
     # a channel is lowered by all of `depth` in a third of the circle, by nothing in another, on slopes between
     red, green, blue = 2 - (turn - 3).abs_(), (turn - 2).abs_().sub_(1), (turn - 4).abs_().sub_(1)
     share = torch.stack([red, green, blue], dim=-3).clamp_(0, 1)

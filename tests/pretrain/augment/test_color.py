@@ -8,6 +8,7 @@ import torch
 from PIL import ImageFilter
 from torchvision.transforms import functional as official
 
+from helpers.approximate import ApproximateDivision
 from helpers.textured import texture
 from pretrain.augment import color
 
@@ -88,3 +89,16 @@ def test_a_factor_of_one_changes_nothing(name):
     images = planes(PICTURES[0]).unsqueeze(0)
     assert torch.equal(getattr(color, name)(images, torch.ones(1, 1, 1, 1)), images)
     assert torch.equal(color.blur(images, torch.zeros(1, 1, 1, 1)), images)
+
+
+@pytest.mark.parametrize("steps", [0.0, 7.0, -25.0])
+def test_an_approximate_division_does_not_move_the_hue(steps):
+    """Colours of every brightness and chroma, many of whose quotients are whole numbers."""
+    levels = torch.tensor([0, 1, 2, 5, 17, 34, 51, 84, 85, 86, 102, 127, 128, 170, 204, 223, 254, 255.0])
+    every = torch.cartesian_prod(*[levels] * 3).T.reshape(3, 54, -1)
+    drawn = torch.randint(0, 256, (3, 300, 300), generator=torch.Generator().manual_seed(1)).float()
+    for images in (every, drawn):
+        expected = color.hue(images.clone(), steps)
+        with ApproximateDivision() as division:
+            got = color.hue(images.clone(), steps)
+        assert division.divided == 2 and torch.equal(got, expected)

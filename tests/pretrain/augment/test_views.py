@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import functional as official
 
+from helpers.approximate import ApproximateDivision
 from helpers.official_views import OFFICIAL
 from helpers.repository import ROOT
 from helpers.textured import texture
@@ -84,6 +85,16 @@ def test_the_device_gives_the_workers_pixels_for_the_same_numbers():
         for ours, expected in zip(batched, got.crops, strict=True):
             apart = (ours.int() - expected.int()).abs().float()
             assert apart.max() <= 1 and apart.mean() < 0.1
+
+
+def test_an_approximate_division_moves_no_pixel_of_the_device_by_more_than_a_level():
+    crop = MultiCrop(**OFFICIAL, photometry="device")
+    for index in range(6):
+        given = Batch(*crop(PIXELS, 0, 0, index), [])
+        (expected,) = photometry.pictures(given)
+        with ApproximateDivision():
+            (got,) = photometry.pictures(given)
+        assert (got.int() - expected.int()).abs().max() <= 1.1
 
 
 def test_finish_normalises_alike_wherever_photometry_was_applied():
