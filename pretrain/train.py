@@ -27,12 +27,12 @@ from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
-from pretrain.runtime import distributed
+from pretrain.runtime import distributed, memory
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.seeds import seed_of
 from pretrain.runtime.signals import Stopping, Wish
-from pretrain.runtime.watch import deaths_told, watched
+from pretrain.runtime.watch import GOES_ON, deaths_told, watched
 
 EARLIER = 1.0  # minutes
 
@@ -59,7 +59,8 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     Returns: RUN/export/trunk.pth. Beside it stands initial.pth, the same network before the first step.
 
     Raises:
-        UserError: anything in `cfg`, the images or an existing run folder that cannot work, before the first step.
+        UserError: anything in `cfg`, the images or an existing run folder that cannot work, before the first step; or
+            memory that has run out, a worker or another rank that is gone.
         Stopped: a signal asked for it.
     """
     device = ready(cfg)
@@ -85,6 +86,8 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         )
         _say(source.about)
         check_room(cfg, getattr(probe, "room", 0))
+        stack.enter_context(distributed.departure_told())
+        stack.enter_context(memory.shortage_told(device, _smaller(cfg)))
         run(cfg, source, sampler, build(cfg, device), wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
@@ -137,6 +140,15 @@ def run(
             if leave and done < sampler.steps:
                 raise Stopped(_farewell(wish, run_dir, number, length.steps))
         stopping.finish()
+
+
+def _smaller(cfg: config.Config) -> str:
+    """What makes a step take less memory."""
+    images = cfg.optim.batch_size // distributed.world_size()
+    return (
+        f"raise optim.accumulate={cfg.optim.accumulate}, which passes the {images} images of a process in more parts, "
+        f"or lower optim.batch_size={cfg.optim.batch_size}; {GOES_ON}"
+    )
 
 
 def _greeting(cfg: config.Config, images: int, length: Length, device: torch.device) -> str:

@@ -41,20 +41,33 @@ class Alarm(UserError):
         self.step = step
 
 
-def _raise_if_not_finite(columns: dict[str, list[float]], before: int) -> None:
-    """Args: columns, values of each step of a window by name; before, steps done before the window."""
-    first = {
-        name: next((place for place, value in enumerate(column) if not math.isfinite(value)), None)
-        for name, column in columns.items()
-    }
-    lost = {name: place for name, place in first.items() if place is not None}
-    if lost:
-        step = before + min(lost.values()) + 1
-        raise Alarm(
-            f"training stopped: {' and '.join(lost)} is not finite from step {step} on; lower optim.base_lr or use "
-            "run.precision=fp32, then start again: it resumes from the newest checkpoint.",
-            step,
-        )
+def _raise_if_not_finite(own: dict[str, list[float]], means: dict[str, list[float]], before: int) -> None:
+    """Raise the alarm, and name the ranks where it began if that is not all of them.
+
+    Args:
+        own: values of each step of a window on this rank, by name.
+        means: their means over ranks; all ranks have the same.
+        before: steps done before the window.
+    """
+    lost = {name: place for name, column in means.items() if (place := _first_lost(column)) is not None}
+    if not lost:
+        return
+    here = [name for name in lost if _first_lost(own[name]) == min(lost.values())]
+    on = distributed.gathered(here)  # by rank, what was lost at the first step
+    most = max(len(names) for names in on)
+    ranks = [str(rank) for rank, names in enumerate(on) if len(names) == most]
+    where = f" (first on rank {', '.join(ranks)})" if len(ranks) < len(on) else ""
+    step = before + min(lost.values()) + 1
+    raise Alarm(
+        f"training stopped: {' and '.join(lost)} is not finite from step {step} on{where}; lower optim.base_lr or use "
+        "run.precision=fp32, then start again: it resumes from the newest checkpoint.",
+        step,
+    )
+
+
+def _first_lost(column: list[float]) -> int | None:
+    """Place of the first value that is not finite."""
+    return next((place for place, value in enumerate(column) if not math.isfinite(value)), None)
 
 
 @dataclass(frozen=True)
@@ -213,7 +226,9 @@ class Monitor:
 
     def _log(self, step: int, settings: dict[str, float], readings: dict[str, torch.Tensor | float]) -> None:
         table = torch.stack([torch.stack(column) for column in self.window.values()])
-        columns = dict(zip(self.window, distributed.all_mean(table).tolist(), strict=True))
+        own, columns = (
+            dict(zip(self.window, each.tolist(), strict=True)) for each in (table, distributed.all_mean(table))
+        )
         self.window, steps = {}, table.shape[1]
         means = {name: sum(column) / steps for name, column in columns.items()}
         skipped = (
@@ -237,7 +252,7 @@ class Monitor:
         }
         self.waited, self.since = 0.0, time.perf_counter()
         self._write(line)
-        _raise_if_not_finite(columns, step - steps)
+        _raise_if_not_finite(own, columns, step - steps)
         if self.writes:
             self._show(line)
         self._collapse(line)

@@ -1,51 +1,160 @@
-"""Compile a function with torch.compile; where that fails, print one sentence and run it uncompiled."""
+"""Compile a function with torch.compile; where that fails on a rank, say so once and run it uncompiled on all ranks."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from pretrain.runtime import distributed, memory
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.watch import WORKER
+
+Function = Callable[..., Any]
 
 
-def compiled(
-    function: Callable[..., Any], what: str, backend: str | Callable[..., Any] = "inductor"
-) -> Callable[..., Any]:
+def compiled(function: Function, what: str, backend: str | Function = "inductor") -> Function:
     """A version of `function` that is compiled at its first call with each shape, and runs uncompiled if that fails.
 
-    Forward and backward are compiled as one whole graph each, before either runs. Otherwise the compiler could fail
-    halfway, and the second attempt would update running statistics and talk to other ranks again.
+    Forward and backward are compiled as one whole graph each, before either runs. Only what the compiler raises until
+    then is taken for its failure. Later a second attempt would update running statistics, and talk to other ranks,
+    once more; so what a graph raises while it runs is raised.
+
+    All ranks of a run are to call it alike. They tell each other where something is compiled that none has met before,
+    and nowhere else: one that cannot compile makes all of them run uncompiled, and those that are done wait for it.
 
     Args:
         function: what is compiled.
         what: subject of the message that says why compiling failed, such as "the network".
         backend: torch.compile's.
-    """
-    refused = False
 
-    @functools.cache
-    def fast() -> Callable[..., Any]:
-        return torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
+    Raises (the version):
+        UserError: this rank alone compiled something once more, and failed, while others have gone on.
+    """
+    attempt = _Attempt(function, what, backend)
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
         """Result of the compiled graph, or of `function` itself once compiling has failed."""
-        nonlocal refused
-        if not refused:
-            try:
-                with _backward_at_once():
-                    return fast()(*arguments)
-            except Exception as error:  # the compiler raises errors of any type
-                refused = True
-                reason = " ".join(str(error).strip().split("\n")[:2])
-                told = f"{what} runs uncompiled, and slower: {type(error).__name__}: {reason}"
-                print(told, file=sys.stderr, flush=True)
-        return function(*arguments)
+        return attempt.call(arguments)
 
     return call
+
+
+class _Refused(Exception):  # noqa: N818 - no error
+    """A rank could not compile what this one could; nothing of the graph has run."""
+
+
+class _Attempt:
+    """What is known of compiling one function.
+
+    Attributes: refused, whether all ranks run it uncompiled; agreed, situations in which all ranks have compiled it.
+    Of the present call: situation, gives its own; compiling and entered, whether something was compiled, and whether
+    the graph has begun to run.
+    """
+
+    def __init__(self, function: Function, what: str, backend: str | Function) -> None:
+        self.function, self.what, self.backend = function, what, backend
+        self.refused = self.compiling = self.entered = False
+        self.agreed: set[Hashable] = set()
+        self.situation: Callable[[], Hashable] = tuple
+
+    def call(self, arguments: tuple[Any, ...]) -> Any:
+        if not self.refused:
+            self.compiling = self.entered = False
+            self.situation = functools.partial(_situation, arguments, torch.is_grad_enabled())
+            try:
+                with _backward_at_once():
+                    return self.fast(*arguments)
+            except _Refused:
+                pass
+            except Exception as error:  # the compiler raises errors of any type
+                if self.entered:
+                    raise
+                if (other := _not_the_compilers(error)) is not None:
+                    raise other from error
+                reason = " ".join(str(error).strip().split("\n")[:2])
+                self._settle(f"{type(error).__name__}: {reason}")
+            finally:
+                self.situation = tuple  # else a batch of images would live until the next one
+        return self.function(*arguments)
+
+    @functools.cached_property
+    def fast(self) -> Function:
+        return torch.compile(self.function, dynamic=False, fullgraph=True, backend=self._compile)
+
+    def _compile(self, graph: Any, inputs: Any) -> Function:
+        """The backend, whose graph asks the other ranks before it runs for the first time."""
+        self.compiling = True
+        backend = torch._dynamo.lookup_backend(self.backend) if isinstance(self.backend, str) else self.backend
+        runs = backend(graph, inputs)
+
+        def enter(*values: Any) -> Any:
+            # for DDP a branch is cut into several graphs, each of which is tried with fake tensors for the next one
+            if not self.entered and not any(isinstance(value, FakeTensor) for value in values):
+                if self.compiling and not self._settle(""):
+                    raise _Refused
+                self.entered = True
+            return runs(*values)
+
+        return enter
+
+    def _settle(self, reason: str) -> bool:
+        """Whether all ranks have compiled; reason, why this one has not, else "".
+
+        Raises:
+            UserError: this one has not, and the others do not ask, for they had done so before.
+        """
+        if (situation := self.situation()) in self.agreed:
+            if reason and distributed.world_size() > 1:
+                raise UserError(
+                    f"rank {distributed.rank()} can no longer compile {self.what} as the other ranks have ({reason}): "
+                    "start again with run.compile=false."
+                )
+            reasons = [reason]
+        else:
+            reasons = distributed.gathered(reason)
+        self.agreed.add(situation)
+        failed = {rank: one for rank, one in enumerate(reasons) if one}
+        self.refused = bool(failed)
+        if failed and distributed.rank() == 0:
+            told = "; ".join(f"rank {rank}, {one}" if len(reasons) > 1 else one for rank, one in failed.items())
+            everywhere = " on all ranks" if len(reasons) > 1 else ""
+            print(f"{self.what} runs uncompiled{everywhere}, and slower: {told}", file=sys.stderr, flush=True)
+        return not failed
+
+
+def _situation(arguments: tuple[Any, ...], learns: bool) -> Hashable:
+    """What a graph is compiled for, as far as ranks have it in common; the layout of memory may differ."""
+    told: list[Hashable] = [learns]
+    for one in arguments:
+        if isinstance(one, torch.Tensor):
+            kind = one.device.type
+            told += [one.shape, one.dtype, one.requires_grad, torch.is_autocast_enabled(kind)]
+            told.append(torch.get_autocast_dtype(kind))
+        elif isinstance(one, nn.Module):
+            for name, module in one.named_modules():
+                plain = (item for item in vars(module).items() if isinstance(item[1], (bool, int, float, str)))
+                told += [name, *plain]
+    return tuple(told)
+
+
+def _not_the_compilers(error: BaseException) -> BaseException | None:
+    """What the compiler met rather than made: memory that ran out, a worker that died, bad input; None without that."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        if memory.ran_out(one) or isinstance(one, UserError) or WORKER.match(str(one)):
+            return one
+        one = getattr(one, "inner_exception", None) or one.__cause__ or one.__context__
+    return None
 
 
 def _backward_at_once() -> contextlib.AbstractContextManager[Any]:

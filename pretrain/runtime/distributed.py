@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -48,6 +49,25 @@ def stop() -> None:
     _on_host.clear()
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def departure_told() -> Iterator[None]:
+    """End in a sentence where another rank is gone within, or the network to it.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo/transport" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"rank {rank()} has lost the others: one of them has ended, and says why, or the network between them has "
+            f"({reason}); what is written is whole, and the same command goes on from it."
+        ) from error
 
 
 def rank() -> int:
