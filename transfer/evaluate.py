@@ -27,7 +27,9 @@ from transfer.convert.trunk import TrunkFile, build_trunk
 from transfer.datasets.labelled import Labelled, open_labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features import cache
-from transfer.features.extract import Features, check_finite, extract_with, resize_for
+from transfer.features.extract import check_finite, extract_with, resize_for
+from transfer.features.on_device import chosen_precision
+from transfer.features.rows import Features
 from transfer.options import Common, check_common, combined, part_of
 from transfer.results import Result
 
@@ -81,8 +83,9 @@ class Source:
     def _rows_of(self, source: ImageSource) -> Features:
         common = self.common
         if common.cache:
-            resize = resize_for(common.image_size, common.resize)
-            wanted = cache.Wanted(self.sha256, source, self.width, common.image_size, resize)
+            transform = common.image_size, resize_for(common.image_size, common.resize)
+            precision = chosen_precision(common.frozen_precision, self.device)
+            wanted = cache.Wanted(self.sha256, source, self.width, *transform, precision)
             given = (Path(common.cache), wanted, self.trunk, common.batch_size, common.workers, self.device)
             return cache.features(*given, common.timeout_minutes)
         features = extract_with(common, self.trunk(), source, self.device, f"features of {source.root.name}")
@@ -229,7 +232,9 @@ def _counts(train: Features, val: Features) -> dict[str, int]:
 
 
 def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, int], seconds: float) -> Result:
-    meta, common = source.trunk_file.meta, chosen.common
+    meta, common, found = source.trunk_file.meta, chosen.common, outcome.details
+    if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS:
+        found = found | {"frozen_precision_used": chosen_precision(common.frozen_precision, source.device)}
     resize = resize_for(common.image_size, common.resize)
     return Result(
         task=chosen.evaluator.name,
@@ -244,7 +249,7 @@ def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, 
         checkpoint_sha256=source.sha256,
         pretraining=meta,
         seconds=round(seconds, 3),
-        settings={**chosen.settings(), "found": outcome.details},
+        settings={**chosen.settings(), "found": found},
     )
 
 

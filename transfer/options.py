@@ -45,6 +45,11 @@ class Common:
     workers: int = option(4, "loader processes", at_least=0, at_most=1024)
     threads: int = option(0, "of the network on a CPU, 0 leaves torch's choice", at_least=0, at_most=1024)
     device: str = option("auto", "where the network runs; auto is a GPU where there is one", choices=DEVICES)
+    frozen_precision: str = option(
+        "auto",
+        "number format of a frozen trunk's forward pass; auto is bf16 on a GPU that computes in it, else fp32",
+        choices=("auto", "fp32", "bf16"),
+    )
     timeout_minutes: float = option(
         WAIT, "how long the next images may take to come", above=0, at_most=1e6, unit="minutes"
     )

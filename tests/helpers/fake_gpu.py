@@ -34,6 +34,10 @@ NO_LAUNCH = {
 }
 
 
+_moving: list[nn.Module] = []  # modules that are on their way to the device, once and for all: for these the host waits
+_pinned: dict[int, Any] = {}  # storages of the host that are pinned, by their address, each of which they keep
+
+
 class WaitsForTheDevice(AssertionError):
     """The host would wait for the device here."""
 
@@ -57,8 +61,10 @@ class _RealHost(TorchDispatchMode):
         wanted = keywords.get("device")
         on_device = wanted is not None and torch.device(wanted).type == "cuda"
         if not on_device and not any(isinstance(one, FakeTensor) for one in tensors):
+            pinned = keywords.pop("pin_memory", False)
             with unset_fake_temporarily():
-                return operator(*arguments, **keywords)
+                out = operator(*arguments, **keywords)
+            return _noted(out) if pinned else out
         shapes = tree_map_only(torch.Tensor, self._shape_of, (arguments, keywords))
         out = operator(*shapes[0], **shapes[1])
         real = [one for one in tensors if not isinstance(one, FakeTensor)]
@@ -87,12 +93,16 @@ class Watched(TorchDispatchMode):
 
     A copy that is not `non_blocking` does, and so does indexing a tensor of the device with one of the host.
 
+    Args: pinned, whether copies of host memory that is not pinned are refused too: they block in part; waits, how many
+        copies may block, for what is read when everything is done.
+
     Attributes: launches, operations that run on the device, views and empty tensors not among them; by_operator, the
         same by name; copies, those between host and device that do not block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pinned: bool = False, waits: int = 0) -> None:
         super().__init__()
+        self.pinned, self.waits = pinned, waits
         self.by_operator: Counter[str] = Counter()
         self.copies = 0
 
@@ -115,9 +125,17 @@ class Watched(TorchDispatchMode):
         return out
 
     def _copied(self, operator: Any, arguments: Any, keywords: Any) -> None:
+        if _moving:
+            return
         third = arguments[2] if operator is aten.copy_.default and len(arguments) > 2 else False
         if not keywords.get("non_blocking", third):
+            self.waits -= 1
+            if self.waits >= 0:
+                return
             raise WaitsForTheDevice(f"{operator} between host and device without non_blocking: the host waits for it")
+        on_host = [one for one in _tensors(arguments) if not isinstance(one, FakeTensor)]
+        if self.pinned and any(one.untyped_storage()._cdata not in _pinned for one in on_host):
+            raise WaitsForTheDevice(f"{operator} between the device and memory that is not pinned: it blocks in part")
         self.copies += 1
 
 
@@ -130,23 +148,59 @@ def _tensors(values: Any) -> list[torch.Tensor]:
     return [one for one in tree_leaves(values) if isinstance(one, torch.Tensor)]
 
 
+def _noted(tensor: torch.Tensor) -> torch.Tensor:
+    storage = tensor.untyped_storage()
+    _pinned[storage._cdata] = storage
+    return tensor
+
+
+class _Event:
+    """torch.cuda.Event: nothing happens."""
+
+    def record(self) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+def _answers(memory: int) -> Iterator[tuple[object, dict[str, Any]]]:
+    """What torch is asked about its devices, by the module that is asked."""
+
+    def always(value: object) -> mock.Mock:
+        return mock.Mock(return_value=value)
+
+    yield (
+        torch.cuda,
+        {
+            **{"is_available": always(True), "is_bf16_supported": always(True), "device_count": always(1)},
+            **{"mem_get_info": always((memory, memory)), "memory_reserved": always(0), "memory_allocated": always(0)},
+            **{"set_device": always(None), "Event": _Event},
+        },
+    )
+    yield torch.accelerator, {"is_available": always(True), "current_accelerator": always(torch.device("cuda"))}
+
+
 @contextlib.contextmanager
-def fake_gpu() -> Iterator[None]:
+def fake_gpu(memory: int = 80 * 2**30) -> Iterator[None]:
     """Within, tensors on cuda:0 are shapes. Reading one on the host raises, and so does mixing it with a CPU tensor.
 
     What is compiled runs uncompiled. `backward()` calls each node of the graph in turn (fake_backward.py).
+    Pinned memory is memory of the host that Watched knows.
+
+    Args: memory, bytes that the device says are free.
     """
-    fake, yes = _FakeMode(allow_non_fake_inputs=False), mock.Mock(return_value=True)
-    there = {"is_available": yes, "is_bf16_supported": yes, "device_count": mock.Mock(return_value=1)}
+    fake = _FakeMode(allow_non_fake_inputs=False)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_missing_kernels())
         stack.enter_context(mock.patch.object(nn.Module, "_apply", _applied))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         stack.enter_context(mock.patch.object(FakeTensor, "data_ptr", _address, create=True))
+        stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: _noted(tensor.clone())))
+        stack.callback(_pinned.clear)
         stack.enter_context(fake)
         stack.enter_context(_RealHost(fake))
-        stack.enter_context(mock.patch.multiple(torch.cuda, **there, set_device=mock.Mock()))
+        for module, answers in _answers(memory):
+            stack.enter_context(mock.patch.multiple(module, **answers))
         yield
 
 
@@ -157,6 +211,7 @@ def _address(tensor: torch.Tensor) -> int:
 
 def _applied(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
     """nn.Module._apply, which `to` is: with new parameters, for a real one cannot become a shape."""
+    _moving.append(module)
     for child in module.children():
         _applied(child, change)
     for name, value in module._parameters.items():
@@ -165,6 +220,7 @@ def _applied(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], 
     for name, value in module._buffers.items():
         if value is not None:
             module._buffers[name] = change(value)
+    _moving.pop()
     return module
 
 

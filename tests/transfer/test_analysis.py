@@ -18,7 +18,7 @@ from tools import evaluate
 from transfer import results
 from transfer.analysis import FrozenRows, few_shot, per_class, rankme, retrieval
 from transfer.datasets.corruptions import CORRUPTIONS, corrupted
-from transfer.features.extract import Features
+from transfer.features.rows import Features
 
 CLASSES = 3
 

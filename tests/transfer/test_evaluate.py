@@ -66,6 +66,7 @@ def test_frozen_tasks_share_features_and_write_one_file_each(place, tmp_path, ca
         assert result.checkpoint_sha256 == hashlib.sha256((place / "initial.pth").read_bytes()).hexdigest()
         assert "Resize(37) + CenterCrop(32)" in result.protocol
         assert result.settings["image_size"] == 32 and result.seconds > 0
+        assert result.settings["found"]["frozen_precision_used"] == "fp32"  # auto on a CPU
     assert "k=200 clipped to the 18 training images" in found["knn"].protocol
     assert found["linear"].metrics["top1"] > 90  # colours survive random convolutions
 

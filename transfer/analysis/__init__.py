@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from pretrain.data.sources import ImageSource
     from transfer.datasets.labelled import Labelled
-    from transfer.features.extract import Features, Transform
+    from transfer.features.extract import Transform
+    from transfer.features.on_device import DeviceRows
+    from transfer.features.rows import Features
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting of k-NN
 
@@ -57,7 +59,14 @@ class FrozenRows:
         """Cosines and indices of the 20 nearest training rows of every val row, fewer where train has fewer."""
         from transfer.classifiers import knn
 
-        return knn.neighbours_of(self.train, self.val, [NEIGHBOURS], self.device)
+        return knn.neighbours_of(self.train, self.val, [NEIGHBOURS], self.device, self.bank)
+
+    @cached_property
+    def bank(self) -> DeviceRows:
+        """The training rows where they are computed with, moved there once for all readings."""
+        from transfer.features.on_device import DeviceRows
+
+        return DeviceRows(self.train.rows, self.device)
 
     def evenly(self, most: int) -> torch.Tensor:
         """Indices of at most `most` val rows, evenly spaced in their order, so that classes keep their shares."""

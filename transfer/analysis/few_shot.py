@@ -18,21 +18,24 @@ def few_shot_accuracy(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     import torch
     from torch.nn import functional
 
-    from transfer.classifiers.accuracy import top
+    from transfer.classifiers.accuracy import hits
+    from transfer.features.on_device import to_device
 
-    train, val = frozen.train, frozen.val
-    members = [(train.labels == label).nonzero()[:, 0] for label in range(frozen.classes)]
-    queries = functional.normalize(val.rows[:], dim=1)
+    train, device = frozen.bank, frozen.device
+    labels, wanted = frozen.train.labels, to_device(frozen.val.labels, device)
+    members = [(labels == label).nonzero()[:, 0] for label in range(frozen.classes)]
+    queries = functional.normalize(to_device(frozen.val.rows[:], device), dim=1)
     generator = torch.Generator().manual_seed(frozen.seed)
     for shots in SHOTS:
         if shots > min(map(len, members)):
             break
-        accuracies = []
+        right = []
         for _ in range(DRAWS):
             drawn = [own[torch.randperm(len(own), generator=generator)[:shots]] for own in members]
-            rows = functional.normalize(train.rows[torch.cat(drawn)], dim=1)
+            rows = functional.normalize(train.pick(to_device(torch.cat(drawn), train.home)), dim=1)
             means = functional.normalize(rows.view(len(members), shots, -1).mean(1), dim=1)
-            accuracies.append(top(queries @ means.T, val.labels, 1))
+            right.append(hits(queries @ means.T, wanted, 1).double().mean())
+        accuracies = [share * 100 for share in torch.stack(right).tolist()]
         yield f"few-shot, {shots} a class, top1", statistics.fmean(accuracies)
         yield f"few-shot, {shots} a class, std over {DRAWS} draws", statistics.stdev(accuracies)
 

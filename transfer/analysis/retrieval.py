@@ -30,16 +30,16 @@ def mean_average_precision(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     import torch
     from torch.nn import functional
 
-    from transfer.features.extract import blocks
+    from transfer.features.on_device import to_device
 
-    chosen, precisions = frozen.evenly(frozen.images), []
-    labels = frozen.train.labels.to(frozen.device)
-    for part in torch.split(chosen, QUERIES):
-        queries = functional.normalize(frozen.val.rows[part].to(frozen.device), dim=1)
-        train = (functional.normalize(block.to(frozen.device), dim=1) for block in blocks(frozen.train.rows, 2**14))
+    chosen, precisions, device = frozen.evenly(frozen.images), [], frozen.device
+    labels, asked = to_device(frozen.train.labels, device), to_device(frozen.val.labels[chosen], device)
+    for part, wanted in zip(torch.split(chosen, QUERIES), torch.split(asked, QUERIES), strict=True):
+        queries = functional.normalize(to_device(frozen.val.rows[part], device), dim=1)
+        train = (functional.normalize(block, dim=1) for block in frozen.bank.blocks(2**14))
         cosines = torch.cat([queries @ block.T for block in train], dim=1)
         ranked = labels[cosines.argsort(1, descending=True)]
-        precisions.append(average_precision(ranked == frozen.val.labels[part].to(frozen.device)[:, None]).cpu())
+        precisions.append(average_precision(ranked == wanted[:, None]))
     yield f"retrieval mAP, {len(chosen)} queries", torch.cat(precisions).mean().item() * 100
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transfer.analysis import NEIGHBOURS, TEMPERATURE, FrozenRows, Reading
 
 if TYPE_CHECKING:
-    from transfer.features.extract import Features
+    from transfer.features.rows import Features
 
 SEVERITY = 3  # the middle of ImageNet-C's five
 
@@ -25,7 +25,7 @@ def robust_accuracy(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
 
     def accuracy(features: Features) -> float:
         """Top-1 of some val images among all training images."""
-        cosines, indices = knn.neighbours_of(frozen.train, features, [NEIGHBOURS], frozen.device)
+        cosines, indices = knn.neighbours_of(frozen.train, features, [NEIGHBOURS], frozen.device, frozen.bank)
         scores = knn.weighted(cosines, frozen.train.labels[indices], frozen.classes, TEMPERATURE)
         return top(scores, features.labels, 1)
 

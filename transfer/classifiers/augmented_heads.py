@@ -21,7 +21,6 @@ from transfer.datasets.labelled import Labelled
 from transfer.datasets.samplers import EpochBatches, RankBatches
 from transfer.features.extract import (
     Pictures,
-    blocks,
     extract_with,
     loader,
     name_unreadable,
@@ -30,6 +29,7 @@ from transfer.features.extract import (
     shown,
     training_crops,
 )
+from transfer.features.on_device import DeviceRows, autocast, chosen_precision, to_device
 from transfer.options import Common
 
 
@@ -96,9 +96,10 @@ def train_and_score(
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
     features = extract_with(common, trunk, data.val, device, "features of val")
     loss = losses[chosen.index(trained.settings[0])].item()
-    details = {"trained_on": len(kept), "last_loss": loss, "held_out_top1": rivals}
-    scores = torch.cat([trained.scores(part.to(device)).cpu() for part in blocks(features.rows, sgd_heads.CHUNK)])
-    metrics = top1_top5(scores[:, 0], features.labels)
+    details: dict[str, object] = {"trained_on": len(kept), "last_loss": loss, "held_out_top1": rivals}
+    details["frozen_precision_used"] = chosen_precision(common.frozen_precision, device)
+    parts = DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK)
+    metrics = top1_top5(torch.cat([trained.scores(part)[:, 0] for part in parts]).cpu(), features.labels)
     return HeadScore(metrics, len(features.skipped), sgd_heads.chosen_setting(trained, batch_size) | details)
 
 
@@ -114,8 +115,9 @@ def _choose(
         trained.keep([0])
         return {}
     features = extract_with(common, trunk, choosing, device, "held-out features")
-    parts = zip(blocks(features.rows, sgd_heads.CHUNK), blocks(features.labels, sgd_heads.CHUNK), strict=True)
-    top1_of = sgd_heads.top1_of_each((trained.scores(rows.to(device)).cpu(), labels) for rows, labels in parts)
+    labels = torch.split(to_device(features.labels, device), sgd_heads.CHUNK)
+    parts = zip(DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK), labels, strict=True)
+    top1_of = sgd_heads.top1_of_each((trained.scores(rows), labels) for rows, labels in parts)
     rivals = {sgd_heads.setting_name(rival): top1 for rival, top1 in zip(trained.settings, top1_of, strict=True)}
     trained.keep([top1_of.index(max(top1_of))])
     return rivals
@@ -136,7 +138,8 @@ def _train(
     room = room_of(batch_size // distributed.world_size(), common.image_size, common.workers)
     reading = (common.workers, device, common.timeout_minutes, room)
     reader = loader(Pictures(train, crops, seed), RankBatches(batches), *reading)
-    labels, factor, losses = torch.tensor(train.labels), schedule(options), []
+    labels, factor, losses = to_device(torch.tensor(train.labels), device), schedule(options), []
+    precision = chosen_precision(common.frozen_precision, device)
     unreadable: set[str] = set()
     trunk = placed(trunk, device).eval()
     samples = shown(reader, len(train) * options.epochs // distributed.world_size(), "linear head")
@@ -145,12 +148,13 @@ def _train(
         name_unreadable(set(reasons) - unreadable)
         unreadable.update(reasons)
         if len(indices):
-            with torch.no_grad():
+            with torch.no_grad(), autocast(precision, device):
                 images = normalise(images.to(device, non_blocking=True))
                 rows = trunk(images.contiguous(memory_format=torch.channels_last)).float()
         else:
             rows = torch.empty(0, trained.weight.shape[2], device=device)
-        loss = trained.step(rows, labels[indices].to(device), factor(epoch / options.epochs))
+        named = labels[indices.to(device, non_blocking=True)]
+        loss = trained.step(rows, named, factor(epoch / options.epochs))
         if epoch == options.epochs - 1 and len(indices):
             losses.append(loss)
     if not losses:

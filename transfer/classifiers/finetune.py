@@ -32,6 +32,7 @@ from transfer.features.extract import (
     shown,
     training_crops,
 )
+from transfer.features.on_device import autocast, to_device
 from transfer.options import Common
 
 Fitted = tuple[nn.Sequential, dict[str, Any]]  # a trained network, and its details
@@ -144,7 +145,7 @@ def _scored(
 ) -> tuple[dict[str, float], int]:
     """Accuracy on all of `source`, of which each rank scores its share, and how many of its images are unreadable."""
     mine = source.select(distributed.share(len(source)))
-    scores = extract_with(common, network, mine, device, what)
+    scores = extract_with(common, network, mine, device, what, precision="fp32")  # the network is not a frozen trunk
     cuts = reported(len(source.classes))
     own = torch.stack([hits(scores.rows[:], scores.labels, k) for k in cuts], dim=1).tolist()
     hit: dict[str, list[bool]] = {}  # by name, so that an image that was dealt twice counts once
@@ -201,7 +202,7 @@ def _fit(
     room = room_of(batch_size // ranks, common.image_size, common.workers)
     reading = (common.workers, device, common.timeout_minutes, room)
     reader = loader(Pictures(train, crops, common.seed), RankBatches(batches), *reading)
-    labels, losses = torch.tensor(train.labels), []
+    labels, losses = to_device(torch.tensor(train.labels), device), []
     parallel = distributed.data_parallel(network.train(), device)
     images_told = batches.used * options.epochs // ranks
     for step, (images, indices, reasons) in enumerate(shown(reader, images_told, "fine-tuning")):
@@ -210,7 +211,8 @@ def _fit(
         epoch = step // batches.per_epoch
         for group, lr in zip(optimizer.param_groups, lrs, strict=True):
             group["lr"] = lr * factor(epoch / options.epochs)
-        losses.append(_step(parallel, optimizer, images, labels[indices], device, options.precision))
+        named = labels[indices.to(device, non_blocking=True)]
+        losses.append(_step(parallel, optimizer, images, named, options.precision))
         if (step + 1) % batches.per_epoch == 0:
             loss, losses = _mean_loss(losses, epoch), []
     return {"batch_size_used": batch_size, "lr_trunk_used": lrs[0], "lr_head_used": lrs[1], "last_loss": loss}
@@ -237,13 +239,12 @@ def _step(
     optimizer: torch.optim.Optimizer,
     images: torch.Tensor,
     labels: torch.Tensor,
-    device: torch.device,
     precision: str,
 ) -> torch.Tensor:
-    """One SGD step on this rank's uint8 images (n, 3, S, S); their mean cross-entropy before it, on the device."""
-    images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        loss = functional.cross_entropy(network(images).float(), labels.to(device, non_blocking=True))
+    """One SGD step on this rank's uint8 images (n, 3, S, S); their mean cross-entropy before it, on labels' device."""
+    images = normalise(images.to(labels.device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    with autocast(precision, labels.device):
+        loss = functional.cross_entropy(network(images).float(), labels)
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()

@@ -10,20 +10,27 @@ from torch.nn import functional
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import top
-from transfer.features.extract import Features, RowFile, blocks
+from transfer.features.on_device import DeviceRows, to_device
+from transfer.features.rows import Features, RowFile, blocks
 
 SETTINGS = ((200, 0.1), (20, 0.07))  # (k, T): the official UniGrad code's, then DINO's
 QUERIES, BANK = 2**13, 2**13  # rows multiplied at once: 256 MiB of float32 cosines
+PASS = 2**16  # queries of one pass over the bank: 512 MiB of them at 2,048 channels
 SPARE, APART = 8, 1e-6  # neighbours beyond the last cut, and cosines that float32 may put in the wrong order
+Neighbours = tuple[torch.Tensor, torch.Tensor]  # cosines (m, k), falling, and indices (m, k)
 
 
 def nearest(
-    bank: torch.Tensor | RowFile, queries: torch.Tensor | RowFile, k: int, device: torch.device | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+    bank: torch.Tensor | RowFile | DeviceRows,
+    queries: torch.Tensor | RowFile,
+    k: int,
+    device: torch.device | None = None,
+) -> Neighbours:
     """Cosines (m, k), falling, of each query's k nearest rows of the bank, and their indices (m, k), on the CPU.
 
     Exact, in the rows' precision: every query meets every row, block by block, and the best k so far are kept, so that
-    memory holds one block of cosines and one of each side. Blocks of a bank on disk are read as they come.
+    memory holds the queries of a pass, one block of the bank and one of cosines. The bank is read once a pass; the host
+    waits for a GPU once, at the end.
 
     Args:
         bank: (n, D) rows of any length; they are l2-normalised here.
@@ -31,23 +38,35 @@ def nearest(
         k: number of neighbours, at most n.
         device: where cosines are computed; None leaves the rows where they are.
     """
-    cosines_of, indices_of = [], []
-    for chunk in blocks(queries, QUERIES):
-        chunk = functional.normalize(chunk.to(device), dim=1)
-        best = chunk.new_empty(len(chunk), 0), torch.empty(len(chunk), 0, dtype=torch.int64, device=chunk.device)
-        start = 0
-        for part in blocks(bank, BANK):
-            cosines = chunk @ functional.normalize(part.to(device), dim=1).T
-            values, indices = _candidates(cosines, best[0][:, k - 1 :], k)
-            values, order = torch.cat([best[0], values], 1).topk(min(k, best[0].shape[1] + values.shape[1]), dim=1)
-            best = values, torch.cat([best[1], indices + start], 1).gather(1, order)
-            start += len(part)
-        cosines_of.append(best[0].cpu())
-        indices_of.append(best[1].cpu())
-    return torch.cat(cosines_of), torch.cat(indices_of)
+    kept = bank if isinstance(bank, DeviceRows) else DeviceRows(bank, device)
+    found = [_of_a_pass(kept, queries_, k) for queries_ in blocks(queries, PASS)]
+    cosines, indices = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    return cosines, indices
 
 
-def _candidates(cosines: torch.Tensor, least: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _of_a_pass(bank: DeviceRows, queries: torch.Tensor, k: int) -> Neighbours:
+    """`nearest` of some queries, on the device."""
+    chunks = [functional.normalize(to_device(chunk, bank.device), dim=1) for chunk in torch.split(queries, QUERIES)]
+    best = [(chunk.new_empty(len(chunk), 0), torch.empty_like(chunk[:, :0], dtype=torch.int64)) for chunk in chunks]
+    start = 0
+    for block in bank.blocks(BANK):
+        unit = functional.normalize(block, dim=1)
+        best = [_with_block(known, chunk @ unit.T, start, k) for known, chunk in zip(best, chunks, strict=True)]
+        start += len(block)
+    cosines, indices = (torch.cat(parts) for parts in zip(*best, strict=True))
+    return cosines, indices
+
+
+def _with_block(best: Neighbours, cosines: torch.Tensor, start: int, k: int) -> Neighbours:
+    """The best k so far, with those of a block of the bank that begins at row `start`; cosines (m, B) are its."""
+    # how many candidates a block brings is known to the device alone: it selects k instead, so that nobody asks
+    least = best[0][:, k - 1 :] if not cosines.is_cuda else best[0][:, :0]
+    values, indices = _candidates(cosines, least, k)
+    values, order = torch.cat([best[0], values], 1).topk(min(k, best[0].shape[1] + values.shape[1]), dim=1)
+    return values, torch.cat([best[1], indices + start], 1).gather(1, order)
+
+
+def _candidates(cosines: torch.Tensor, least: torch.Tensor, k: int) -> Neighbours:
     """The cosines (m, B) above `least` (m, 1) and their columns, (m, w) each, filled up with -inf.
 
     Without a least the k largest: a whole first block would bring 512 MiB of indices along.
@@ -123,8 +142,8 @@ def check_neighbours(k: int, images: int) -> None:
 
 
 def neighbours_of(
-    train: Features, val: Features, cuts: Sequence[int], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+    train: Features, val: Features, cuts: Sequence[int], device: torch.device, bank: DeviceRows | None = None
+) -> Neighbours:
     """The neighbours in train of every row of val, as many as the largest of `cuts`, as `nearest` returns them.
 
     For each k in `cuts` the first k neighbours are exact. Each rank searches for its share of val, and all ranks get
@@ -135,10 +154,11 @@ def neighbours_of(
         val: features of the set whose neighbours are searched.
         cuts: the values of k that will be evaluated.
         device: where cosines are computed.
+        bank: the rows of train for that device, where the caller has them already.
     """
     mine, most = distributed.share(len(val.rows)), min(max(cuts), len(train.rows))
     queries = val.rows if distributed.world_size() == 1 else val.rows[torch.tensor(mine)]
-    cosines, indices = nearest(train.rows, queries, min(most + SPARE, len(train.rows)), device)
+    cosines, indices = nearest(bank or train.rows, queries, min(most + SPARE, len(train.rows)), device)
     cosines, indices = with_exact_cuts(train.rows, queries, cosines, indices, cuts)
 
     def of_all_ranks(part: torch.Tensor) -> torch.Tensor:
@@ -153,7 +173,7 @@ def with_exact_cuts(
     cosines: torch.Tensor,
     indices: torch.Tensor,
     cuts: Sequence[int],
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Neighbours:
     """Neighbours in the order of float64 wherever a cut falls between two cosines that float32 does not tell apart.
 
     Args:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import top, top1_top5
-from transfer.features.extract import Features, RowFile, blocks
+from transfer.features.rows import Features, RowFile, blocks
 
 PROTOCOL = "exact logistic regression: cached features, no augmentation"
 WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak: each fit starts from the previous one

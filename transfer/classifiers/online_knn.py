@@ -15,7 +15,8 @@ from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import top
 from transfer.classifiers.knn import votes
 from transfer.datasets.labelled import open_pair, thinned
-from transfer.features.extract import Features, extract, name_unreadable, resize_for, room_of
+from transfer.features.extract import extract, name_unreadable, resize_for, room_of
+from transfer.features.rows import Features
 from transfer.options import WAIT
 
 BATCH = 256

@@ -20,7 +20,8 @@ from transfer.classifiers.head_options import Head
 from transfer.classifiers.logistic_regression import held_out
 from transfer.classifiers.schedules import schedule
 from transfer.classifiers.sgd_heads import Heads, Setting
-from transfer.features.extract import Features, RowFile, blocks
+from transfer.features.on_device import DeviceRows, to_device
+from transfer.features.rows import Features
 
 PROTOCOL = "raced SGD: cached features, no augmentation, settings halved on a held-out slice of train"
 EXTRA = 0.4  # cost of all dropped settings, as a share of the cost of training one
@@ -58,26 +59,35 @@ def ranking(accuracies: list[tuple[Setting, float]], images: int) -> list[int]:
 class Standardised:
     """The rows of a set, standardised by the mean and std of the training set; a constant column becomes 0."""
 
-    def __init__(self, rows: torch.Tensor | RowFile, device: torch.device) -> None:
-        total, square = (torch.zeros(rows.shape[1], dtype=torch.float64) for _ in range(2))
-        for part in blocks(rows, sgd_heads.CHUNK):
+    def __init__(self, rows: DeviceRows) -> None:
+        total = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
+        square = torch.zeros_like(total)
+        for part in rows.blocks(sgd_heads.CHUNK):
             total += part.sum(0, dtype=torch.float64)
         mean = total / len(rows)
-        for part in blocks(rows, sgd_heads.CHUNK):
+        for part in rows.blocks(sgd_heads.CHUNK):
             square += (part.double() - mean).square().sum(0)
         std = (square / len(rows)).sqrt()
         std = torch.where(std > 1e-6 * std.max(), std, 1.0)
-        self.mean, self.scale, self.device = mean.float().to(device), std.reciprocal().float().to(device), device
+        self.mean, self.scale = mean.float(), std.reciprocal().float()
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """(B, D) on the device."""
-        return (rows.to(self.device) - self.mean).mul_(self.scale)
+        return (rows - self.mean).mul_(self.scale)
 
 
-def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Batches of `pool` without end, a fresh permutation each epoch; this rank's share of each, perhaps empty."""
+def batches(pool: torch.Tensor, size: int, generator: torch.Generator, home: torch.device) -> Iterator[torch.Tensor]:
+    """Batches of `pool` without end, a fresh permutation each epoch; this rank's share of each, perhaps empty.
+
+    Args:
+        pool: (n,) indices, on the host.
+        size: of a batch of all ranks.
+        generator: of the host, which draws the permutations.
+        home: where batches are wanted; each permutation goes there at once.
+    """
     while True:
-        for batch in torch.split(pool[torch.randperm(len(pool), generator=generator)], size):
+        order = to_device(pool[torch.randperm(len(pool), generator=generator)], home)
+        for batch in torch.split(order, size):
             yield batch[distributed.rank() :: distributed.world_size()]
 
 
@@ -104,7 +114,8 @@ def race_and_score(
     chosen = sgd_heads.settings(options, batch_size)
     print(f"linear probe, {len(chosen)} settings: {sgd_heads.scaling_in_words(options, batch_size)}", flush=True)
     trained, rivals, change = race(train, classes, options, chosen, share, seed, device)
-    scores = torch.cat([trained.scores(change(part))[:, 0].cpu() for part in blocks(val.rows, sgd_heads.CHUNK)])
+    parts = DeviceRows(val.rows, device).blocks(sgd_heads.CHUNK)
+    scores = torch.cat([trained.scores(change(part))[:, 0] for part in parts]).cpu()
     if not trained.weight.isfinite().all():
         raise UserError(f"every setting of the linear probe diverged: lower head.lrs, now {options.lrs}.")
     return top1_top5(scores, val.labels), sgd_heads.chosen_setting(trained, batch_size) | {"held_out_top1": rivals}
@@ -127,32 +138,33 @@ def race(
 
     Returns: the heads of the one setting that is left, each setting's last held-out top-1, and the standardisation.
     """
-    change, labels = Standardised(train.rows, device), train.labels
-    slice_ = held_out(labels, share, seed)
+    rows, slice_ = DeviceRows(train.rows, device), held_out(train.labels, share, seed)
+    change, labels = Standardised(rows), to_device(train.labels, rows.home)
     everything, generator = torch.arange(len(labels)), torch.Generator().manual_seed(seed)
     competing = len(chosen) > 1 and bool(slice_.any())
-    trained = Heads(options, chosen if competing else chosen[:1], classes, train.rows.shape[1], seed).to(device)
+    trained = Heads(options, chosen if competing else chosen[:1], classes, rows.width, seed).to(device)
     batch_size = min(options.batch_size, len(labels))
     steps, factor = options.epochs * math.ceil(len(labels) / batch_size), schedule(options)
     ends = rounds(len(trained.settings), steps)
-    feed = batches(everything[~slice_] if competing else everything, batch_size, generator)
+    feed = batches(everything[~slice_] if competing else everything, batch_size, generator, rows.home)
     rivals: dict[str, float] = {}
     step = 0
     for length in ends:
         average = _Average(trained)
         for number in range(length):
             at = next(feed)
-            trained.step(change(train.rows[at]), labels[at].to(device), factor(min(step / steps, 1.0)))
+            named = to_device(labels[at], device)
+            trained.step(change(rows.pick(at)), named, factor(min(step / steps, 1.0)))
             step += 1
             if number >= length // 2:
                 average.add(trained)
-        accuracies = _held_out_top1(trained, average, train, slice_, change)
+        accuracies = _held_out_top1(trained, average, (rows, labels), slice_, change)
         rivals |= {sgd_heads.setting_name(rival): accuracy for rival, accuracy in accuracies}
         trained.keep(sorted(ranking(accuracies, int(slice_.sum()))[: -(-len(accuracies) // 2)]))
-    feed = batches(everything, batch_size, generator)
+    feed = batches(everything, batch_size, generator, rows.home)
     for number in range(step, steps):
         at = next(feed)
-        trained.step(change(train.rows[at]), labels[at].to(device), factor(number / steps))
+        trained.step(change(rows.pick(at)), to_device(labels[at], device), factor(number / steps))
     return trained, rivals, change
 
 
@@ -169,9 +181,16 @@ class _Average:
 
 
 def _held_out_top1(
-    trained: Heads, average: _Average, train: Features, slice_: torch.Tensor, change: Standardised
+    trained: Heads,
+    average: _Average,
+    train: tuple[DeviceRows, torch.Tensor],
+    slice_: torch.Tensor,
+    change: Standardised,
 ) -> list[tuple[Setting, float]]:
-    weight, bias = average.weight / average.count, average.bias / average.count
-    parts = torch.split(slice_.nonzero()[:, 0], sgd_heads.CHUNK)
-    scored = ((trained.scores(change(train.rows[part]), weight, bias).cpu(), train.labels[part]) for part in parts)
+    weight, bias, (rows, labels) = average.weight / average.count, average.bias / average.count, train
+    device = trained.weight.device
+    parts = torch.split(to_device(slice_.nonzero()[:, 0], rows.home), sgd_heads.CHUNK)
+    scored = (
+        (trained.scores(change(rows.pick(part)), weight, bias), to_device(labels[part], device)) for part in parts
+    )
     return list(zip(trained.settings, sgd_heads.top1_of_each(scored), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from pretrain.optim import trust_ratios
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import hits
 from transfer.classifiers.head_options import Head
+from transfer.features.on_device import to_device
 
 TRUST = 1e-3  # of LARS, as in apex's LARC and SimSiam's lineval
 CHUNK = 2**12  # rows scored at once
@@ -46,7 +47,8 @@ def scaling_in_words(options: Head, batch_size: int) -> str:
 class Heads:
     """S linear classifiers, each with its own lr and weight decay, of which one step costs one pass over the batch.
 
-    weight (S, classes, D) from N(0, 0.01), the same for all; bias (S, classes), 0. Every step is torch.optim.SGD's;
+    weight (S, classes, D) from N(0, 0.01), the same for all; bias (S, classes), 0. Their rates lie beside them on the
+    device, where a step reads nothing and is told nothing but numbers of the host. Every step is torch.optim.SGD's;
     with `lars` the decayed gradient d of weight and of bias is first scaled by trust · |p| / |d| (by 1 where either is
     0), which is apex's LARC without clipping. Ranks average their gradients, so all of them hold the same heads.
     """
@@ -57,18 +59,23 @@ class Heads:
         weight = torch.empty(classes, width).normal_(0.0, 0.01, generator=generator)
         self.weight, self.bias = weight.repeat(len(chosen), 1, 1), torch.zeros(len(chosen), classes)
         self.momenta = [torch.zeros_like(self.weight), torch.zeros_like(self.bias)]
+        self.lrs = torch.tensor([setting.lr for setting in chosen])
+        self.decays = torch.tensor([setting.weight_decay for setting in chosen])
 
     def to(self, device: torch.device) -> Heads:
-        """Move weights, biases and momenta; returns the heads themselves."""
-        self.weight, self.bias = self.weight.to(device), self.bias.to(device)
-        self.momenta = [momentum.to(device) for momentum in self.momenta]
+        """Move weights, biases, momenta and rates; returns the heads themselves."""
+        return self._each(lambda values: to_device(values, device))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Heads:
+        self.weight, self.bias, self.lrs, self.decays = map(change, (self.weight, self.bias, self.lrs, self.decays))
+        self.momenta = [change(momentum) for momentum in self.momenta]
         return self
 
     def keep(self, indices: list[int]) -> None:
         """Go on with the settings at `indices` alone."""
         self.settings = [self.settings[index] for index in indices]
-        self.weight, self.bias = self.weight[indices], self.bias[indices]
-        self.momenta = [momentum[indices] for momentum in self.momenta]
+        kept = to_device(torch.tensor(indices), self.weight.device)
+        self._each(lambda values: values[kept])
 
     def scores(
         self, rows: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None
@@ -93,12 +100,10 @@ class Heads:
         return losses
 
     def _update(self, by_weight: torch.Tensor, by_bias: torch.Tensor, factor: float) -> None:
-        lrs = self.weight.new_tensor([setting.lr for setting in self.settings]) * factor
-        decays = self.weight.new_tensor([setting.weight_decay for setting in self.settings])
-        momentum = self.options.momentum
+        lrs, momentum = self.lrs * factor, self.options.momentum
         for values, gradient, memory in zip((self.weight, self.bias), (by_weight, by_bias), self.momenta, strict=True):
             across = (-1, *[1] * (values.ndim - 1))
-            gradient.add_(values * decays.view(across))
+            gradient.add_(values * self.decays.view(across))
             if self.options.optimiser == "lars":
                 sizes, lengths = values.flatten(1).norm(dim=1), gradient.flatten(1).norm(dim=1)
                 gradient.mul_(trust_ratios(sizes, lengths, TRUST).view(across))
@@ -132,7 +137,7 @@ def _mean_over_ranks(by_weight: torch.Tensor, by_bias: torch.Tensor, count: int)
     """Sums over this rank's rows to means over the rows of all ranks, in one collective."""
     if distributed.world_size() == 1:
         return by_weight.div_(max(count, 1)), by_bias.div_(max(count, 1))  # a batch may hold no readable image
-    flat = torch.cat([by_weight.flatten(), by_bias.flatten(), by_bias.new_tensor([float(count)])])
+    flat = torch.cat([by_weight.flatten(), by_bias.flatten(), by_bias.new_full((1,), float(count))])
     distributed.all_mean_(flat)
     flat = flat[:-1] / torch.where(flat[-1] > 0, flat[-1], 1.0)
     return flat[: by_weight.numel()].view_as(by_weight), flat[by_weight.numel() :].view_as(by_bias)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from transfer.datasets.labelled import Labelled
-    from transfer.features.extract import Features
+    from transfer.features.rows import Features
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
 from pretrain.runtime.lock import Holder, exclusive
 from transfer.features.extract import (
-    Features,
     Pictures,
-    RowFile,
     batches_of,
     check_finite,
     evaluation_transform,
@@ -41,6 +39,7 @@ from transfer.features.extract import (
     outputs,
     room_of,
 )
+from transfer.features.rows import Features, RowFile
 from transfer.options import WAIT
 
 PART = 1024  # images in one piece of work: ranks take turns at pieces, and an interruption loses at most one
@@ -49,17 +48,18 @@ FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform."""
+    """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform and in a precision."""
 
     checkpoint_sha256: str
     source: ImageSource
     width: int
     image_size: int
     resize: int
+    precision: str = "fp32"
 
     def about(self) -> dict[str, Any]:
         """Everything that the rows depend on."""
-        return {
+        about = {
             "format": FORMAT,
             "checkpoint": self.checkpoint_sha256,
             "images": images_sha256(self.source),
@@ -67,6 +67,7 @@ class Wanted:
             "image_size": self.image_size,
             "resize": self.resize,
         }
+        return about if self.precision == "fp32" else about | {"precision": self.precision}
 
 
 def images_sha256(source: ImageSource) -> str:
@@ -191,7 +192,7 @@ def _fill(
     batches = [batch for span in spans for batch in batches_of(span, batch_size)]
     pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize))
     what = f"features of {source.root.name}"
-    reading = (workers, device, what, minutes, room_of(batch_size, wanted.image_size, workers))
+    reading = (workers, device, what, minutes, room_of(batch_size, wanted.image_size, workers), wanted.precision)
     found = outputs(network(), pictures, batches, *reading) if left else iter(())
     with open(place / UNFINISHED, "r+b") as file:
         for part, span in zip(left, spans, strict=True):

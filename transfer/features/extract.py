@@ -6,10 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -25,6 +23,8 @@ from pretrain.runtime import distributed, shared_memory
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.watch import Patience, watched
 from pretrain.runtime.workers import init_worker
+from transfer.features.on_device import autocast, chosen_precision, one_behind, to_host
+from transfer.features.rows import Features, RowFile
 from transfer.options import WAIT, Common
 
 Transform = Callable[[Image.Image], Image.Image]
@@ -33,55 +33,7 @@ LARGEST = 2**24  # pixels of a resized picture, of which the centre is cut
 PREFETCH = 2  # batches that each worker is ahead, torch's default
 Sample = tuple[torch.Tensor | None, int, str | None]  # as of Pictures
 Batch = tuple[torch.Tensor, torch.Tensor, list[str]]  # as of collate
-
-
-@dataclass(frozen=True)
-class RowFile:
-    """(n, D) float32 rows on disk, read where they are indexed or split as a tensor would be: memory holds only that.
-
-    path: the rows one after the other, without a header. Slices are read, not mapped, so that what was read leaves
-    memory with the tensor; single rows are picked through a mapping.
-    """
-
-    path: Path
-    shape: tuple[int, int]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: slice | torch.Tensor) -> torch.Tensor:
-        if not isinstance(key, slice):
-            return torch.from_numpy(np.memmap(self.path, np.float32, "r", shape=self.shape)[key.numpy()])
-        start, stop, step = key.indices(len(self))
-        assert step == 1, "rows are read in their order"
-        count, width = max(0, stop - start), self.shape[1]
-        values = np.fromfile(self.path, np.float32, count * width, offset=start * width * 4)
-        return torch.from_numpy(values.reshape(count, width))
-
-    def split(self, size: int) -> Iterator[torch.Tensor]:
-        """Blocks of `size` rows, the last one perhaps smaller, one in memory at a time."""
-        return (self[start : start + size] for start in range(0, len(self), size))
-
-
-def blocks(rows: torch.Tensor | RowFile, size: int) -> Iterable[torch.Tensor]:
-    """`rows` (n, D) in blocks of `size`, the last one perhaps smaller; of rows on disk one is in memory at a time."""
-    return torch.split(rows, size) if isinstance(rows, torch.Tensor) else rows.split(size)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a network gives for the readable images of one set.
-
-    rows (n, D) float32, in memory or on disk, and labels (n,) int64, on the CPU, in the source's order. names: paths
-    relative to the source's root. skipped: one message for each unreadable file. seconds: of reading and of the network
-    together.
-    """
-
-    rows: torch.Tensor | RowFile
-    labels: torch.Tensor
-    names: tuple[str, ...]
-    skipped: tuple[str, ...]
-    seconds: float
+Output = tuple[torch.Tensor, list[int], list[str]]  # as of outputs
 
 
 def resize_for(image_size: int, resize: int = 0) -> int:
@@ -203,6 +155,7 @@ def extract(
     what: str | None = "features",
     change: Transform | None = None,
     minutes: float = WAIT,
+    precision: str = "fp32",
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
@@ -217,6 +170,7 @@ def extract(
         what: named in the progress display; None shows none, and leaves it to the caller to name the skipped files.
         change: what is done to each picture after the test transform.
         minutes: how long the next batch may take to come.
+        precision: of the network's forward pass, fp32 or bf16.
 
     Raises:
         UserError: not one file of the source can be decoded, or no batch comes.
@@ -227,7 +181,7 @@ def extract(
     transform = evaluation_transform(image_size, resize)
     pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
     rows, indices, skipped = [], [], []
-    reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers))
+    reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers), precision)
     for part, read, reasons in outputs(network, pictures, batches, *reading):
         rows += [part] if read else []
         indices += read
@@ -245,8 +199,9 @@ def extract_with(
     device: torch.device,
     what: str | None = "features",
     change: Transform | None = None,
+    precision: str | None = None,
 ) -> Features:
-    """`extract` with the crop, the batch and the workers of an evaluation's options.
+    """`extract` with the crop, the batch, the workers and the precision of an evaluation's options.
 
     Args:
         common: those options.
@@ -255,10 +210,12 @@ def extract_with(
         device: where the network runs.
         what: named in the progress display; None shows none.
         change: what is done to each picture after the test transform.
+        precision: of the forward pass in place of the options', which is a frozen trunk's.
     """
     resize = resize_for(common.image_size, common.resize)
     given = (common.image_size, resize, common.batch_size, common.workers)
-    return extract(network, source, *given, device, what, change, common.timeout_minutes)
+    precision = precision or chosen_precision(common.frozen_precision, device)
+    return extract(network, source, *given, device, what, change, common.timeout_minutes, precision)
 
 
 def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:
@@ -300,13 +257,15 @@ def outputs(
     what: str | None,
     minutes: float,
     room: int,
-) -> Iterator[tuple[torch.Tensor, list[int], list[str]]]:
+    precision: str = "fp32",
+) -> Iterator[Output]:
     """For each batch in its order: outputs (m, D), the indices of their images, and why the others were not read.
 
-    Where m is 0 there are no outputs at all, for nothing then tells D.
+    Where m is 0 there are no outputs at all, for nothing then tells D. On a GPU a batch is handed out once the next one
+    was begun, so that the GPU never waits for the host.
 
     Args:
-        network, workers, device, what, minutes: as of `extract`.
+        network, workers, device, what, minutes, precision: as of `extract`.
         pictures: what is read.
         batches: (epoch, index) of the images of each batch.
         room: bytes of shared memory that they take at most.
@@ -317,8 +276,7 @@ def outputs(
     if what:
         samples = _named(shown(samples, sum(map(len, batches)), what))
     try:
-        for images, read, reasons in samples:
-            yield _rows(network, images, device) if len(read) else torch.empty(0), read.tolist(), reasons
+        yield from one_behind((_started(network, batch, device, precision) for batch in samples), device)
     finally:
         network.train(training)
 
@@ -331,10 +289,17 @@ def placed(network: Network, device: torch.device) -> Network:
 
 
 @torch.inference_mode()  # not where the network is moved: what that makes anew could never learn again
-def _rows(network: nn.Module, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _started(network: nn.Module, batch: Batch, device: torch.device, precision: str) -> Callable[[], Output]:
+    """Begin with a batch; the returned call waits for its outputs."""
+    images, indices, reasons = batch
+    read = indices.tolist()
+    if not read:
+        return lambda: (torch.empty(0), read, reasons)
     images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-    rows: torch.Tensor = network(images)
-    return rows.float().cpu()
+    with autocast(precision, device):
+        rows: torch.Tensor = network(images)
+    arrived = to_host(rows.float())
+    return lambda: (arrived(), read, reasons)
 
 
 def _named(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from pretrain.runtime.errors import UserError
 from transfer.classifiers import knn
-from transfer.features.extract import Features, RowFile
+from transfer.features.rows import Features, RowFile
 
 CPU = torch.device("cpu")
 

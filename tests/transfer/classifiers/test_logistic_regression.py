@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from transfer.classifiers import logistic_regression
 from transfer.classifiers.accuracy import top, top1_top5
-from transfer.features.extract import Features
+from transfer.features.rows import Features
 
 CLASSES, WIDTH = 3, 4
 

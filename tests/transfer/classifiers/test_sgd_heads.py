@@ -13,7 +13,7 @@ from transfer.classifiers import logistic_regression, racing_heads, sgd_heads
 from transfer.classifiers.head_options import Head, check_head
 from transfer.classifiers.sgd_heads import Heads, Setting
 from transfer.evaluate import choose
-from transfer.features.extract import Features, RowFile
+from transfer.features.rows import Features, RowFile
 
 CPU = torch.device("cpu")
 CLASSES, WIDTH = 4, 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import signal
@@ -40,6 +41,15 @@ def cached(root, folder, network=nn.Flatten, sha256="0" * 64):
 
 def in_memory(root):
     return extract(nn.Flatten(), open_source(root), SIZE, SIZE, 2, 0, CPU, None)
+
+
+def test_rows_of_bf16_are_kept_apart_from_those_of_fp32(tmp_path):
+    root = paint(tmp_path / "set", 2)
+    precise, coarse = wanted(root), dataclasses.replace(wanted(root), precision="bf16")
+    assert "precision" not in precise.about()  # caches of earlier code hold fp32, and stay valid
+    rows = [cache.features(tmp_path / "cache", each, nn.Flatten, 2, 0, CPU).rows[:] for each in (precise, coarse)]
+    assert len(list((tmp_path / "cache").glob("*/index.json"))) == 2
+    assert torch.equal(*rows)  # flattening computes nothing
 
 
 class Stopping(nn.Module):

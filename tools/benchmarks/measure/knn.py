@@ -17,7 +17,7 @@ from tools.benchmarks.measure.features import random_features
 from tools.benchmarks.reference.checks import Check
 from tools.benchmarks.timing import Spread
 from transfer.classifiers import knn
-from transfer.features.extract import Features, RowFile
+from transfer.features.rows import Features, RowFile
 
 K = 200  # the official setting, the dearer of the two
 CHECKED, APART = (64, 20_000), 1e-5  # queries and rows of the bank that are compared; float32 against float64

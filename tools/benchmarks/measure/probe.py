@@ -11,7 +11,7 @@ from tools.benchmarks.measure.features import random_features
 from tools.benchmarks.timing import Spread
 from transfer.classifiers import racing_heads, sgd_heads
 from transfer.classifiers.head_options import Head
-from transfer.features.extract import Features
+from transfer.features.rows import Features
 
 SHARE = 0.1  # of the features, held out to choose the best setting
 

@@ -1,0 +1,59 @@
+"""Rows of features with their labels, in memory or on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """(n, D) float32 rows on disk, read where they are indexed or split as a tensor would be: memory holds only that.
+
+    path: the rows one after the other, without a header. Slices are read, not mapped, so that what was read leaves
+    memory with the tensor; single rows are picked through a mapping.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | torch.Tensor) -> torch.Tensor:
+        if not isinstance(key, slice):
+            return torch.from_numpy(np.memmap(self.path, np.float32, "r", shape=self.shape)[key.numpy()])
+        start, stop, step = key.indices(len(self))
+        assert step == 1, "rows are read in their order"
+        count, width = max(0, stop - start), self.shape[1]
+        values = np.fromfile(self.path, np.float32, count * width, offset=start * width * 4)
+        return torch.from_numpy(values.reshape(count, width))
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """Blocks of `size` rows, the last one perhaps smaller, one in memory at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+
+def blocks(rows: torch.Tensor | RowFile, size: int) -> Iterable[torch.Tensor]:
+    """`rows` (n, D) in blocks of `size`, the last one perhaps smaller; of rows on disk one is in memory at a time."""
+    return torch.split(rows, size) if isinstance(rows, torch.Tensor) else rows.split(size)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network gives for the readable images of one set.
+
+    rows (n, D) float32, in memory or on disk, and labels (n,) int64, on the CPU, in the source's order. names: paths
+    relative to the source's root. skipped: one message for each unreadable file. seconds: of reading and of the network
+    together.
+    """
+
+    rows: torch.Tensor | RowFile
+    labels: torch.Tensor
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    seconds: float
