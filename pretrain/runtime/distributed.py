@@ -135,6 +135,13 @@ def any_rank(value: bool) -> Callable[[], bool]:
     return answer
 
 
+def any_on_device_(flag: torch.Tensor) -> torch.Tensor:
+    """The largest `flag` of any rank, in place and on its device, which no host waits for."""
+    if world_size() > 1:
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return flag
+
+
 def gathered(value: Any) -> list[Any]:
     """`value`, plain Python, of every rank in their order."""
     if world_size() == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import multiprocessing
 import os
 import signal
 import threading
@@ -12,11 +13,10 @@ import time
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch._dynamo.backends.debugging import aot_eager
 
-from helpers import tool_process
-from helpers.tiny_runs import configure, fixed_batch, free_port, tiny_branch, write_images
+from helpers.tiny_runs import configure, fixed_batch, tiny_branch, write_images
+from helpers.two_ranks import both
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import open_source
 from pretrain.engine.learner import build
@@ -28,22 +28,6 @@ from pretrain.runtime.signals import Wish
 from pretrain.train import run, train
 
 CPU = torch.device("cpu")
-
-
-def both(deed, folder, *arguments):
-    """What `deed(rank, ...)` returns on each of two ranks."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(tool_process.IMPORTED)
-    given = (deed, free_port(), str(folder), *arguments)
-    multiprocessing.start_processes(join, given, nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pth", weights_only=True) for rank in range(2)]
-
-
-def join(rank, deed, port, folder, *arguments):
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.save(deed(rank, *arguments), f"{folder}/{rank}.pth")
-    os._exit(0)  # as a rank that a fault has ended: the others are to notice
 
 
 def learned(branch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,12 +16,13 @@ from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from pretrain.runtime import distributed
+from pretrain.runtime import distributed, memory
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import save_torch
 from pretrain.runtime.signals import Wish
 from pretrain.runtime.watch import deaths_told
 from transfer.detection.data.loading import Watched
+from transfer.detection.losses import NEVER, PERIOD, Losses, NotFinite
 from transfer.detection.stop import StopOnSignal
 from transfer.detection.tasks import task_of
 
@@ -44,10 +47,12 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
     optimizer = build_optimizer(cfg, model)
     parallel = distributed.data_parallel(model, device)
     loader = _train_loader(cfg)
-    trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(parallel, loader, optimizer)
+    kind = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+    trainer = kind(parallel, loader, optimizer, gather_metric_period=NEVER)
     checkpointer = DetectionCheckpointer(parallel, str(out), trainer=trainer)
-    wish = Wish()
-    trainer.register_hooks([*_hooks(cfg, parallel, optimizer, checkpointer, out), StopOnSignal(checkpointer, wish)])
+    wish, losses = Wish(), Losses(optimizer, cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.CHECKPOINT_PERIOD)
+    usual = _hooks(cfg, parallel, optimizer, checkpointer, out)
+    trainer.register_hooks([losses, *usual, StopOnSignal(checkpointer, wish, losses.check)])
     first = 0
     if resume and checkpointer.has_checkpoint():
         checkpointer.resume_or_load("", resume=True)
@@ -57,14 +62,23 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
     if first >= cfg.SOLVER.MAX_ITER:  # an earlier run trained to the end; only the evaluation is left
         return
     try:
-        with wish.listening(), deaths_told(loader.patience):
+        with wish.listening(), deaths_told(loader.patience), faults_told(cfg, device):
             trainer.train(first, cfg.SOLVER.MAX_ITER)
     except FloatingPointError as error:
-        kept = _keep_diverged(model, trainer, out)
+        iteration = error.iteration if isinstance(error, NotFinite) else trainer.iter
+        kept = _keep_diverged(model, trainer, iteration, out)
         raise UserError(
-            f"the loss is no longer finite at iteration {trainer.iter} ({' '.join(str(error).split())}); {kept} holds "
+            f"the loss is no longer finite at iteration {iteration} ({' '.join(str(error).split())}); {kept} holds "
             "the state before that step: lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS."
         ) from error
+
+
+@contextlib.contextmanager
+def faults_told(cfg: CfgNode, device: torch.device) -> Iterator[None]:
+    """End in a sentence where memory runs out within, or another rank is gone."""
+    remedy = f"lower SOLVER.IMS_PER_BATCH={cfg.SOLVER.IMS_PER_BATCH} or INPUT.MIN_SIZE_TRAIN"
+    with distributed.departure_told(), memory.shortage_told(device, remedy):
+        yield
 
 
 def _train_loader(cfg: CfgNode) -> Watched:
@@ -72,10 +86,10 @@ def _train_loader(cfg: CfgNode) -> Watched:
     return Watched(loader, ", ".join(cfg.DATASETS.TRAIN))
 
 
-def _keep_diverged(model: nn.Module, trainer: TrainerBase, out: Path) -> Path:
+def _keep_diverged(model: nn.Module, trainer: TrainerBase, iteration: int, out: Path) -> Path:
     """Save weights, optimiser and iteration; not as a checkpoint, so that no run goes on from it."""
-    state = {"model": model.state_dict(), "trainer": trainer.state_dict(), "iteration": trainer.iter}
-    return save_torch(out / DIVERGED, state)
+    state = {"model": model.state_dict(), "trainer": trainer.state_dict(), "iteration": iteration}
+    return save_torch(out / DIVERGED, state) if distributed.rank() == 0 else out / DIVERGED
 
 
 def _hooks(
@@ -97,5 +111,5 @@ def _hooks(
         usual.append(
             hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS)
         )
-        usual.append(hooks.PeriodicWriter(default_writers(str(out), cfg.SOLVER.MAX_ITER), period=20))
+        usual.append(hooks.PeriodicWriter(default_writers(str(out), cfg.SOLVER.MAX_ITER), period=PERIOD))
     return usual

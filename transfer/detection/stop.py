@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import hooks
 
@@ -14,16 +16,19 @@ class StopOnSignal(hooks.HookBase):  # type: ignore[misc]  # detectron2 and pyco
     """detectron2's hook that ends the training with `Stopped` once a signal asked any rank to.
 
     The checkpoint is detectron2's own, so `--resume` goes on from its iteration with its optimiser.
+
+    Args: checkpointer, writes it; wish, whether a signal asked; check, called on all ranks first, may refuse.
     """
 
-    def __init__(self, checkpointer: DetectionCheckpointer, wish: Wish) -> None:
-        self.checkpointer, self.stopping = checkpointer, Stopping(wish)
+    def __init__(self, checkpointer: DetectionCheckpointer, wish: Wish, check: Callable[[], None]) -> None:
+        self.checkpointer, self.stopping, self.check = checkpointer, Stopping(wish), check
 
     def after_step(self) -> None:
         """Save and leave; the last iteration has its own checkpoint and evaluation."""
         iteration = self.trainer.iter
         if not self.stopping.agreed() or iteration + 1 >= self.trainer.max_iter:
             return
+        self.check()
         if distributed.rank() == 0:
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
         distributed.barrier()  # no rank leaves before the file is complete

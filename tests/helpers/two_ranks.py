@@ -1,0 +1,27 @@
+"""A function on two gloo ranks, in processes forked from one that has imported what tools import."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.multiprocessing as multiprocessing
+
+from helpers import tool_process
+from helpers.tiny_runs import free_port
+
+
+def both(deed, folder, *arguments):
+    """What `deed(rank, ...)` returns on each of two ranks, as torch.load reads it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(tool_process.IMPORTED)
+    given = (deed, free_port(), str(folder), *arguments)
+    multiprocessing.start_processes(_join, given, nprocs=2, start_method="forkserver")
+    return [torch.load(folder / f"{rank}.pth", weights_only=True) for rank in range(2)]
+
+
+def _join(rank, deed, port, folder, *arguments):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.save(deed(rank, *arguments), f"{folder}/{rank}.pth")
+    os._exit(0)  # as a rank that a fault has ended: the others are to notice
