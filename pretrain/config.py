@@ -194,6 +194,12 @@ class Run:
 
     device: str = option("auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"), resume=TOLD)
     precision: str = option("bf16", "of the network's passes", choices=("fp32", "bf16", "fp16"), resume=TOLD)
+    tf32: bool = option(
+        False,
+        "let a GPU round the factors of fp32's convolutions and products to TF32, F's among them; off, so that fp32 "
+        "is fp32",
+        resume=TOLD,
+    )
     seed: int = option(0, "of everything random", at_least=0, below=2**63, resume=FIXED)
     threads: int = option(0, "of each process on a CPU; 0 leaves torch's choice", at_least=0, at_most=1024, resume=FREE)
     compile: bool | None = option(

@@ -29,7 +29,7 @@ def ready(cfg: config.Config) -> torch.device:
     _check_scales(cfg.views)
     _check_optim(cfg.optim)
     _check_method(cfg)
-    device = choose_device(cfg.run.device, "run.device")
+    device = choose_device(cfg.run.device, "run.device", cfg.run.tf32, fixed_shapes=True)
     _warn_of_workers(cfg.data.workers)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)

@@ -50,9 +50,11 @@ def command() -> str:
 
 
 def hardware() -> str:
-    """The accelerator's name, or the processor's architecture and core count."""
+    """The accelerator's name and its arithmetic in fp32, or the processor's architecture and core count."""
     import torch
 
+    from pretrain.runtime.device import arithmetic
+
     if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {arithmetic()}"
     return f"CPU {platform.machine()}, {os.cpu_count()} cores"

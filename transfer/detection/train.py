@@ -135,7 +135,8 @@ def _peak_memory() -> int:
 
 def _start_ranks(cfg: CfgNode) -> torch.device:
     """Join the other ranks, fit `cfg` to the machine, and return this rank's device."""
-    device = choose_device("auto" if cfg.MODEL.DEVICE.startswith("cuda") else "cpu", "MODEL.DEVICE")
+    name = "auto" if cfg.MODEL.DEVICE.startswith("cuda") else "cpu"
+    device = choose_device(name, "MODEL.DEVICE", cfg.SOLVER.TF32)
     distributed.start(device)
     _print_notes(scale.fit_to_machine(cfg, distributed.world_size()))
     return device

@@ -7,6 +7,7 @@ import torch
 
 from pretrain.config import Config, load
 from pretrain.engine.validate import ready
+from pretrain.runtime import provenance
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 
@@ -56,3 +57,23 @@ def test_pretraining_makes_its_gpu_current_before_anything_else_touches_cuda(gpu
     current = gpus(2, local_rank=1)
     assert ready(load(Config, None, ["run_dir=r", "data.root=d"])) == torch.device("cuda", 1)
     assert current == [torch.device("cuda", 1)] and not torch.cuda.is_initialized()
+
+
+@pytest.fixture
+def backends():
+    """torch's settings of its backends, put back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
+    yield lambda: (cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark)
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before
+
+
+def test_fp32_is_fp32_unless_asked_and_pretraining_lets_cudnn_choose_its_kernels(gpus, backends, monkeypatch):
+    gpus(1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "H100")
+    choose_device("auto")
+    assert backends() == (False, False, False) and provenance.hardware() == "1 x H100, TF32 off"
+    ready(load(Config, None, ["run_dir=r", "data.root=d"]))
+    assert backends() == (False, False, True)
+    ready(load(Config, None, ["run_dir=r", "data.root=d", "run.tf32=true"]))
+    assert backends() == (True, True, True) and provenance.command().endswith("\nhardware 1 x H100, TF32 on\n")

@@ -33,11 +33,21 @@ class DataKeys:
 
 
 @dataclass
+class SolverKeys:
+    """SOLVER.*, besides detectron2's own."""
+
+    TF32: bool = option(
+        False, "let a GPU round the factors of fp32's convolutions and products to TF32; off, so that fp32 is fp32"
+    )
+
+
+@dataclass
 class DetectionKeys:
     """The keys of a detection configuration that are not detectron2's."""
 
     PROTOCOL: str = option("", "the recipe's name, which opens the protocol of every result; not empty")
     DATASETS: DataKeys = field(default_factory=DataKeys)
+    SOLVER: SolverKeys = field(default_factory=SolverKeys)
 
 
 def described_kinds() -> str:
