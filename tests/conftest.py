@@ -1,4 +1,4 @@
-"""What every test shares: one thread, and the mark of those that `make check` leaves to `make test`.
+"""What every test shares: one thread, the mark of those that `make check` leaves to `make test`, and those of a GPU.
 
 One thread, so that sums are added in one order and parallel runs do not fight over cores.
 """
@@ -24,7 +24,10 @@ STARTERS = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of a module that starts processes as slow, and let the longest files begin first."""
+    no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(no_gpu)
         values = vars(item.module).values()
         names = {
             name for value in values for name in (getattr(value, "__name__", ""), getattr(value, "__module__", ""))

@@ -90,7 +90,7 @@ def test_mixed_and_local_views_learn_from_clean_global_targets(fixed_images, var
         torch.testing.assert_close(parameter.grad, theirs[key].grad, rtol=1e-9, atol=1e-12, msg=key)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CPU is never waited for")
+@pytest.mark.gpu
 @pytest.mark.parametrize("words", ["", "mixing.cutmix_alpha=1", "optim.accumulate=2 optim.optimiser=lars"])
 def test_a_step_never_waits_for_the_gpu(fixed_images, words):
     """The first one may, for it looks at the norms of its rows."""

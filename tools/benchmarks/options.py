@@ -57,7 +57,8 @@ LOCAL = (
 NETWORK = (text("arch", "resnet18", "trunk, any ResNet of torchvision, such as resnet50"), SIZE, BATCH, WIDTH, *LOCAL)
 ROUNDS = (number("repeats", 5, "rounds in which all contenders take turns"),)
 THREADS = (number("threads", 1, "threads of the CPU"),)
-MACHINE = (*THREADS, text("device", "auto", "where to run", ("auto", "cpu", "cuda")))
+DEVICE = text("device", "auto", "where to run", ("auto", "cpu", "cuda"))
+MACHINE = (*THREADS, DEVICE)
 
 
 def default(option: Option, value: Any) -> Option:

@@ -144,7 +144,7 @@ def test_the_smallest_pictures_have_views(width, height):
     assert [tuple(crop.shape) for crop in crops] == [(2, 3, 64, 64), (2, 3, 32, 32)]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiles for a GPU only")
+@pytest.mark.gpu
 def test_compiled_photometry_on_a_gpu_gives_the_workers_pixels_and_pins(capsys):
     given = MultiCrop(**OFFICIAL, photometry="device")(PIXELS, 0, 0, 0)
     batch = Batch(*(tuple(one.unsqueeze(1).pin_memory() for one in part) for part in given), [])

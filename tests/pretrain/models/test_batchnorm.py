@@ -12,7 +12,7 @@ from torch._dynamo.backends.common import aot_autograd
 
 from pretrain.models.batchnorm import OverRanks, ViewBatchNorm, statistics_of_each, without_running_statistics
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def over_ranks(*arguments):

@@ -45,4 +45,4 @@ def test_a_race_is_printed_beside_one_setting(tmp_path, capsys):
 
 def test_a_bank_smaller_than_k_is_told():
     with pytest.raises(UserError, match="k=200 neighbours"):
-        knn_cost.measure(10, 100, 4, 1)
+        knn_cost.measure(10, 100, 4, 1, torch.device("cpu"))

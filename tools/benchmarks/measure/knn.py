@@ -47,7 +47,7 @@ def search_checks(width: int) -> Iterator[Check]:
     yield Check("cosines at the places that were found, the same", at, APART)
 
 
-def measure(queries: int, bank: int, width: int, repeats: int) -> Cost:
+def measure(queries: int, bank: int, width: int, repeats: int, device: torch.device) -> Cost:
     """The cost of the K nearest in a bank on disk, which is written to a temporary folder first.
 
     Args:
@@ -55,6 +55,7 @@ def measure(queries: int, bank: int, width: int, repeats: int) -> Cost:
         bank: rows among which they are sought.
         width: channels of every row.
         repeats: rounds.
+        device: where cosines are computed.
 
     Raises:
         UserError: the bank does not fit on the disk, or has fewer than K rows.
@@ -71,9 +72,9 @@ def measure(queries: int, bank: int, width: int, repeats: int) -> Cost:
             size = bank * width * 4 / 2**30
             raise UserError(f"a bank of {size:.1f} GiB cannot be written to {folder} ({error.strerror}).") from error
         train, val = (Features(rows, torch.zeros(0), (), (), 0.0) for rows in (RowFile(path, (bank, width)), asked))
-        cuts, device = [k for k, _ in knn.SETTINGS], torch.device("cpu")
+        cuts = [k for k, _ in knn.SETTINGS]
         contenders = {
-            "product": lambda: plain_product(asked, bank),
+            "product": lambda: plain_product(asked.to(device), bank),
             "knn": lambda: knn.neighbours_of(train, val, cuts, device),
         }
         times = timing.take_turns(contenders, repeats, device)
@@ -83,7 +84,7 @@ def measure(queries: int, bank: int, width: int, repeats: int) -> Cost:
 
 
 def plain_product(queries: torch.Tensor, bank: int) -> None:
-    """queries times a bank of that many rows: the same blocks as the search has, and nothing else, all in memory."""
+    """queries times a bank of that many rows: the search's blocks and nothing else, all on one device."""
     block = queries.new_ones(min(knn.BANK, bank), queries.shape[1])
     for chunk in queries.split(knn.QUERIES):
         result = chunk.new_empty(len(chunk), len(block))

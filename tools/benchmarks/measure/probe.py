@@ -30,7 +30,7 @@ class Cost:
     ratio: Spread
 
 
-def measure(rows: int, width: int, classes: int, epochs: int, repeats: int) -> Cost:
+def measure(rows: int, width: int, classes: int, epochs: int, repeats: int, device: torch.device) -> Cost:
     """The cost of the default grid of settings on random rows with a direction for each class.
 
     Args:
@@ -39,6 +39,7 @@ def measure(rows: int, width: int, classes: int, epochs: int, repeats: int) -> C
         classes: of the features.
         epochs: over the features.
         repeats: rounds.
+        device: where the heads are trained.
     """
     labels = torch.arange(rows) % classes
     centres = torch.cat(list(random_features(classes, width, 2)))
@@ -47,11 +48,11 @@ def measure(rows: int, width: int, classes: int, epochs: int, repeats: int) -> C
     single = Head(epochs=epochs, lrs=several.lrs[1:2], weight_decays=several.weight_decays[:1])
     contenders = {
         name: lambda given=options: racing_heads.race(
-            train, classes, given, sgd_heads.settings(given, given.batch_size), SHARE, 0, torch.device("cpu")
+            train, classes, given, sgd_heads.settings(given, given.batch_size), SHARE, 0, device
         )
         for name, options in (("single", single), ("several", several))
     }
-    times = timing.take_turns(contenders, repeats, torch.device("cpu"))
+    times = timing.take_turns(contenders, repeats, device)
     both = timing.spread(times["several"]), timing.spread(times["single"])
     ratio = timing.faster(times["several"], times["single"])
     return Cost(rows, width, classes, epochs, len(sgd_heads.settings(several, 1)), *both, ratio)

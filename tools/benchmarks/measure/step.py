@@ -6,6 +6,7 @@ one (reference/step.py) gets the same views normalised. Both start from the same
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready
 from tools.benchmarks import timing
 from tools.benchmarks.reference import step
+from tools.benchmarks.reference.lightly_step import LightlyTraining
 from tools.benchmarks.reference.step import OfficialTraining
 from tools.benchmarks.timing import Spread
 
@@ -25,6 +27,7 @@ OURS = {"ours fp32": ["run.precision=fp32"], "ours bf16": ["run.precision=bf16"]
 NOT_COMPILED = {"ours bf16, not compiled": ["run.precision=bf16", "run.compile=false"]}  # on a GPU, which else compiles
 OFFICIAL = {"official-style fp32": torch.float32, "official-style bf16": torch.bfloat16}
 OFFICIAL_ON_GPU = {"official-style fp16": torch.float16, "official-style bf16": torch.bfloat16}
+LIGHTLY = "lightly's BYOL bf16"  # where lightly is installed; it has no local views here
 AT_ONCE = {"cpu": 1, "cuda": 10}  # steps of one timing: a step of a GPU may begin before the last one is over
 SCHEDULE = 100_000  # steps of the whole run that the timed ones are the middle of
 TARGETS = {  # device, arch, size, local views: what is to be reached
@@ -144,7 +147,9 @@ def _apart(own: torch.Tensor, other: torch.Tensor) -> float:
     return gap if gap == gap else float("inf")
 
 
-def measure(size: Size, repeats: int, device: torch.device, tell: Callable[[str], None]) -> Iterator[Cost]:
+def measure(
+    size: Size, repeats: int, device: torch.device, tell: Callable[[str], None], left_out: str = "nothing"
+) -> Iterator[Cost]:
     """The cost of a step of each contender, all taking turns; the first is what the ratios are to.
 
     Args:
@@ -152,14 +157,18 @@ def measure(size: Size, repeats: int, device: torch.device, tell: Callable[[str]
         repeats: rounds, each of some steps of every contender.
         device: where the steps run.
         tell: is given a sentence before the measurement, which takes long.
+        left_out: part of the names of contenders that do not take part.
     """
     batch, at_once = size.batch_of_noise(device), AT_ONCE[device.type]
     makers = {name: lambda kind=kind: _official(size, batch, kind) for name, kind in _official_on(device).items()}
     ours = OURS | (NOT_COMPILED if device.type == "cuda" else {})
     makers |= {name: lambda own=own: _ours(size, batch, own) for name, own in ours.items()}
+    if importlib.util.find_spec("lightly") and not size.locals:
+        makers[LIGHTLY] = lambda: _lightly(size, batch)
     contenders, peaks = {}, {}
     for name, make in makers.items():
-        contenders[name], peaks[name] = _warm(make, device)
+        if left_out not in name:
+            contenders[name], peaks[name] = _warm(make, device)
     round_takes = sum(timing.seconds(call, device) for call in contenders.values()) * at_once
     tell(f"{repeats} rounds, about {repeats * round_takes:.0f} s")
     several = {name: lambda call=call: [call() for _ in range(at_once)] for name, call in contenders.items()}
@@ -182,6 +191,13 @@ def _official(size: Size, batch: Batch, precision: torch.dtype) -> Callable[[], 
     training = official_of(learner, cfg, precision)
     lr, momentum = learner.lr(0.5), learner.target_momentum(0.5)
     return lambda: training(views, lr, momentum)
+
+
+def _lightly(size: Size, batch: Batch) -> Callable[[], object]:
+    cfg, device = size.config(), batch.crops[0].device
+    optim, views = cfg.optim, [normalise(crop) for crop in batch.crops]
+    training = LightlyTraining(size.arch, size.width, optim.momentum, optim.weight_decay, torch.bfloat16, device)
+    return lambda: training(views, optim.base_lr, optim.target_momentum)
 
 
 def _ours(size: Size, batch: Batch, overrides: list[str]) -> Callable[[], object]:

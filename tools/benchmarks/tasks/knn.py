@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> None:
     from tools.benchmarks.measure import knn
 
     environment = session.start(torch.device("cpu"), knn.search_checks(args.width), args)
-    costs = [knn.measure(args.queries, args.bank, args.width, args.repeats)]
+    costs = [knn.measure(args.queries, args.bank, args.width, args.repeats, torch.device("cpu"))]
     session.finish(args, environment, session.print_each(costs, knn.line))
 
 

@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> None:
     from tools.benchmarks.measure import probe
 
     environment = session.start(torch.device("cpu"), [], args)
-    costs = [probe.measure(args.rows, args.width, args.classes, args.epochs, args.repeats)]
+    costs = [probe.measure(args.rows, args.width, args.classes, args.epochs, args.repeats, torch.device("cpu"))]
     session.finish(args, environment, session.print_each(costs, probe.line))
 
 
