@@ -118,7 +118,9 @@ def check(words: list[str] | tuple[str, ...]) -> None:
         assert all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE) for target in targets)
     elif program == "pip":
         extras = re.findall(r"\[(\w+)\]", " ".join(rest))
-        assert rest[0] == "install" and all(f'"{extra}": [' in (ROOT / "setup.py").read_text() for extra in extras)
+        assert rest[0] in ("install", "wheel")
+        assert all(f'"{extra}": [' in (ROOT / "setup.py").read_text() for extra in extras)
+        assert all((ROOT / given).is_file() for option, given in zip(rest, rest[1:], strict=False) if option == "-r")
     elif rest[0] == "-m":
         assert rest[1] == "pytest" or importlib.util.find_spec(rest[1])
         assert all((ROOT / word).exists() for word in rest[2:] if word.startswith("tests/"))
