@@ -109,7 +109,7 @@ def check_tool(tool: str, words: list[str]) -> None:
 def check(words: list[str] | tuple[str, ...]) -> None:
     """A command as words: a tool, a target of make, a test or module to run, packages to install."""
     program, *rest = words
-    script = next((word for word in words if word.startswith("tools/")), "")
+    script = next((word for word in words if word.startswith("tools/") and word.endswith(".py")), "")
     if script:
         assert (ROOT / script).is_file()
         check_tool(Path(script).stem, list(words[words.index(script) + 1 :]))
