@@ -29,4 +29,5 @@ if __name__ == "__main__":
     try:
         main(json.loads(sys.argv[1]), Path(sys.argv[2]))
     except UserError as error:
+        sys.stdout.flush()  # its words are to be the last
         sys.exit(str(error))
