@@ -12,6 +12,7 @@ import torchvision
 from torch import nn
 
 from pretrain.augment.multicrop import MEAN, STD
+from pretrain.runtime.digests import KEY, check_digests, digests_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch, save_torch
 
@@ -124,7 +125,7 @@ def read(path: Path) -> dict[str, Any]:
 def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any]) -> Path:
     """Write a trunk under torchvision's names, without `fc`, with what is known about its origin.
 
-    The file is {"format", "arch", "state_dict", "meta"}.
+    The file is {"format", "arch", "state_dict", "meta", "digests"}; the last holds the SHA-256 of each tensor.
 
     Args:
         path: of the file.
@@ -134,7 +135,8 @@ def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any
     """
     meta = {"mean": list(MEAN), "std": list(STD), **meta}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.state_dict().items()}
-    return save_torch(path, {"format": EXPORT_FORMAT, "arch": arch, "state_dict": state, "meta": meta})
+    content = {"format": EXPORT_FORMAT, "arch": arch, "state_dict": state, "meta": meta, KEY: digests_of(state)}
+    return save_torch(path, content)
 
 
 def load_trunk(path: str | Path) -> nn.Module:
@@ -145,7 +147,8 @@ def load_trunk(path: str | Path) -> nn.Module:
             wrote for torchvision.
 
     Raises:
-        UserError: unreadable or another kind of file, or tensors that are not the whole trunk's.
+        UserError: unreadable or another kind of file, or tensors that are not the whole trunk's or not those that were
+            written.
     """
     read = load_torch(Path(path))
     content: Mapping[str, Any] = read if isinstance(read, Mapping) else {}
@@ -164,4 +167,6 @@ def load_trunk(path: str | Path) -> nn.Module:
             f"{path} is not a trunk that this repository wrote: make one of it with "
             f"`python tools/convert.py {shlex.quote(str(path))} trunk.pth --to torchvision`."
         ) from error
+    if content.get("format") == EXPORT_FORMAT:
+        check_digests(Path(path), held, content.get(KEY))
     return trunk.eval()

@@ -1,17 +1,21 @@
 """A trunk in the hands of others: each example of docs/loading.md computes the features that the trunk had."""
 
+import hashlib
 import re
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import pretrain
 from helpers.checkpoint_files import assert_same_tensors, training_checkpoint, write_export, write_official
 from helpers.repository import ROOT
 from pretrain.augment.multicrop import MEAN, STD
+from pretrain.engine.checkpoint import export_trunk
 from pretrain.runtime.errors import UserError
 from tools import convert as tool
+from transfer.convert.read_trunk import read_trunk
 
 EXAMPLES = dict(
     re.findall(r"^## (\S+)$.*?^```python\n(.*?)^```$", (ROOT / "docs/loading.md").read_text(), re.DOTALL | re.MULTILINE)
@@ -59,6 +63,24 @@ def test_load_trunk_gives_torchvisions_network_from_whatever_a_run_leaves(tmp_pa
     expected = write_official(tmp_path / "official.pth", "resnet18")
     tool.main([str(tmp_path / "official.pth"), str(tmp_path / "out.pth"), "--to", "torchvision"])
     assert_same_tensors(pretrain.load_trunk(tmp_path / "out.pth").state_dict(), expected)
+
+
+def test_a_tensor_of_an_export_that_is_not_as_written_is_named(tmp_path):
+    network = torchvision.models.resnet18(weights=None)
+    network.fc = nn.Identity()
+    export_trunk(tmp_path / "trunk.pth", network, "resnet18", {"step": 7})
+    content = torch.load(tmp_path / "trunk.pth", weights_only=True)
+    whole = content["state_dict"]["layer2.0.conv1.weight"]
+    assert content["digests"]["layer2.0.conv1.weight"] == hashlib.sha256(whole.numpy().tobytes()).hexdigest()
+    whole.view(-1)[5] += 1
+    torch.save(content, tmp_path / "trunk.pth")
+    for read in (pretrain.load_trunk, read_trunk):
+        with pytest.raises(UserError, match=r"the SHA-256 of layer2\.0\.conv1\.weight is not the one"):
+            read(tmp_path / "trunk.pth")
+    del content["digests"]  # as earlier code exported
+    torch.save(content, tmp_path / "trunk.pth")
+    for read in (pretrain.load_trunk, read_trunk):
+        read(tmp_path / "trunk.pth")
 
 
 @pytest.mark.parametrize(

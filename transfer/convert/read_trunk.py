@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from pretrain.engine.checkpoint import EXPORT_FORMAT
 from pretrain.engine.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from pretrain.models.residual import silent_blocks
+from pretrain.runtime.digests import KEY, check_digests
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
 from transfer.convert.beside import neighbours
@@ -109,12 +111,16 @@ def _check_arch(where: str, content: Mapping[str, Any], inferred: str, expected:
 
 
 def _check_digest(path: Path, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Compare the tensors with the SHA-256 that a converted file of ours carries."""
+    """Compare the tensors with the SHA-256s that our exports and converted files carry; older ones have one in all."""
+    own = content.get("format") == EXPORT_FORMAT
+    told = content.get(KEY) if own else value_at(content, ("provenance", KEY))
+    if told is not None:
+        return check_digests(path, state, told)
     told = value_at(content, ("provenance", "tensors_sha256"))
     if isinstance(told, str) and told != tensors_sha256(state):
         raise UserError(
-            f"{path} holds other tensors than were written into it (their SHA-256 is not the one that it carries): it "
-            "is damaged or was changed; copy or convert it again."
+            f"{path} holds other tensors than were written into it: their SHA-256 is not the one that it carries; it "
+            "is damaged or was changed: copy or convert it again."
         )
 
 

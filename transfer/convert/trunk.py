@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.models import TRUNKS, siamese
+from pretrain.runtime.digests import bytes_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
 from transfer.convert.layouts.base import IMAGENET, ImageStatistics
@@ -167,7 +168,7 @@ def tensors_sha256(state: Mapping[str, Tensor]) -> str:
     """Hex SHA-256 of the bytes of tensors, in their order."""
     digest = hashlib.sha256()
     for tensor in state.values():
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
 
 

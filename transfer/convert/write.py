@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pretrain.runtime import provenance
+from pretrain.runtime.digests import KEY, digests_of
 from pretrain.runtime.files import save_torch, sha256_of, write_atomically
 from transfer.convert.names import detectron2_name
 from transfer.convert.trunk import TrunkFile, check_trunk, shapes_of, tensors_sha256
@@ -34,8 +35,9 @@ def from_detectron2(arrays: Mapping[str, np.ndarray], arch: str) -> dict[str, Te
 def provenance_of(path: str | Path, trunk_file: TrunkFile) -> dict[str, Any]:
     """What a converted file says about its source: name, SHA-256, layout, branch, architecture, input, commit, meta.
 
-    `tensors_sha256` is of the trunk's values in torchvision's order, so it is the same in every destination and after
-    the way back; a file cannot hold its own SHA-256.
+    `tensors_sha256` is of the trunk's values in torchvision's order, and `digests` has one for each tensor under
+    torchvision's name, so they are the same in every destination and after the way back; a file cannot hold its own
+    SHA-256.
     """
     mean, std = trunk_file.pixels
     return {
@@ -45,6 +47,7 @@ def provenance_of(path: str | Path, trunk_file: TrunkFile) -> dict[str, Any]:
         "branch": trunk_file.branch,
         "arch": trunk_file.arch,
         "tensors_sha256": tensors_sha256(trunk_file.state),
+        KEY: digests_of(trunk_file.state),
         "input": {"format": "RGB", "scale": "0..1", "mean": list(mean), "std": list(std), "stride_in_1x1": False},
         "commit": provenance.commit(),
         "meta": trunk_file.meta,

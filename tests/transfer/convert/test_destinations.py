@@ -74,9 +74,24 @@ def test_a_converted_file_carries_a_checksum_that_finds_one_damaged_number(tmp_p
     data[data.index(trunk.state["layer3.0.conv1.weight"].numpy().tobytes()) + 1001] ^= 1
     out.write_bytes(bytes(data))
     with pytest.raises(
-        UserError, match="CRC" if ending in (".pth", ".pt") else "other tensors than were written into it"
+        UserError, match="CRC" if ending in (".pth", ".pt") else r"SHA-256 of layer3\.0\.conv1\.weight is not"
     ):
         read_trunk(out)
+
+
+def test_a_tensor_that_was_changed_and_saved_again_is_named_also_in_files_of_earlier_code(tmp_path):
+    write_zip(tmp_path / "in.pth", content_of("pytorch tutorial"))
+    trunk = read_trunk(tmp_path / "in.pth")
+    DESTINATIONS["torchvision"].write(tmp_path / "out.pth", trunk, provenance_of(tmp_path / "in.pth", trunk))
+    content = torch.load(tmp_path / "out.pth", weights_only=True)
+    content["state_dict"]["bn1.bias"][3] += 1
+    torch.save(content, tmp_path / "out.pth")
+    with pytest.raises(UserError, match=r"the SHA-256 of bn1\.bias is not the one"):
+        read_trunk(tmp_path / "out.pth")
+    del content["provenance"]["digests"]  # earlier code wrote one SHA-256 of all tensors
+    torch.save(content, tmp_path / "out.pth")
+    with pytest.raises(UserError, match="their SHA-256 is not the one"):
+        read_trunk(tmp_path / "out.pth")
 
 
 @pytest.mark.parametrize("name", DESTINATIONS)
