@@ -45,18 +45,18 @@ def _launch(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess
 def test_two_nodes_pretrain_as_one_group(slurm: Path, tmp_path: Path) -> None:
     prepare_data.main(["synthetic", str(tmp_path / "data"), "--train", "16", "--val", "8", "--scenes", "1"])
     (tmp_path / "tiny.yaml").write_text(TINY)
-    arguments = ["pretrain", "--nodes", "2", "--tasks", "1", "--gpus", "0", "--time", "10m", "--run-dir", "run"]
+    arguments = ["pretrain", "--nodes", "2", "--tasks", "1", "--gpus", "0", "--time", "10m", "--run-dir", "100% run"]
     arguments += ["--follow", "--config", "tiny.yaml", f"data.root={tmp_path / 'data/classes/train'}"]
     done = _launch(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 x cpu" in done.stdout
-    run = tmp_path / "run"
+    run = tmp_path / "100% run"
     job = json.loads((run / "job.json").read_text())
     assert job["cluster"] == "slurm" and job["nodes"] == 2 and Path(job["log_of_rank_0"]).is_file()
     exit_codes = [json.loads(path.read_text()) for path in sorted((run / "jobs").glob("*_exit.json"))]
     assert [(ended["rank"], ended["code"]) for ended in exit_codes] == [(0, 0), (1, 0)]
     assert (run / "export/trunk.pth").is_file()
-    told = json.loads(_launch("status", "run", "--json", folder=tmp_path).stdout)
+    told = json.loads(_launch("status", "100% run", "--json", folder=tmp_path).stdout)
     assert (told["state"], told["step"], told["steps"], told["epoch"]) == ("completed", 4, 4, 2)
     promised = _launch(*arguments, "--dry-run", folder=tmp_path).stdout
     submitted = next((run / "jobs").glob("*_submission.sh")).read_text()

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tools.launcher.gpus import Gpus
 from tools.launcher.request import Launch, Request
 
 MOST = 1_000_000  # of nodes, tasks and the like
+PLACEHOLDER = re.compile(r"%[jtaA]")  # of submitit's names of files, which know no escape
 CARRIED = ("LD_LIBRARY_PATH", "DETECTRON2_DATASETS", "OMP_NUM_THREADS", "CUDA_HOME")
 CARRIED_PREFIXES = ("NCCL_", "GLOO_", "TORCH", "PYTORCH_", "UCX_", "FI_")
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
@@ -84,9 +86,9 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     run_dir = (args.run_dir or Path(config.get("run_dir") or _unique_folder(name))).resolve()
     if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
         arguments, shown, config = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
-    if "%" in str(run_dir):
+    if found := PLACEHOLDER.search(str(run_dir)):
         raise UserError(
-            f"run folder {run_dir} holds '%', which a scheduler's log names give a meaning: choose another."
+            f"run folder {run_dir} holds '{found[0]}', in whose place submitit would write a number: choose another."
         )
     _check(tool, args, config)
     _check_trials(tool, args, arguments)

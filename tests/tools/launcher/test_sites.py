@@ -79,8 +79,8 @@ def test_gpus_are_asked_for_once_and_every_rank_sees_them(words: str) -> None:
         ("--partition 'a\n#SBATCH --x'", "the end of a line"),
         ("--name 'a\nb'", "the end of a line"),
         ("--nodes 99999999999", "above 1,000,000"),
-        ("--run-dir runs/%j", "holds '%'"),
-        ("run_dir=runs/50%", "holds '%'"),
+        ("--run-dir runs/%j", "holds '%j', in whose place submitit"),
+        ("run_dir=runs/50%%Aug", "holds '%A', in whose place submitit"),
     ],
 )
 def test_what_contradicts_itself_is_one_sentence(words: str, told: str, tmp_path: Path) -> None:
@@ -184,6 +184,18 @@ def test_what_a_job_needs_of_the_shell_is_kept_in_its_record(tmp_path: Path, mon
     assert "LD_LIBRARY_PATH=/opt/lib" in words[1] and "--export=ALL" in words[-1]
 
 
+@pytest.mark.parametrize("trials", [None, 3])
+def test_a_percent_sign_in_a_folder_is_written_as_slurm_reads_it(trials: int | None, tmp_path: Path) -> None:
+    """sbatch and srun read %% as one %; submitit and the tool get the folder as it is."""
+    array = ("--trials", "3", "--out", "o-{trial}") if trials else ()
+    planned_job = planned("--run-dir", str(tmp_path / "50% of"), *array, tool="evaluate" if trials else "pretrain")
+    shown = launch._describe(snapshot.from_snapshot(planned_job))
+    job = "%A_%a" if trials else "%j"
+    assert f"#SBATCH --output='{tmp_path}/50%% of/jobs/{job}_0_log.out'" in shown
+    assert f"'--output={tmp_path}/50%% of/jobs/JOB_%t_log.out'" in shown
+    assert f"submitit.core._submit '{tmp_path}/50% of/jobs'" in shown
+
+
 FAKE_SBATCH = """#!/bin/sh
 env | grep '^SBATCH_' | sort > "$SEEN"
 echo "Submitted batch job 4321"
@@ -199,7 +211,7 @@ def test_sbatch_does_not_see_variables_of_options_that_are_stated(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    for name in ("TIMELIMIT", "PARTITION", "ACCOUNT", "GRES", "EXPORT", "JOB_NAME"):
+    for name in ("TIMELIMIT", "PARTITION", "ACCOUNT", "GRES", "EXPORT", "JOB_NAME", "OUTPUT"):
         monkeypatch.setenv(f"SBATCH_{name}", "from-the-shell")
     words = ["evaluate", "--run-dir", str(tmp_path / "run"), "--partition", "mine", "--gpus", "1"]
     launch.main([*words, "--dry-run", "knn"])

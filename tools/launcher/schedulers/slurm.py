@@ -73,9 +73,16 @@ REQUIRED = {  # what sbatch says where a site requires an option
 }
 
 
-def batch_parameters(request: Request) -> dict[str, Any]:
-    """`request` in the words of submitit's batch script."""
+def _pattern(path: Path) -> Path:
+    """A folder in SLURM's names of logs, where %j and the like mean something."""
+    return Path(str(path).replace("%", "%%"))
+
+
+def batch_parameters(launch: Launch) -> dict[str, Any]:
+    """What is asked for in the words of submitit's batch script."""
+    request = launch.request
     kept = dict(request.extra)
+    job_id = "%A_%a" if len(launch.commands) > 1 else "%j"
     if request.gpus and gpus_in(request.extra, request.nodes) is None:
         kept["gpus-per-node"] = str(Gpus(request.gpus, request.gpu_kind))
     return {
@@ -88,7 +95,12 @@ def batch_parameters(request: Request) -> dict[str, Any]:
         "stderr_to_stdout": True,
         "use_srun": False,  # tools/launcher/worker/restart.py starts it, and starts it again
         # B: to that process alone. A rank that is still starting would die of the signal, or not hear it.
-        "additional_parameters": {"signal": f"B:USR2@{request.signal_delay}", "requeue": True} | kept,
+        "additional_parameters": {
+            "signal": f"B:USR2@{request.signal_delay}",
+            "requeue": True,
+            "output": str(log_file(_pattern(launch.logs), job_id, 0)),  # submitit would not escape the folder
+            **kept,
+        },
     }
 
 
@@ -103,7 +115,7 @@ def batch_script(launch: Launch) -> str:
 
     count = len(launch.commands) if len(launch.commands) > 1 else None
     command = f"{_batch_python(launch)} -u -m submitit.core._submit {shlex.quote(str(launch.logs))}"
-    parameters = batch_parameters(launch.request)
+    parameters = batch_parameters(launch)
     return slurm._make_sbatch_string(command=command, folder=launch.logs, map_count=count, **parameters)
 
 
@@ -178,7 +190,7 @@ class SlurmStarter:
             ranks: not needed: srun knows them from the job.
             cpus: cores of each.
         """
-        output = ["--unbuffered", "--open-mode=append", f"--output={log_file(logs, job_id, '%t')}"]
+        output = ["--unbuffered", "--open-mode=append", f"--output={log_file(_pattern(logs), job_id, '%t')}"]
         words = ["srun", *output, "--kill-on-bad-exit=1", f"--cpus-per-task={cpus}", "--export=ALL"]
         return [Start(words)]
 
@@ -245,7 +257,7 @@ class Slurm:
         request = launch.request
         ((words, _),) = self.starter.starts(launch.logs, "JOB", request.ranks, request.cpus)
         again = f"# which starts, and up to {request.retries} times again:"
-        heeded = overridden(batch_parameters(request))["heeded"]
+        heeded = overridden(batch_parameters(launch))["heeded"]
         also = [f"# sbatch also heeds {name}={shlex.quote(os.environ[name])} of this environment" for name in heeded]
         return ["# sbatch would get:", batch_script(launch), *also, again, shlex.join(words)]
 
@@ -256,7 +268,7 @@ class Slurm:
 
         launch.logs.mkdir(parents=True, exist_ok=True)
         executor = SlurmExecutor(launch.logs, python=_batch_python(launch))
-        parameters = batch_parameters(launch.request)
+        parameters = batch_parameters(launch)
         executor.update_parameters(**parameters)
         tasks = tasks_of(launch)
         try:
