@@ -13,7 +13,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,14 +28,15 @@ from pretrain.data.decode import UnreadableImage, decode, plain, read_file
 from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json
-from pretrain.runtime.interrupts import leave_interrupts_to_parent, starting_processes
+from pretrain.runtime.files import read_json, write_json
+from pretrain.runtime.pool import mapped
+from pretrain.runtime.printable import say
 from pretrain.runtime.watch import Patience, watched
 
 Plan = dict[str, str | int]
 T = TypeVar("T")
 JOURNAL, PLAN = "journal.jsonl", "plan.json"
-AT_ONCE = 64  # images in a worker's task, and between two writes of the journal to disk
+AT_ONCE = 64  # images between two writes of the journal to disk
 LONGEST_JPEG = 65_500  # pixels of a side; longer pictures are written as PNG
 PATIENCE = 30.0  # minutes that the next image may take
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -82,9 +82,9 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int, c
         **({"class_depth": class_depth} if class_depth else {}),
     }
     if _already_there(out, plan):
-        print(f"{out}: these images are packed there already, left as they are")
+        say(f"{out}: these images are packed there already, left as they are")
         return
-    print(images.about, flush=True)
+    say(images.about)
     part = out.with_name(f".{out.name}.part")
     with _told_when_full(part):
         _begin(part, plan)
@@ -143,10 +143,10 @@ def _already_there(out: Path, plan: Plan) -> bool:
         return False
     if not out.is_dir() or not is_packed(out):
         raise UserError(f"{out} already holds other files: give another folder or remove it.")
-    made = open_packed(out).header["plan"]
+    made = open_packed(out).header.get("plan")
     if made == plan:
         return True
-    if {**made, "stamp": 0} == {**plan, "stamp": 0}:
+    if isinstance(made, dict) and {**made, "stamp": 0} == {**plan, "stamp": 0}:
         raise UserError(f"{plan['source']} has changed since {out} was packed from it: remove {out} and pack again.")
     raise UserError(f"{out} was packed from another folder or with other options: give another folder or remove it.")
 
@@ -160,7 +160,7 @@ def _begin(part: Path, plan: Plan) -> None:
     part.mkdir(parents=True, exist_ok=True)
     if not (part / PLAN).is_file():
         write_json(part / PLAN, plan)
-    if json.loads((part / PLAN).read_text(encoding="utf-8")) != plan:
+    if read_json(part / PLAN, "the plan of a packing") != plan:
         raise UserError(
             f"{part} was begun from other images or with other options (or {plan['source']} changed since): remove it "
             "and pack again."
@@ -174,14 +174,21 @@ def _kept(part: Path, names: list[str]) -> list[Entry]:
     if not journal.is_file() or not (part / BLOB).is_file():
         return []
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = Entry(**json.loads(line))
-        except (ValueError, TypeError):  # the run was killed while it wrote this line
-            break
-        if len(entries) == len(names) or entry.name != names[len(entries)]:
+        entry = _entry(line)
+        if entry is None or len(entries) == len(names) or entry.name != names[len(entries)]:
             break
         entries.append(entry)
     return list(_unchanged(part, entries, "reading again"))
+
+
+def _entry(line: str) -> Entry | None:
+    """A line of the journal; None for one that is damaged, as a run leaves it that was killed while it wrote."""
+    try:
+        entry = Entry(**json.loads(line))
+        whole = entry.size >= 0 and isinstance(entry.size, int) and isinstance(entry.checksum, int)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return entry if whole and isinstance(entry.name, str) and isinstance(entry.refused, str) else None
 
 
 def _unchanged(part: Path, entries: list[Entry], what: str) -> Iterator[Entry]:
@@ -203,7 +210,7 @@ def _fill(part: Path, images: ImageSource, make: partial[tuple[bytes, str]], wor
         blob.truncate(sum(entry.size for entry in entries))
         journal.truncate(len("".join(map(_line, entries))))
         patience = Patience(PATIENCE, str(images.root), "--workers")
-        made = watched(_made(make, images.paths[begun:], workers), patience)
+        made = watched(mapped(make, workers, images.paths[begun:]), patience)
         made = _shown(made, len(names), "packing", begun)
         for name, (data, refused) in zip(names[begun:], made, strict=True):
             blob.write(data)
@@ -223,18 +230,6 @@ def _to_disk(file: IO[Any]) -> None:
 
 def _line(entry: Entry) -> str:
     return json.dumps(asdict(entry)) + "\n"  # ASCII
-
-
-def _made(make: partial[tuple[bytes, str]], paths: tuple[Path, ...], workers: int) -> Iterator[tuple[bytes, str]]:
-    """Apply `make` to every path, in order, in several processes; a slice at a time, which bounds the memory."""
-    if workers < 2:
-        yield from map(make, paths)
-        return
-    with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_parent) as pool:
-        for start in range(0, len(paths), AT_ONCE * workers):
-            with starting_processes():
-                made = pool.map(make, paths[start : start + AT_ONCE * workers], chunksize=4)
-            yield from made
 
 
 def _verify(part: Path, entries: list[Entry]) -> None:
@@ -268,7 +263,7 @@ def _finish(part: Path, out: Path, images: ImageSource, entries: list[Entry], pl
     (part / PLAN).unlink()
     part.replace(out)  # absent or empty
     sides = f"short side {plan['short_side']}" if plan["short_side"] else "original size"
-    print(
+    say(
         f"{out}: packed {len(kept)} images, {offsets[-1] / 1e6:.1f} MB at {sides}"
         + (f"; skipped {len(refused)} unreadable ones" if refused else "")
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import mmap
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -22,9 +23,11 @@ import numpy as np
 from pretrain.data.decode import UnreadableImage
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
-from pretrain.runtime.printable import printable
+from pretrain.runtime.printable import printable, shortened
 
 BLOB, INDEX, FORMAT = "images.blob", "index.npz", "unigrad-packed-1"
+OUTSIDE = re.compile(r"/|$|(.*/)?\.\.(/|$)", re.DOTALL)  # how a name begins that is no path below the set
+COLUMNS = ("header", "names", "labels", "offsets", "checksums")
 
 
 @dataclass
@@ -102,16 +105,21 @@ def open_packed(root: Path) -> PackedSet:
     Raises:
         UserError: the index is damaged or of another version, or the blob is not as long as it says.
     """
+    index = root / INDEX
     try:
-        with np.load(io.BytesIO((root / INDEX).read_bytes()), allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
+        columns = _columns(index.read_bytes())
         header = json.loads(columns["header"].tobytes())
         names = columns["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
         found = PackedSet(root, header, names, columns["labels"], columns["offsets"], columns["checksums"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{root / INDEX} cannot be read ({type(error).__name__}): pack the images again.") from error
-    if header.get("format") != FORMAT:
-        raise UserError(f"{root / INDEX} is of format {header.get('format')}, not {FORMAT}: pack the images again.")
+        if header["format"] != FORMAT:
+            told = shortened(header["format"])
+            raise UserError(f"{index} is of format {told}, not {FORMAT}: pack the images again.")
+        _check(found)
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise many types for damaged bytes; each means the same to the user
+        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
+        raise UserError(f"{index} cannot be read ({reason}): pack the images again.") from error
     length = (root / BLOB).stat().st_size
     if length != found.offsets[-1]:
         raise UserError(
@@ -119,3 +127,43 @@ def open_packed(root: Path) -> PackedSet:
             "again from its source, or pack the images again."
         )
     return found
+
+
+def _columns(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an index, of which none is larger than the file.
+
+    Raises:
+        ValueError, zipfile.BadZipFile, ...: it is damaged, or not as `write_index` writes it.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("compressed, as no index is")
+        if archive.testzip() is not None:  # NumPy would not compare the checksum of an array that it reads in part
+            raise ValueError("damaged")
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name] for name in COLUMNS}
+
+
+def _check(found: PackedSet) -> None:
+    """Hold that the parts of an index fit together.
+
+    Raises:
+        ValueError, KeyError, TypeError: they do not.
+    """
+    count, classes, labels = len(found.names), found.header["classes"], found.labels
+    fits = {
+        "names": not any(map(OUTSIDE.match, found.names)) and len(set(found.names)) == count,
+        "classes": isinstance(classes, list) and all(isinstance(name, str) for name in classes),
+        "labels": _whole(labels, count) and bool(((labels >= 0) & (labels < len(classes)) | (not classes)).all()),
+        "offsets": _whole(found.offsets, count + 1)
+        and found.offsets[0] == 0
+        and bool((found.offsets[1:] >= found.offsets[:-1]).all()),
+        "checksums": _whole(found.checksums, count),
+    }
+    if wrong := [name for name, holds in fits.items() if not holds]:
+        raise ValueError(f"its {' and '.join(wrong)} do not fit")
+
+
+def _whole(column: np.ndarray, count: int) -> bool:
+    """Whether a column holds `count` whole numbers."""
+    return column.shape == (count,) and column.dtype.kind in "iu"

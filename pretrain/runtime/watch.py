@@ -37,7 +37,7 @@ class Patience:
     Args:
         minutes: the limit.
         where: what is read from, such as "the folder IMAGES".
-        workers: the option that sets the number of workers.
+        workers: the option that sets the number of workers; "" where there is none.
         option: the option that sets the limit; "" where there is none.
         need: shared memory that the workers need at most, in MiB; 0 where that is not known.
     """
@@ -50,10 +50,11 @@ class Patience:
 
     def late(self) -> str:
         """The sentence about a batch that did not come."""
+        alone = f", try {self.workers}=0" if self.workers else ""
         remedy = f", or raise {self.option}" if self.option else ""
         return (
             f"no image has come for {self.minutes:g} minutes: the disk of {self.where} or a worker is stuck; look at "
-            f"the disk, try {self.workers}=0{remedy}; {GOES_ON}."
+            f"the disk{alone}{remedy}; {GOES_ON}."
         )
 
     def death(self, error: BaseException) -> str:
@@ -67,9 +68,10 @@ class Patience:
             )
         found = HOW.search(text)
         how = f" ({(found[1] or found[2]).strip()})" if found else ""
+        fewer = f"lower {self.workers}, or " if self.workers else ""
         return (
-            f"a worker that reads {self.where} has died{how}, most often because the memory ran out: lower "
-            f"{self.workers}, or give this machine more memory; {GOES_ON}."
+            f"a worker that reads {self.where} has died{how}, most often because the memory ran out: {fewer}give this "
+            f"machine more memory; {GOES_ON}."
         )
 
 

@@ -147,9 +147,9 @@ def test_imagenet_becomes_class_folders(tmp_path):
     assert (folder / "val" / "n02119789" / "ILSVRC2012_val_00000002.JPEG").is_file()
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # pycocotools
-def test_cityscapes_instances_and_labels_are_derived(tmp_path):
-    folder, name = tmp_path / "cityscapes", "aachen/aachen_000000_000019"
+def write_cityscapes(root):
+    """A layout of one image; its folder and name, and the values of its instance image."""
+    folder, name = root / "cityscapes", "aachen/aachen_000000_000019"
     values = np.full((40, 60), 7, dtype=np.uint16)  # road
     values[5:15, 10:30] = 26_000  # a car
     values[20:30, 40:50] = 24_003  # a person
@@ -161,6 +161,12 @@ def test_cityscapes_instances_and_labels_are_derived(tmp_path):
     kinds[0, 0] = 4  # static: not evaluated
     Image.fromarray(kinds).save(folder / "gtFine" / "train" / f"{name}{cityscapes.LABELS}")
     Image.new("RGB", (60, 40)).save(folder / "leftImg8bit" / "train" / f"{name}{cityscapes.PICTURE}")
+    return folder, name, values
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # pycocotools
+def test_cityscapes_instances_and_labels_are_derived(tmp_path):
+    folder, name, values = write_cityscapes(tmp_path)
     cityscapes.derive(tmp_path)
     from pycocotools.coco import COCO
 
@@ -174,6 +180,19 @@ def test_cityscapes_instances_and_labels_are_derived(tmp_path):
     assert found[0, 0] == 255 and found[0, 1] == 0 and found[6, 12] == 13 and found[25, 45] == 11
     told = " ".join(cityscapes.faults(tmp_path))
     assert "1 instead of 2,975" in told and "missing" not in told
+
+
+def test_a_process_that_dies_while_cityscapes_is_derived_is_one_sentence(tmp_path):
+    """As the kernel ends one when the memory runs out."""
+    write_cityscapes(tmp_path)
+    code = "import os, sys; from pathlib import Path; from pretrain.runtime.errors import run_tool\n"
+    code += "from tools.datasets import cityscapes\n"
+    code += "os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), 9))\n"
+    code += "run_tool(lambda: cityscapes.derive(Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "has died" in done.stderr and "give this machine more memory" in done.stderr
+    assert not (tmp_path / "cityscapes" / "annotations").exists()
 
 
 def test_help_lists_every_set_without_torch_and_every_option_has_its_words():

@@ -6,7 +6,7 @@ instance has the value 1000 times its label plus a number; a group that could no
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from PIL import Image
 from pretrain.data.walk import is_hidden
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
+from pretrain.runtime.pool import mapped
+from pretrain.runtime.watch import Patience, watched
 from tools.datasets.unpacking.archives import Archive
 from tools.datasets.unpacking.benchmark import Benchmark, as_dataset, below
 from tools.datasets.unpacking.completeness import missing_or_short, wrong_count
@@ -24,6 +26,7 @@ COUNTS = {"train": 2_975, "val": 500}
 THINGS = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}
 TRAIN_LABELS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # label of index 0, 1, ...
 IGNORED, GROUP = 255, 1000
+PATIENCE = 30.0  # minutes that the next image may take
 PICTURE, INSTANCES, LABELS = "_leftImg8bit.png", "_gtFine_instanceIds.png", "_gtFine_labelIds.png"
 
 
@@ -62,11 +65,12 @@ def derive(root: Path) -> None:
         listing = folder / "annotations" / f"instances_{split}.json"
         if not names or not complete or listing.is_file():
             continue
-        with ProcessPoolExecutor() as pool:
-            found = list(pool.map(instances_of, [truth / f"{name}{INSTANCES}" for name in names], chunksize=8))
-            sources = [truth / f"{name}{LABELS}" for name in names]
-            targets = [folder / "semantic" / split / f"{name}{PICTURE}" for name in names]
-            list(pool.map(write_train_labels, sources, targets, chunksize=8))
+        sources = [truth / f"{name}{LABELS}" for name in names]
+        targets = [folder / "semantic" / split / f"{name}{PICTURE}" for name in names]
+        patience, workers = Patience(PATIENCE, str(truth), ""), os.cpu_count() or 1
+        images = [truth / f"{name}{INSTANCES}" for name in names]
+        found = list(watched(mapped(instances_of, workers, images), patience))
+        list(watched(mapped(write_train_labels, workers, sources, targets), patience))
         write_json(listing, as_coco([f"{name}{PICTURE}" for name in names], found))  # last: it says that all is done
         print(f"{listing}: {sum(len(objects) for _, objects in found)} instances on {len(names)} images")
 

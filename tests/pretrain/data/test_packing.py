@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
@@ -128,6 +129,46 @@ def test_a_set_cut_short_is_told(folder, tmp_path, file):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=f"{file} .*pack the images again"):
         open_source(tmp_path / "packed")
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "told"),
+    [
+        ([], {}, "cannot be read"),
+        ({"format": "unigrad-packed-1"}, {}, "cannot be read"),
+        ({"classes": ["ant", 7]}, {}, "its classes do not fit"),
+        ({"format": "another"}, {}, "is of format another"),
+        ({}, {"names": ["../x", *"bcdef"]}, "its names do not fit"),
+        ({}, {"names": ["a\n", "/b", *"cdef"]}, "its names do not fit"),
+        ({}, {"names": list("aacdef")}, "its names do not fit"),
+        ({}, {"names": list("abc")}, "its labels and offsets and checksums do not fit"),
+        ({}, {"labels": [0, 1, 2, 0, 0, 0]}, "its labels do not fit"),
+        ({}, {"labels": [-1] * 6}, "its labels do not fit"),
+        ({}, {"offsets": [0, 9, 5, 20, 30, 40, 50]}, "its offsets do not fit"),
+        ({}, {"checksums": [0.5] * 6}, "its checksums do not fit"),
+    ],
+)
+def test_an_index_whose_parts_do_not_fit_together_is_one_sentence(folder, tmp_path, header, columns, told):
+    root = pack(folder, tmp_path / "packed").root
+    with np.load(root / INDEX) as file:
+        held = {name: file[name] for name in file.files}
+    whole = json.loads(held["header"].tobytes())
+    changed = {name: np.array(value) for name, value in columns.items()}
+    if "names" in columns:
+        changed["names"] = np.frombuffer("\0".join(columns["names"]).encode(), np.uint8)
+    text = json.dumps(whole | header if isinstance(header, dict) and "format" not in header else header).encode()
+    np.savez(root / INDEX, **held | {"header": np.frombuffer(text, np.uint8)} | changed)
+    with pytest.raises(UserError, match=f"{INDEX} .*{told}.*pack the images again") as caught:
+        open_source(root)
+    assert str(caught.value).isprintable()
+
+
+def test_a_compressed_index_which_could_unpack_to_anything_is_refused(folder, tmp_path):
+    root = pack(folder, tmp_path / "packed").root
+    with np.load(root / INDEX) as file:
+        np.savez_compressed(root / INDEX, **file)
+    with pytest.raises(UserError, match="compressed, as no index is"):
+        open_source(root)
 
 
 def test_unreadable_images_are_left_out_counted_and_named(folder, tmp_path, capsys):

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from helpers.repository import ROOT
 from helpers.tiny_runs import ONE_THREAD, command, configure, last_checkpoint, write_images
 from pretrain.data.loader import StepSampler
-from pretrain.data.pack import _made
 from pretrain.data.sources import open_source
 from pretrain.engine.loading import make_loader, patience_of
 from pretrain.runtime import shared_memory
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.pool import mapped
 from pretrain.runtime.watch import Patience, watched
 from pretrain.runtime.workers import init_worker
 from pretrain.train import train
@@ -128,7 +128,7 @@ def wait(path):
 def test_packing_does_not_wait_for_a_worker_that_is_gone_or_stuck(deed, told):
     patience = LONG if deed is kill else BRIEFLY
     with pytest.raises(UserError, match=told):
-        list(watched(_made(deed, (Path("a"), Path("b")), 2), patience))
+        list(watched(mapped(deed, 2, (Path("a"), Path("b"))), patience))
 
 
 def test_what_is_no_fault_of_a_loader_passes_through():
