@@ -30,6 +30,7 @@ from pretrain.objective import objective
 from pretrain.runtime import distributed, memory
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
+from pretrain.runtime.printable import say
 from pretrain.runtime.seeds import seed_of
 from pretrain.runtime.signals import Stopping, Wish
 from pretrain.runtime.watch import GOES_ON, deaths_told, watched
@@ -303,4 +304,4 @@ def _keep_for_replay(
 
 def _say(sentence: str) -> None:
     if distributed.rank() == 0:
-        print(sentence, flush=True)
+        say(sentence)

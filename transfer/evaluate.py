@@ -20,6 +20,7 @@ from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load
+from pretrain.runtime.printable import say
 from pretrain.runtime.watch import Patience, deaths_told
 from transfer import tasks
 from transfer.convert.read_trunk import SILENT, read_trunk
@@ -152,7 +153,8 @@ def evaluate(
         torch.set_num_threads(common.threads)
     data = open_labelled(root, common.data.class_depth)
     if distributed.asked_rank() == 0:
-        print(f"{data.train.about}\n{data.val.about}", flush=True)
+        say(data.train.about)
+        say(data.val.about)
     for one in chosen:
         one.evaluator.check_data(one.own, common, data)
     source = Source(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data, common, device)
@@ -175,17 +177,16 @@ def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:
     for name in dict.fromkeys(override.partition("=")[0].partition(".")[0] for override in overrides):
         if name not in known:
             asked = ", ".join(one.evaluator.name for one in chosen)
-            print(f"note: {name} is no option of {asked}: it changes nothing here", flush=True)
+            say(f"note: {name} is no option of {asked}: it changes nothing here")
 
 
 def _tell_silent(source: Source) -> None:
     """Say that a network whose residual blocks add nothing is no fair baseline; its results carry it too."""
     silent = source.trunk_file.meta.get(SILENT)
     if silent and distributed.asked_rank() == 0:
-        print(
+        say(
             f"note: {silent} residual blocks of {source.checkpoint} start at zero and add nothing "
-            "(model.zero_init_residual=true): as a baseline it is weaker than the same network with live blocks",
-            flush=True,
+            "(model.zero_init_residual=true): as a baseline it is weaker than the same network with live blocks"
         )
 
 

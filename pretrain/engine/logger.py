@@ -27,7 +27,7 @@ from pretrain.engine.position import Position
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_text
-from pretrain.runtime.printable import printable
+from pretrain.runtime.printable import say
 
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
 FEWEST_DIRECTIONS = 2.5  # effective rank below which the features no longer tell images apart
@@ -139,7 +139,7 @@ class Monitor:
         try:
             return SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.length.start)
         except UnicodeEncodeError:
-            print(f"note: TensorBoard takes UTF-8 names only; {printable(str(self.path))} has its curves.", flush=True)
+            say(f"note: TensorBoard takes UTF-8 names only; {self.path} has its curves.")
             return None
 
     def state(self) -> list[dict[str, Any]]:

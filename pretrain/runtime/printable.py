@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TextIO
+
 LONGEST = 120  # characters of a name that are shown
 
 
 def printable(text: str) -> str:
     """`text` with line ends, terminal codes, text directions and lone surrogates written as escapes."""
     return text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def say(sentence: str, stream: TextIO | None = None) -> None:
+    """Print one line at once; what is not printable, or what its stream cannot show, is written as escapes.
+
+    A tool's own streams do so anyway (errors.py). Who calls a function of ours may have any stream.
+    """
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(printable(sentence).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def shortened(value: object, limit: int = LONGEST) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 import signal
@@ -62,6 +63,22 @@ def test_a_run_folder_whose_name_is_not_utf_8_has_all_but_tensorboard(images, tm
     assert done.stdout.count("note: TensorBoard takes UTF-8 names only") == 1
     assert [line["step"] for line in curves(run_dir)] == [1, 2]
     assert torch.load(run_dir / "export" / "trunk.pth", weights_only=True)["meta"]["step"] == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_run_in_a_folder_of_an_odd_name_goes_on_whatever_its_caller_prints_to(
+    images, tmp_path, monkeypatch, encoding
+):
+    """Tools make their streams lenient; who calls `train` need not have."""
+    run_dir = tmp_path / os.fsdecode(b"r\xe9 \xc3\xbc")
+    written = io.TextIOWrapper(io.BytesIO(), encoding, errors="strict")
+    monkeypatch.setattr(sys, "stdout", written)
+    for epochs in (1, 2, 2):
+        train(configure(images, run_dir, f"optim.epochs={epochs}", "optim.warmup_epochs=0"))
+    written.flush()
+    told = written.buffer.getvalue().decode(encoding)
+    assert told.count("note: TensorBoard takes UTF-8 names only") == 2
+    assert "nothing left to do: " in told and ("r\\xe9 ü" if encoding == "utf-8" else "r\\xe9 \\xfc") in told
 
 
 def test_export_is_a_torchvision_state_dict_without_its_classifier(uninterrupted):

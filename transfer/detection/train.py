@@ -19,7 +19,7 @@ from pretrain.runtime import distributed, provenance
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json, write_text
-from pretrain.runtime.printable import printable
+from pretrain.runtime.printable import say
 from transfer import results
 from transfer.detection import loop
 from transfer.detection.config import load, scale
@@ -145,7 +145,7 @@ def _start_ranks(cfg: CfgNode) -> torch.device:
 def _print_notes(notes: list[str]) -> None:
     if distributed.rank() == 0:
         for note in notes:
-            print(f"note: {printable(note)}", flush=True)
+            say(f"note: {note}")
 
 
 def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:

@@ -29,6 +29,7 @@ from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
 from pretrain.runtime.lock import Holder, exclusive
+from pretrain.runtime.printable import say
 from transfer.features.extract import (
     Pictures,
     batches_of,
@@ -142,7 +143,7 @@ def _one_at_a_time(place: Path) -> Iterator[None]:
     path = place.with_name(f"{place.name}.lock")
 
     def wait(_: Holder) -> float:
-        print(f"waiting for another evaluation, which computes the same features in {path.parent}", flush=True)
+        say(f"waiting for another evaluation, which computes the same features in {path.parent}")
         return math.inf
 
     with contextlib.ExitStack() as stack:
@@ -187,7 +188,7 @@ def _fill(
     parts = range(distributed.rank(), -(-len(source) // PART), distributed.world_size())
     left = [part for part in parts if not _marker(place, part).is_file()]
     if len(left) < len(parts):
-        print(f"{place}: {len(parts) - len(left)} of {len(parts)} parts are there already", flush=True)
+        say(f"{place}: {len(parts) - len(left)} of {len(parts)} parts are there already")
     spans = [range(part * PART, min((part + 1) * PART, len(source))) for part in left]
     batches = [batch for span in spans for batch in batches_of(span, batch_size)]
     pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize))

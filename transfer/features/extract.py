@@ -21,6 +21,7 @@ from pretrain.data.decode import UnreadableImage
 from pretrain.data.sources import ImageSource, read_image
 from pretrain.runtime import distributed, shared_memory
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.printable import say
 from pretrain.runtime.watch import Patience, watched
 from pretrain.runtime.workers import init_worker
 from transfer.features.on_device import autocast, chosen_precision, one_behind, to_host
@@ -333,6 +334,6 @@ def shown(batches: Iterable[Batch], images: int, what: str) -> Iterator[Batch]:
             bar.update(count)
             now = time.perf_counter()
             if done < images and now - told > 30 and bar.disable:
-                print(f"{what}: {done} of {images} images, {done / (now - begun):.0f} images/s", flush=True)
+                say(f"{what}: {done} of {images} images, {done / (now - begun):.0f} images/s")
                 told = now
-    print(f"{what}: {done} images, {done / (time.perf_counter() - begun):.0f} images/s", flush=True)
+    say(f"{what}: {done} images, {done / (time.perf_counter() - begun):.0f} images/s")
