@@ -196,6 +196,27 @@ def test_keypoints_keep_their_places_and_objects_without_any_are_not_labelled(se
     assert taught[1]["keypoints"][:3] == [left + 1.5, top + 1.5, 2] and not any(taught[0]["keypoints"])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: None,
+        removed("num_keypoints"),
+        given("num_keypoints", 7),
+        removed("area"),
+        lambda content: content["annotations"][0].pop("keypoints"),
+        lambda content: content["annotations"][0].update(keypoints=[0, 0, 0, 1.5, 2.25, 1, 900, 1, 2]),
+        lambda content: content["annotations"][0].update(id=0),
+    ],
+)
+def test_a_perfect_detector_of_keypoints_reaches_ap_100(sets, tmp_path, change):
+    one_class(sets)
+    with_keypoints(sets)
+    in_json(sets, change)
+    metrics = perfect_metrics(*opened(FPN, sets, *POINTS), tmp_path / "measured")
+    assert {"bbox_AP", "keypoints_AP", "keypoints_AP50"} <= set(metrics)
+    assert metrics == pytest.approx(dict.fromkeys(metrics, 100))
+
+
 @pytest.mark.parametrize("name", [*ESCAPES, *UNWRITABLE], ids=ascii)
 def test_no_name_in_a_json_has_an_image_read_outside_the_folder(sets, name):
     in_json(sets, lambda content: content["images"][0].update(file_name=name), ["val"])
