@@ -139,8 +139,12 @@ def test_a_number_is_a_float_where_one_is_wanted(tmp_path):
         ("MODEL:\n  RESNET:\n    DEPTH: 18\n", "did you mean 'MODEL.RESNETS.DEPTH'"),
         ("SOLVER:\n  MAX_ITER: 1.5\n", "wrong type: 1.5 is no int"),
         ("", "is not a valid YAML"),
+        ("_BASE_: [[]]\n", "_BASE_ is a list"),
+        ("_BASE_:\n", "_BASE_ is None"),
+        ("_BASE_: wrong.yaml\n", "names itself by way of _BASE_"),
+        ("_BASE_: ['']\n", "give the path of a YAML"),
+        ("? [a]\n: 1\n", "is not a valid YAML"),
     ],
-    ids=["base", "syntax", "key", "type", "empty"],
 )
 def test_a_wrong_file_is_told_in_one_sentence(tmp_path, text, sentence):
     path = tmp_path / "wrong.yaml"

@@ -1,5 +1,6 @@
 """Damaged detection data of either layout: a perfect detector reaches AP 100, or they are refused in one sentence."""
 
+import functools
 import json
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.damaged import a_changed_tree, damaged_bytes
 from helpers.detection_oracle import perfect_metrics
-from helpers.detection_samples import C4, FPN, QUIET, tiny, write_sets
+from helpers.detection_samples import C4, FPN, QUIET, one_class, tiny, with_keypoints, write_sets
 from helpers.escapes import ESCAPES
 from helpers.fuzzing import outcome, search
 from pretrain.runtime.errors import UserError
@@ -20,6 +21,8 @@ from transfer.detection.data import catalog
 
 pytestmark = [*QUIET, pytest.mark.slow]
 OWN = ("DATASETS.CLASSES=()", "MODEL.ROI_HEADS.NUM_CLASSES=0")
+POINTS = ("MODEL.MASK_ON=False", "MODEL.KEYPOINT_ON=True", "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS=3")
+POINTS += ("TEST.KEYPOINT_OKS_SIGMAS=[0.1,0.1,0.1]", *OWN)
 ON_VAL = "DATASETS.TRAIN=('val',)"  # so that the damaged split is trained and measured on
 
 
@@ -53,6 +56,29 @@ def test_a_damaged_coco_json_is_right_or_refused(sets, masks):
 
     check(plain)
     search(check, 35, content=st.one_of(trees, trees, trees, damaged_bytes(plain)))
+
+
+def test_damaged_keypoints_are_right_or_refused(sets):
+    one_class(sets)
+    with_keypoints(sets)
+    path = sets / "coco" / "annotations" / "instances_val2017.json"
+    plain = path.read_bytes()
+    tree = json.loads(plain)
+    points = a_changed_tree([one["keypoints"] for one in tree["annotations"]])
+    trees = st.one_of(points.map(functools.partial(with_points, tree)), a_changed_tree(tree))
+
+    def check(changed):
+        path.write_text(json.dumps(changed))
+        perfect_or_refused(FPN, sets, "DATASETS.TRAIN=('val2017',)", *POINTS)
+
+    check(tree)
+    search(check, 30, changed=trees)
+
+
+def with_points(tree, points):
+    """The tree whose first objects have the given keypoints."""
+    objects = [one | {"keypoints": given} for one, given in zip(tree["annotations"], points, strict=False)]
+    return tree | {"annotations": objects + tree["annotations"][len(objects) :]}
 
 
 def test_a_damaged_lvis_json_is_right_or_refused(sets):

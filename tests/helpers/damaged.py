@@ -54,7 +54,7 @@ def a_changed_tree(draw, tree, most=3):
         elif how == "near" and isinstance(holder[last], (int, float)) and not isinstance(holder[last], bool):
             holder[last] += draw(st.sampled_from([-1, 1, -0.5, 0.25, 1e-9, -100, 100]))
         else:
-            holder[last] = draw(ODD)
+            holder[last] = copy.deepcopy(draw(ODD))  # of what is drawn again, nothing may change
     return changed
 
 

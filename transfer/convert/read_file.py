@@ -52,7 +52,9 @@ def read_content(path: Path, allow_pickle: str | None = None) -> dict[str, Any]:
     if allow_pickle is not None and allow_pickle.lower() != (own := sha256_of(path)):
         raise UserError(f"--allow-pickle names another file: the SHA-256 of {path} is {own}.")
     try:
-        content = _trusted(path) if allow_pickle else _untrusted(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about what old files name, of Python about damaged texts
+            content = _trusted(path) if allow_pickle else _untrusted(path)
         if isinstance(content, nn.Module):
             content = dict(content.state_dict())
         if isinstance(content, Mapping):
@@ -121,8 +123,7 @@ def _trusted(path: Path) -> Any:
     if archive and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
         return read_zip(path)  # TorchScript, of which nothing needs to be run
     try:
-        with warnings.catch_warnings(), open(path, "rb") as handle:
-            warnings.simplefilter("ignore")  # of torch, about what old files name
+        with open(path, "rb") as handle:
             if archive or is_legacy(path):
                 return torch.load(path, map_location="cpu", weights_only=False)
             if handle.read(9)[8:] == b"{":

@@ -212,3 +212,18 @@ def _is_ours(path: Path, mark: str) -> bool:
         return mark.encode() in path.read_bytes() and b"prepare_data" in path.read_bytes()
     except OSError:
         return False
+
+
+def test_quotes_without_an_end_and_endless_entries_are_one_short_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the argument '--out \"a' is no words of a shell \(no closing quotation\)"):
+        spec.read_stage({"name": "p", "tool": "report", "args": ['--out "a']}, {"out": "o"}, "p.yaml", "local")
+    endless: list[object] = []
+    for _ in range(40):  # as aliases of YAML make them, each of ten times the one before
+        endless = [endless] * 10
+    for entry in (
+        {"name": endless},
+        *({"name": "p", "tool": "report"} | {key: endless} for key in spec.STAGE_KEYS[1:]),
+    ):
+        with pytest.raises(UserError) as caught:
+            spec.read_stage(entry, {"out": "o"}, "p.yaml", "local")
+        assert len(str(caught.value)) < 1000

@@ -102,6 +102,13 @@ def test_containers_of_training_scripts_are_passed_over(tmp_path, kind):
     assert same(read["state_dict"]["a"], BASE) and read["history"] == {"loss": [1.0]}
 
 
+def test_an_odd_escape_in_a_damaged_file_is_one_sentence_without_a_warning(tmp_path):
+    """Python warns of a text in a pickle that ends with a backslash; tests take warnings for errors."""
+    (tmp_path / "in.pkl").write_bytes(b"\x80\x02}X\x01\x00\x00\x00a" + b"S'\\q'\n" + b"s" + b"ca\\q\nb\n.")
+    with pytest.raises(UserError, match="objects other than tensors"):
+        read_content(tmp_path / "in.pkl")
+
+
 def test_torchscript_is_read_as_its_state_dict(tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.ReLU(), nn.Linear(4, 2))).eval()
     with warnings.catch_warnings():

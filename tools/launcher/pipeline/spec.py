@@ -20,6 +20,7 @@ import difflib
 import itertools
 import os
 import re
+import reprlib
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.text import NULLS, read_yaml
+from pretrain.runtime.printable import shortened
 from pretrain.runtime.repository import REPOSITORY
 from tools.launcher import schedulers
 from tools.launcher.gpus import gpus_argument
@@ -131,7 +133,7 @@ def read_stage(
         UserError: an unknown key, tool or variable, a value of the wrong kind, or a --config that is no file.
     """
     where = _check_keys(entry, where)
-    tool, tools = str(entry.get("tool")), sorted(tool.file for tool in TOOLS.values())
+    tool, tools = shortened(entry.get("tool")), sorted(tool.file for tool in TOOLS.values())
     if tool not in tools:
         raise UserError(f"{where}: there is no tool '{tool}'; {_nearest(tool, tools)}")
     words = _words(entry.get("args", []), where)
@@ -156,7 +158,9 @@ def read_stage(
 def _check_keys(entry: Any, where: str) -> str:
     """Check that an entry is a stage with known keys; return its place in the file, for messages."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise UserError(f"{where}: each entry of 'stages' needs a 'name', and this has none: {entry!r:.80}.")
+        raise UserError(
+            f"{where}: each entry of 'stages' needs a 'name', and this has none: {reprlib.repr(entry):.80}."
+        )
     where = f"{where}, stage '{entry['name']}'"
     for key in entry:
         if key not in STAGE_KEYS:
@@ -180,7 +184,7 @@ def _asked(entry: Mapping[str, Any], cluster: str, common: Mapping[str, str], wh
 def _gpus(value: Any, where: str) -> str:
     """A number of GPUs, or TYPE:NUMBER, as the launcher takes it."""
     try:
-        return str(gpus_argument(str(value)))
+        return str(gpus_argument(shortened(value)))
     except argparse.ArgumentTypeError as error:
         raise UserError(f"{where}: 'gpus' is {_shown(value)}: {error}.") from error
 
@@ -190,26 +194,37 @@ def _after(written: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
         raise UserError(f"{where}: 'after' has to be a list of the names of earlier stages.")
     for name in written:
         if name not in known:
-            raise UserError(f"{where}: 'after' names '{name}', no stage above it; {_nearest(str(name), known)}")
+            raise UserError(
+                f"{where}: 'after' names '{shortened(name)}', no stage above it; {_nearest(shortened(name), known)}"
+            )
     return tuple(written)
 
 
 def _words(args: Any, where: str) -> list[str]:
     if not isinstance(args, list):
         raise UserError(f"{where}: 'args' has to be a list of strings, each split into words as a shell does.")
-    return [word for argument in args for word in shlex.split(_text(argument, f"{where}: an argument"))]
+    return [word for argument in args for word in _split(_text(argument, f"{where}: an argument"), where)]
+
+
+def _split(argument: str, where: str) -> list[str]:
+    try:
+        return shlex.split(argument)
+    except ValueError as error:  # a quote or an escape without its end
+        told = f"the argument '{shortened(argument)}' is no words of a shell ({str(error).lower()})"
+        raise UserError(f"{where}: {told}: close its quotes.") from error
 
 
 def _count(value: Any, key: str, where: str) -> int:
     least = COUNTS.get(key, 1)
-    number = value if isinstance(value, int) else int(value) if re.fullmatch(r"\d{1,6}", str(value)) else -1
+    text = value if isinstance(value, str) else ""
+    number = value if isinstance(value, int) else int(text) if re.fullmatch(r"\d{1,6}", text) else -1
     if number < least:
         raise UserError(f"{where}: '{key}' is {_shown(value)} and has to be a whole number from {least} up.")
     return number
 
 
 def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, str) else repr(value)
+    return shortened(value) if isinstance(value, str) else f"{reprlib.repr(value):.80}"
 
 
 def _loops(written: Any, variables: dict[str, str], where: str) -> dict[str, list[str]]:

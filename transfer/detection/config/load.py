@@ -14,6 +14,7 @@ from detectron2.projects.deeplab import add_deeplab_config
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import options
+from pretrain.runtime.printable import shortened
 from transfer.detection.config.options import DetectionKeys
 from transfer.detection.config.ranges import check_ranges
 from transfer.detection.config.validate import check_configuration
@@ -21,6 +22,7 @@ from transfer.detection.data.formats import formats_of
 from transfer.detection.evaluation.evaluators import all_evaluators
 from transfer.detection.tasks import task_of
 
+BASE = "_BASE_"  # the key that names the files below one
 PATHS = ("MODEL.WEIGHTS", "DATASETS.ROOT")  # texts whose `~` is the home folder
 
 
@@ -56,16 +58,45 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tree of a YAML over those of the files that its _BASE_ names, relative to it.
+
+    Args: above: the files whose _BASE_ led here.
+    """
     if not path.is_file():
-        raise UserError(f"configuration {path} is not a file: give the path of a YAML below configs/detection/.")
+        raise UserError(
+            f"{above[-1]}: the file {path} that _BASE_ names does not exist."
+            if above
+            else f"configuration {path} is not a file: give the path of a YAML below configs/detection/."
+        )
+    if path.resolve() in above:
+        raise UserError(f"{path} names itself by way of _BASE_: let it name another file.")
     try:
-        tree: dict[str, Any] = CfgNode.load_yaml_with_base(str(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: the file {error.filename} that _BASE_ names does not exist.") from error
-    except (yaml.YAMLError, AssertionError, TypeError) as error:
+        tree = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is not a valid YAML configuration: {' '.join(str(error).split())}") from error
-    return tree
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} is not a valid YAML configuration: it has to hold sections of options.")
+    named, merged = tree.pop(BASE, []), dict[str, Any]()
+    for base in named if isinstance(named, list) else [named]:
+        if not isinstance(base, str) or not base:
+            raise UserError(f"{path}: _BASE_ is {shortened(base)}: give the path of a YAML, relative to this one.")
+        lower = _read_yaml(path.parent / os.path.expanduser(base), (*above, path.resolve()))
+        merged = _merged(merged, lower, path)
+    return _merged(merged, tree, path)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any], where: Path) -> dict[str, Any]:
+    """Both trees; where they differ, the upper one's value."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = key in below and (isinstance(value, dict), isinstance(below[key], dict))
+        if both and both[0] != both[1]:
+            raise UserError(
+                f"{where}: '{shortened(key)}' is a section here or in its _BASE_, and a value in the other."
+            )
+        merged[key] = _merged(below[key], value, where) if both and all(both) else value
+    return merged
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
