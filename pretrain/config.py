@@ -200,6 +200,13 @@ class Run:
         "is fp32",
         resume=TOLD,
     )
+    gradient_dtype: str | None = option(
+        None,
+        "of gradients on their way between ranks; unset: bf16 with precision=bf16, which has most of them in bf16 "
+        "before, else fp32",
+        choices=("fp32", "bf16"),
+        resume=TOLD,
+    )
     seed: int = option(0, "of everything random", at_least=0, below=2**63, resume=FIXED)
     threads: int = option(0, "of each process on a CPU; 0 leaves torch's choice", at_least=0, at_most=1024, resume=FREE)
     compile: bool | None = option(

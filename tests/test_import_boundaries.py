@@ -24,9 +24,11 @@ ALLOWED = {
     "pretrain.models.batchnorm": {"pretrain.models.norm_kernels", "pretrain.runtime.distributed"},
     "pretrain.gradients": set(),
     "pretrain.methods.collectives": set(),
+    "pretrain.methods.folded": set(),
     "pretrain.methods.row": {"pretrain.methods.collectives"},
     "pretrain.methods.memory": {
         "pretrain.methods.collectives",
+        "pretrain.methods.folded",
         "pretrain.runtime.distributed",
         "pretrain.runtime.errors",
     },
@@ -42,6 +44,7 @@ ALLOWED = {
 FORM = {
     "pretrain.gradients",
     "pretrain.methods.collectives",
+    "pretrain.methods.folded",
     "pretrain.methods.memory",
     "pretrain.methods.row",
     "pretrain.models.batchnorm",

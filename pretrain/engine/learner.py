@@ -67,6 +67,15 @@ def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
 _NOT_THE_FORM = ("name", "positive_target", "negative_target")
 
 
+def wire(run: config.Run) -> torch.dtype:
+    """The type in which ranks send each other their gradients; unset, bf16 in a bf16 run, else fp32.
+
+    Autocast computes the gradient of a convolution's or a product's weight in bf16 and only then widens it. So for them
+    bf16 on the wire loses nothing before the ranks' shares are added up.
+    """
+    return PRECISIONS[run.gradient_dtype or ("bf16" if run.precision == "bf16" else "fp32")]
+
+
 def build(cfg: config.Config, device: torch.device) -> Learner:
     """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed."""
     torch.manual_seed(cfg.run.seed)
@@ -78,7 +87,7 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     distributed.average_gradients(form.to(device))  # in place, as every module's `to`
     return Learner(
         model=model,
-        branch=distributed.data_parallel(model.online, device),
+        branch=distributed.data_parallel(model.online, device, wire(cfg.run)),
         form=form,
         targets=methods.find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target),
         health=diagnostics.Health().to(device),

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pretrain.methods.collectives import FLOAT, Sent, Shapes, gathered_rows
+from pretrain.methods.folded import fold, numbers, unfold_
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 
@@ -65,7 +66,7 @@ class FeatureCorrelation(nn.Module):
         self.rho = rho
         self.register_buffer("corr", torch.empty(0, 0))
         self.register_load_state_dict_pre_hook(adopt_shapes)  # type: ignore[no-untyped-call]  # torch has no types here
-        self._begun: tuple[torch.Tensor, Callable[[], None]] | None = None
+        self._begun: tuple[torch.Tensor, torch.Tensor | None, Callable[[], None] | None] | None = None
 
     @torch.no_grad()
     def begin(self, rows: torch.Tensor) -> None:
@@ -84,25 +85,30 @@ class FeatureCorrelation(nn.Module):
                 left = precise[:, i : i + block]
                 self.corr[i : i + block, i:].addmm_(left.T, precise[:, i:], beta=kept, alpha=(1 - kept) / len(rows))
         # all ranks hold the same F, so their mean changes only the part of this batch
-        self._begun = rows, distributed.start_all_mean_(self.corr)
+        folded = fold(self.corr) if distributed.world_size() > 1 else None
+        finish = distributed.start_all_mean_(folded, distributed.F) if folded is not None else None
+        self._begun = rows, folded, finish
 
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
         """Take in this batch: rows (M, C) of this rank, averaged over ranks, which hold equally many rows each.
 
-        F is symmetric, so only its blocks on and above the diagonal are computed; the others are their mirror image.
+        F is symmetric, so only its blocks on and above the diagonal are computed, and only the triangle there is sent;
+        the rest is its mirror image.
         """
         if self._begun is None:
             self.begin(rows)
         assert self._begun is not None
-        (begun, finish), self._begun = self._begun, None
+        (begun, folded, finish), self._begun = self._begun, None
         assert begun.data_ptr() == rows.data_ptr(), "update got other rows than begin, or a copy of them"
-        finish()
+        if folded is not None and finish is not None:
+            finish()
+            unfold_(self.corr, folded)
         _mirror_(self.corr, _block(rows.device))
 
     def sent(self, shapes: Shapes) -> list[Sent]:
-        """F, once a step."""
-        return [Sent("F", "all_reduce", self.held(shapes), 1)]
+        """The half of F that says all of it, once a step."""
+        return [Sent("F", "all_reduce", numbers(shapes.width) * FLOAT, 1)]
 
     def held(self, shapes: Shapes) -> int:
         return shapes.width * shapes.width * FLOAT

@@ -16,7 +16,10 @@ from torch import nn
 from pretrain.runtime.errors import UserError
 
 T = TypeVar("T")
-_on_host: list[Any] = []  # the group, over gloo, of what ranks tell each other from the memory of their hosts
+# Groups beside the one of all other collectives. Collectives of one group run in the order in which they are started;
+# in groups of their own those of F and of the gradients run beside those of the norms.
+HOST, F, GRADIENTS = "host", "F", "gradients"  # HOST, over gloo: what ranks tell each other from their hosts' memory
+_groups: dict[str, Any] = {}
 
 
 def start(device: torch.device, timeout_minutes: float = 30) -> None:
@@ -41,12 +44,14 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
     timeout = timedelta(minutes=timeout_minutes)
     bound = device if device.type == "cuda" else None  # else NCCL would guess this rank's GPU at its first collective
     dist.init_process_group(backend, timeout=timeout, device_id=bound)
-    _on_host[:] = [dist.new_group(backend="gloo", timeout=timeout)]
+    _groups[HOST] = dist.new_group(backend="gloo", timeout=timeout)
+    for lane in (F, GRADIENTS):
+        _groups[lane] = dist.new_group(backend=backend, timeout=timeout)
 
 
 def stop() -> None:
     """Leave the process group, if there is one."""
-    _on_host.clear()
+    _groups.clear()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -126,7 +131,7 @@ def any_rank(value: bool) -> Callable[[], bool]:
     if world_size() == 1:
         return lambda: value
     told = torch.tensor([value], dtype=torch.uint8)
-    work = dist.all_reduce(told, dist.ReduceOp.MAX, _on_host[0], async_op=True)
+    work = dist.all_reduce(told, dist.ReduceOp.MAX, _groups[HOST], async_op=True)
 
     def answer() -> bool:
         work.wait()
@@ -147,7 +152,7 @@ def gathered(value: Any) -> list[Any]:
     if world_size() == 1:
         return [value]
     values = [None] * world_size()
-    dist.all_gather_object(values, value, _on_host[0])
+    dist.all_gather_object(values, value, _groups[HOST])
     return values
 
 
@@ -165,7 +170,7 @@ def on_rank_0(work: Callable[[], T]) -> T:
             told[0] = work()
         except UserError as error:
             told[1] = str(error)
-    dist.broadcast_object_list(told, 0, _on_host[0])
+    dist.broadcast_object_list(told, 0, _groups[HOST])
     if told[1] is not None:
         raise UserError(told[1])
     result: T = told[0]
@@ -184,18 +189,19 @@ def all_mean(value: torch.Tensor) -> torch.Tensor:
 
 def all_mean_(value: torch.Tensor) -> None:
     """The same in place."""
-    start_all_mean_(value)()
+    if world_size() > 1:
+        dist.all_reduce(value)
+        value.div_(world_size())
 
 
-def start_all_mean_(value: torch.Tensor) -> Callable[[], None]:
+def start_all_mean_(value: torch.Tensor, lane: str) -> Callable[[], None]:
     """The same in place and beside what is computed next: `value` is not to be touched before the returned call.
 
-    The collectives of all ranks run in the order in which they are started: on NCCL this hides behind computation up to
-    the next collective, not beyond.
+    Args: lane, F or GRADIENTS: the group whose collectives run in the order in which they are started.
     """
     if world_size() == 1:
         return lambda: None
-    work = dist.all_reduce(value, async_op=True)
+    work = dist.all_reduce(value, group=_groups.get(lane), async_op=True)
 
     def finish() -> None:
         work.wait()
@@ -251,12 +257,32 @@ def _average_gradient(parameter: torch.Tensor) -> None:
     all_mean_(parameter.grad)
 
 
-def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
-    """Wrap a module so that its gradients are averaged over ranks; buffers are left to the module itself."""
+def data_parallel(module: nn.Module, device: torch.device, wire: torch.dtype = torch.float32) -> nn.Module:
+    """Wrap a module so that its gradients are averaged over ranks; buffers are left to the module itself.
+
+    Args: wire, the type in which gradients are sent and added up; float32 or wider leaves them as they are.
+    """
     if world_size() == 1:
         return module
     wrap = nn.parallel.DistributedDataParallel
     newer = "forward_sync_buffers" in inspect.signature(wrap).parameters  # torch's newer name
     leave_buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
     devices = [device.index] if device.type == "cuda" else None
-    return wrap(module, device_ids=devices, gradient_as_bucket_view=True, **leave_buffers)
+    wrapped = wrap(
+        module,
+        device_ids=devices,
+        process_group=_groups.get(GRADIENTS),
+        gradient_as_bucket_view=True,
+        **leave_buffers,
+    )
+    if wire.itemsize < 4:
+        # a lambda, for torch refuses a hook whose annotations are texts
+        wrapped.register_comm_hook(wire, lambda wire, bucket: _mean_narrowed(wire, bucket.buffer()))
+    return wrapped
+
+
+def _mean_narrowed(wire: torch.dtype, whole: torch.Tensor) -> torch.futures.Future[torch.Tensor]:
+    """The mean of DDP's bucket over ranks, in place; each rank's share is rounded once before they are added up."""
+    sent = whole.div_(world_size()).to(wire)
+    future = dist.all_reduce(sent, group=_groups.get(GRADIENTS), async_op=True).get_future()
+    return future.then(lambda done: whole.copy_(done.value()[0]))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pretrain.config import Config, load
-from pretrain.engine.learner import build_form, fill_balance
+from pretrain.engine.learner import build_form, fill_balance, wire
 from pretrain.engine.validate import ready
 from pretrain.methods import find
 from pretrain.methods.collectives import DOUBLE, FLOAT, Remembers, Sent, Shapes, norm_moments
@@ -49,12 +49,12 @@ class StepCost:
 
     def sent(self, ranks: int) -> list[Sent]:
         """All of a step after the first, one that writes no line of metrics, on each of `ranks` ranks."""
-        parts = self.cfg.optim.accumulate
+        parts, narrow = self.cfg.optim.accumulate, wire(self.cfg.run).itemsize
         clean = list(_moments(self.model.online, 0))
         seen = list(_moments(self.model.online, self.cfg.views.local_count))
         parameters = list(self.model.online.parameters())
         found = [
-            Sent("gradients", "all_reduce", _bytes(parameters), _buckets(parameters)),
+            Sent("gradients", "all_reduce", _bytes(parameters) * narrow // FLOAT, _buckets(parameters)),
             norm_moments("moments, target", clean * parts * (("momentum" in self.targets) + self.extra), DOUBLE),
             norm_moments("moments, online", seen * (1 if parts == 1 else 2 * parts), DOUBLE),
             norm_moments("moments, backward", seen * parts, FLOAT),
