@@ -112,17 +112,18 @@ def _write_counts(counts: Counter[str], seconds: float) -> None:
         file.write(f"{_target()}: {told}, {seconds:.0f} s\n")
 
 
-def outcome(call: Callable[[], Result], folder: Path) -> Result | UserError:
+def outcome(call: Callable[[], Result], folder: Path, bound: bool = True) -> Result | UserError:
     """What `call` returns, or the sentence that it refuses with. Anything else is a fault and fails.
 
     Args:
         call: what is tried.
         folder: where files may be written; after a refusal it holds what it held before.
+        bound: whether memory is bounded, which libraries that reserve far more than they use do not survive.
     """
     before = _listing(folder)
     _last.update(folder=folder, outcome="right")
     try:
-        with _bounded():
+        with _bounded(bound):
             return call()
     except UserError as error:
         _last["outcome"] = "refused"
@@ -139,7 +140,7 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded(memory: bool) -> Iterator[None]:
     """A hang ends in TimeoutError, a request for MEMORY more bytes in MemoryError."""
 
     def stop(*_: object) -> None:
@@ -147,7 +148,8 @@ def _bounded() -> Iterator[None]:
 
     before, limits = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
     signal.alarm(HANG)
     try:
         yield

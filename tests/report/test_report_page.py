@@ -70,6 +70,34 @@ def test_last_line_of_a_step_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("balance: 8.0", "balance: {}"),
+        ("batch_size: 64", "batch_size: many"),
+        ("method:", "method: &m\n  itself: *m\nthe_method:"),
+        ("views:", "views: []\nthe_views:"),
+        ("optim:", "? ~\n: 1\noptim:"),
+    ],
+)
+def test_a_run_whose_configuration_was_spoilt_is_named_and_left_out(tmp_path: Path, old: str, new: str) -> None:
+    a_run(tmp_path / "good", [a_line(1)])
+    config = a_run(tmp_path / "bad", [a_line(1)]) / "config.yaml"
+    assert f"{old}\n" in config.read_text()
+    config.write_text(config.read_text().replace(f"{old}\n", f"{new}\n"))
+    found = search_folders([tmp_path])
+    assert [run.name for run in found.runs] == ["good"]
+    assert "config.yaml holds values of the wrong type, so this run is not shown" in found.notes[0]
+
+
+@pytest.mark.parametrize("value", ["x", [1], 10**400, {}])
+def test_a_line_with_something_that_no_curve_can_show_is_counted_and_left_out(tmp_path: Path, value: object) -> None:
+    a_run(tmp_path / "run", [a_line(1), a_line(2, negative=value), a_line(3, negative=float("nan"))])
+    found = search_folders([tmp_path])
+    assert [line["step"] for line in found.runs[0].lines] == [1, 3]
+    assert "1 line(s) are damaged" in found.notes[0]
+
+
+@pytest.mark.parametrize(
     "values",
     [[0.5], [math.nan], [0.5, math.nan, math.inf, 0.2, -math.inf, 0.1], [0.0, 0.0], [-3e-9, 4e8]],
     ids=["single", "no finite value", "gaps", "constant", "wide"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from transfer.convert.layouts.base import ImageStatistics
 from transfer.convert.openmmlab import configuration_in
 from transfer.convert.pickles.objects import Inert
 
+BRIGHTEST = 65_535  # of pixels, whatever their scale
 # where files hold what their training script was told; "" is the file itself, and "hub" what stands beside it
 HOLDERS = (
     "",
@@ -175,7 +175,7 @@ def scaled(mean: Any, std: Any) -> ImageStatistics | None:
     if not all(isinstance(one, (list, tuple)) and len(one) == 3 for one in (mean, std)):
         return None
     numbers = [*mean, *std]
-    if not all(isinstance(one, (int, float)) and math.isfinite(one) for one in numbers) or min(std) <= 0:
+    if not all(isinstance(one, (int, float)) and abs(one) <= BRIGHTEST for one in numbers) or min(std) <= 0:
         return None
     factor = 255 if max(mean) > 1 or max(std) > 1 else 1
     (a, b, c), (d, e, f) = ([float(one) / factor for one in part] for part in (mean, std))

@@ -53,6 +53,14 @@ class Rule:
             and (self.below is None or number < self.below)
         )
 
+    def wanted(self, number: float) -> str:
+        """What a number that does not hold would have to be, in words."""
+        if isinstance(number, int):
+            kind = f"of at most {len(str(LARGEST))} digits" if abs(number) > LARGEST else ""
+        else:
+            kind = "" if math.isfinite(number) else "finite"
+        return " and ".join(filter(None, (kind, self.range())))
+
 
 def option(
     default: Any,
@@ -128,7 +136,4 @@ def _check_value(name: str, value: Any, rule: Rule) -> None:
             hint = f" (did you mean {nearest[0]}?)" if nearest else ""
             raise UserError(f"{name}={value} is not known{hint}: choose one of {', '.join(known)}.")
         if isinstance(one, (int, float)) and not isinstance(one, bool) and not rule.holds(one):
-            limit = "" if isinstance(one, float) else f"of at most {len(str(LARGEST))} digits"
-            kind = limit if abs(one) > LARGEST else "" if math.isfinite(one) else "finite"
-            told = " and ".join(filter(None, (kind, rule.range())))
-            raise UserError(f"{name}={value} is out of range: it must be {told}.")
+            raise UserError(f"{name}={value} is out of range: it must be {rule.wanted(one)}.")

@@ -52,6 +52,9 @@ def test_defaults_are_in_their_range(name):
     [
         ({"size": 0}, "inner.size=0 is out of range: it must be at least 1 and below 100 pixels"),
         ({"size": 100}, "inner.size=100 is out of range"),
+        ({"size": 10**400}, "is out of range: it must be of at most 19 digits and at least 1"),
+        ({"shares": [float("inf")]}, "is out of range: it must be finite and above 0"),
+        ({"shares": [float("nan")]}, "is out of range: it must be finite and above 0"),
         ({"shares": [0.5, 2.0]}, r"inner.shares=\[0.5, 2.0\] is out of range: it must be above 0 and at most 1"),
         ({"shares": [float("nan")]}, "finite"),
     ],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from detectron2.config import CfgNode
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import Rule
+from pretrain.runtime.printable import shortened
 
 LONGEST = 100_000_000  # iterations and images, far above any schedule
 
@@ -68,6 +68,4 @@ def _check(value: Any, key: str) -> None:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         rule = RANGES.get(key, ANY)
         if not rule.holds(value):
-            finite = "" if math.isfinite(value) and rule.range() else "finite"
-            told = " and ".join(filter(None, (finite, rule.range())))
-            raise UserError(f"{key}={value} is out of range: it must be {told}.")
+            raise UserError(f"{key}={shortened(value)} is out of range: it must be {rule.wanted(value)}.")

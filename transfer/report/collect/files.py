@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -12,7 +12,9 @@ from typing import Any, TypeGuard
 
 import yaml
 
+from pretrain.config import Config
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.options import options
 from transfer import results
 from transfer.results import Result
 from transfer.tasks import foreign_settings
@@ -81,26 +83,56 @@ def read_run(metrics: Path, name: str, notes: list[str]) -> PretrainingRun | Non
             reason = " ".join(str(error).split())
             notes.append(f"{folder}: config.yaml cannot be read, so this run is not shown ({reason}).")
         return None
+    config = config if isinstance(config, dict) else {}
+    if not _fits(config):
+        notes.append(f"{folder}: config.yaml holds values of the wrong type, so this run is not shown.")
+        return None
     if not lines:
         notes.append(f"{metrics} holds no step yet: the run is listed without curves.")
     command = folder / "command.txt"
     text = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
-    return PretrainingRun(folder, name, config if isinstance(config, dict) else {}, lines, text)
+    return PretrainingRun(folder, name, config, lines, text)
+
+
+def _fits(config: dict[str, Any]) -> bool:
+    """Whether sections are mappings and the options that are known have values of their types; others may be there."""
+    try:
+        json.dumps(config, sort_keys=True, default=str)  # as `recipe` does: no cycles, no keys that are no texts
+    except (TypeError, ValueError, RecursionError):
+        return False
+    for known in options(Config):
+        *sections, name = known.name.split(".")
+        at: Any = config
+        for section in sections:
+            at = at.get(section, {})
+            if not isinstance(at, dict):
+                return False
+        value = at.get(name)
+        if not (value is None or (isinstance(value, str) if "str" in known.type else finite(value))):
+            return False
+    return True
 
 
 def finite(value: Any) -> TypeGuard[float]:
     """Whether a metric is a number that can be averaged or drawn."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max  # a whole number may be larger
+
+
+def _is_value(value: Any) -> bool:
+    """Whether a line of metrics may hold it: a number, finite or not, that a curve can be drawn through."""
+    return isinstance(value, float) or finite(value)
 
 
 def _lines(path: Path) -> tuple[tuple[dict[str, Any], ...], int]:
-    """(one dict a step by rising step, number of lines that are not JSON objects with a step)."""
+    """(one dict a step by rising step, number of lines that are no JSON objects of numbers with a step)."""
     steps: dict[int, dict[str, Any]] = {}
     damaged = 0
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
             step = int(line["step"])
+            if not all(value is None or _is_value(value) for value in line.values()):
+                raise ValueError
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             damaged += bool(text.strip())
             continue
