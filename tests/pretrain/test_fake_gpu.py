@@ -19,7 +19,10 @@ from helpers.tiny_runs import TINY, fixed_batch, tiny_branch
 from pretrain import objective
 from pretrain.augment.multicrop import NUMBERS, Batch
 from pretrain.config import Config, load
-from pretrain.engine.learner import build
+from pretrain.engine.learner import build, fill_balance
+from pretrain.methods import ROWS
+from pretrain.models import siamese
+from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.train import step
 
 GPU = torch.device("cuda", 0)
@@ -90,20 +93,58 @@ def test_the_walk_over_a_graph_gives_the_gradients_of_autograds_own_engine(ranks
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("ranks", [1, 8])
-def test_a_step_never_makes_the_host_wait(ranks):
-    words = ["run.device=cuda", "run_dir=r", "data.root=d"]
+ALL = "mixing.cutmix_alpha=1 views.local_count=3 views.local_size=16 optim.accumulate=2 optim.optimiser=lars"
+VARIANTS = {
+    "plain": "",
+    "CutMix": "mixing.cutmix_alpha=1",
+    "local views": "views.local_count=3 views.local_size=16",
+    "parts": "optim.accumulate=2",
+    "bf16": "run.precision=bf16",
+    "fp16": "run.precision=fp16",
+    "LARS": "optim.optimiser=lars optim.bias_base_lr=0.1",
+    "all, fp16": f"{ALL} run.precision=fp16",
+}
+
+
+def small_trunk(arch, zero_init_residual):
+    """What takes the time of a fake step is the number of operations; a row's own are those after the trunk."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 4), ViewBatchNorm(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8
+
+
+CASES = [  # all of them together take three minutes, so rows meet every option at once, and one row each alone
+    *((row, variant, ranks) for row in ROWS for variant, ranks in (("all, fp16", 8), ("bf16", 1))),
+    *(("unigrad", variant, 8) for variant in VARIANTS if variant != "all, fp16"),
+]
+
+
+@pytest.mark.parametrize(("row", "variant", "ranks"), CASES)
+def test_a_step_of_every_row_never_makes_the_host_wait(monkeypatch, row, variant, ranks):
+    monkeypatch.setattr(siamese, "build_trunk", small_trunk)
+    never_waits(row, VARIANTS[variant], ranks)
+
+
+@pytest.mark.parametrize(("words", "ranks"), [("", 8), (f"{ALL} run.precision=fp16", 1)], ids=["plain", "all"])
+def test_a_step_of_a_whole_network_never_makes_the_host_wait(words, ranks):
+    assert never_waits("unigrad", words, ranks).launches > 500
+
+
+def never_waits(row, words, ranks):
+    """One step of a row at some fake ranks; what was watched."""
+    chosen = [f"method.name={row}", "run.device=cuda", "run_dir=r", "data.root=d", *words.split()]
+    cfg = load(Config, None, [*TINY, *chosen])
     with fake_ranks(ranks), fake_gpu():
-        learner = build(load(Config, None, [*TINY, *words]), GPU)
+        learner = build(fill_balance(cfg), GPU)
         objective._checked.add(learner.form)  # the first step may wait: it looks at the norms of its rows
-        batch = Batch((fixed_batch(),), (torch.zeros(2, 8, NUMBERS),), [])
+        sizes = [(2, 32), (cfg.views.local_count, 16)][: 1 + bool(cfg.views.local_count)]
+        crops = [torch.zeros(views, 8, 3, side, side, dtype=torch.uint8).pin_memory() for views, side in sizes]
+        draws = [torch.zeros(views, 8, NUMBERS).pin_memory() for views, _ in sizes]
         with Watched() as watched:
-            stepped = step(learner, batch, 1, 10)
+            stepped = step(learner, Batch(tuple(crops), tuple(draws), []), 1, 10)
         assert all(value.device == GPU and not value.dim() for value in stepped.values.values())
         assert all(one.grad is not None and one.grad.device == GPU for one in learner.model.online.parameters())
         assert all(one.grad is None and one.device == GPU for one in learner.model.target.parameters())
-    assert watched.copies == 2  # crops and drawn numbers
-    assert watched.launches > 500
+    assert watched.copies >= 2 * len(sizes)  # crops and drawn numbers
+    return watched
 
 
 def test_what_waits_in_the_middle_of_a_step_is_caught():
