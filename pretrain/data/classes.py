@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from pretrain.data.compact import Ints
 from pretrain.data.walk import Tree
 from pretrain.runtime.errors import UserError
 
@@ -16,7 +19,7 @@ Names = tuple[str, ...]  # of the folders between the root and an image
 class Layout:
     """labels: class index of each image, None without classes. classes: sorted. folders: that hold images."""
 
-    labels: tuple[int, ...] | None
+    labels: Ints | None
     classes: Names
     folders: int
 
@@ -40,7 +43,7 @@ def layout_of(tree: Tree, class_depth: int, labelled: bool, ask: str) -> Layout:
     Raises:
         UserError: loose images beside folders of images; or a class depth that is not sure or does not fit.
     """
-    within = _folders_of(tree)
+    within = [Path(folder).relative_to(tree.root).parts for folder in tree.images.folders]
     holders = sorted(set(within))
     if () in holders:
         if len(holders) > 1:
@@ -60,16 +63,8 @@ def layout_of(tree: Tree, class_depth: int, labelled: bool, ask: str) -> Layout:
         )
     names = ["/".join(folders[:depth]) for folders in within]
     index = {name: place for place, name in enumerate(sorted(set(names)))}
-    return Layout(tuple(index[name] for name in names), tuple(index), len(holders))
-
-
-def _folders_of(tree: Tree) -> list[Names]:
-    """The folders between the root and each image; images of one folder share one tuple."""
-    known: dict[Path, Names] = {}
-    for image in tree.images:
-        if image.parent not in known:
-            known[image.parent] = image.parent.relative_to(tree.root).parts
-    return [known[image.parent] for image in tree.images]
+    label_of = np.asarray([index[name] for name in names], np.int32)
+    return Layout(Ints(label_of[tree.images.folder_of]), tuple(index), len(holders))
 
 
 def _sure_depth(holders: Sequence[Names]) -> int:
@@ -94,7 +89,7 @@ def _outermost(holders: Sequence[Names]) -> list[Names]:
 
 
 def _mixed(tree: Tree, within: Sequence[Names]) -> UserError:
-    loose = [image for image, folders in zip(tree.images, within, strict=True) if not folders]
+    loose = [image for image, folder in zip(tree.images, tree.images.folder_of, strict=True) if not within[folder]]
     folders = sorted({folders[0] for folders in within if folders})
     plural = len(folders) != 1
     return UserError(

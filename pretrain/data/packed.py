@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pretrain.data.compact import Strings
 from pretrain.data.decode import UnreadableImage
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
@@ -40,7 +41,7 @@ class PackedSet:
 
     root: Path
     header: dict[str, Any]
-    names: list[str]
+    names: Strings
     labels: np.ndarray
     offsets: np.ndarray
     checksums: np.ndarray
@@ -99,6 +100,13 @@ def write_index(
     write_atomically(root / INDEX, write)
 
 
+def _names_in(data: np.ndarray) -> Strings:
+    """Names that are joined by NUL, as `write_index` has them."""
+    data = np.frombuffer(data.tobytes(), np.uint8)  # whatever a damaged index holds
+    gaps = np.flatnonzero(data == 0)
+    return Strings(data, np.append(0, gaps + 1), np.append(gaps, len(data)), "surrogateescape")
+
+
 def open_packed(root: Path) -> PackedSet:
     """Read the index; the blob is mapped when the first image is read.
 
@@ -109,7 +117,7 @@ def open_packed(root: Path) -> PackedSet:
     try:
         columns = _columns(index.read_bytes())
         header = json.loads(columns["header"].tobytes())
-        names = columns["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+        names = _names_in(columns["names"])
         found = PackedSet(root, header, names, columns["labels"], columns["offsets"], columns["checksums"])
         if header["format"] != FORMAT:
             told = shortened(header["format"])

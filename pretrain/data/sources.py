@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pretrain.data.classes import Layout, layout_of
+from pretrain.data.compact import Ints, Paths, taken
 from pretrain.data.decode import decode, endings, read_file
 from pretrain.data.packed import PackedSet, is_packed, open_packed
 from pretrain.data.root import ARCHIVES, check_folder
@@ -23,7 +24,7 @@ MEANING = "a folder of images or of class folders, or a packed set"
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where the images of one set lie.
+    """Where the images of one set lie; what there is one of for each image is kept in arrays (compact.py).
 
     paths: one file an image, sorted; those of a packed set have its folder for a root and need not exist.
     labels: class index of each, or None for a flat folder. classes: folder names in sorted order, empty for a flat
@@ -32,11 +33,11 @@ class ImageSource:
     """
 
     root: Path
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...] | None
+    paths: Sequence[Path]
+    labels: Sequence[int] | None
     classes: tuple[str, ...]
     packed: PackedSet | None = None
-    places: tuple[int, ...] | None = None
+    places: Sequence[int] | None = None
     about: str = ""
 
     def __len__(self) -> int:
@@ -46,9 +47,9 @@ class ImageSource:
         """The same set with no more than the images at `indices`, in their order."""
         return replace(
             self,
-            paths=tuple(self.paths[at] for at in indices),
-            labels=None if self.labels is None else tuple(self.labels[at] for at in indices),
-            places=None if self.places is None else tuple(self.places[at] for at in indices),
+            paths=taken(self.paths, indices),
+            labels=None if self.labels is None else taken(self.labels, indices),
+            places=None if self.places is None else taken(self.places, indices),
         )
 
     def read_bytes(self, index: int) -> bytes:
@@ -108,10 +109,10 @@ def _remedy(left_out: Iterable[str]) -> str:
 
 def _open_packed(root: Path) -> ImageSource:
     packed = open_packed(root)
-    paths, classes = tuple(root / name for name in packed.names), tuple(packed.header["classes"])
-    labels = tuple(packed.labels.tolist()) if classes else None
+    paths, classes = Paths.below(root, packed.names), tuple(packed.header["classes"])
+    labels = Ints(packed.labels) if classes else None
     about = f"{printable(str(root))}: {Layout(labels, classes, 0).counts(len(paths))}, packed"
-    return ImageSource(root, paths, labels, classes, packed, tuple(range(len(paths))), about)
+    return ImageSource(root, paths, labels, classes, packed, Ints(np.arange(len(paths))), about)
 
 
 def read_image(source: ImageSource, index: int) -> Image.Image:

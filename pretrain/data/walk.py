@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pretrain.data.compact import Paths
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 
@@ -36,7 +37,7 @@ class Tree:
     """
 
     root: Path
-    images: tuple[Path, ...]
+    images: Paths
     empty: tuple[str, ...]
     left_out: Counter[str]
 
@@ -82,7 +83,7 @@ def walk(root: Path, endings: Collection[str]) -> Tree:
     left_out: Counter[str] = Counter()
     listed = _listings(os.fspath(root), frozenset(endings), left_out)
     order = list(_depth_first(os.fspath(root), listed))
-    images = tuple(Path(folder, name) for folder in order for name in listed[folder].images)
+    images = Paths.listed([(folder, listed[folder].images) for folder in order if listed[folder].images])
     return Tree(root, images, tuple(_empty(order, listed)), left_out)
 
 

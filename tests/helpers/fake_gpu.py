@@ -65,9 +65,11 @@ class _RealHost(TorchDispatchMode):
             with unset_fake_temporarily():
                 out = operator(*arguments, **keywords)
             return _noted(out) if pinned else out
+        real = [one for one in tensors if not isinstance(one, FakeTensor)]
+        if not real:
+            return operator(*arguments, **keywords)
         shapes = tree_map_only(torch.Tensor, self._shape_of, (arguments, keywords))
         out = operator(*shapes[0], **shapes[1])
-        real = [one for one in tensors if not isinstance(one, FakeTensor)]
         if operator is aten.copy_.default and arguments[0] in map(_Same, real):
             return arguments[0]  # host memory that the device writes to keeps its numbers, whatever they are
         return out

@@ -1,0 +1,158 @@
+"""Long lists of paths, names and whole numbers as a few arrays each, read like the tuples that they stand for.
+
+An object of its own for each of a million images is much memory. It is also copied into every loading worker: to read
+an object is to count one more reference to it, which dirties the page that a forked worker shares with its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+class Ints(Sequence[int]):
+    """Whole numbers of 32 bits."""
+
+    def __init__(self, values: Iterable[int] | np.ndarray) -> None:
+        self.array = np.asarray(values if isinstance(values, np.ndarray) else list(values), np.int32)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Ints: ...
+    def __getitem__(self, index: int | slice) -> int | Ints:
+        return Ints(self.array[index]) if isinstance(index, slice) else int(self.array[index])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.array.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
+    def select(self, indices: Sequence[int]) -> Ints:
+        """The numbers at `indices`, in their order."""
+        return Ints(self.array[places(indices)])
+
+
+class Strings(Sequence[str]):
+    """Strings, each a stretch of one array of bytes.
+
+    Args:
+        data: (B,) uint8, the strings in UTF-8.
+        starts, ends: (N,) where each of the N strings begins and ends in it.
+        errors: how surrogates are encoded, as of `str.encode`.
+    """
+
+    def __init__(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, errors: str = "surrogatepass") -> None:
+        self.data, self.starts, self.ends, self.errors = data, starts, ends, errors
+
+    @classmethod
+    def of(cls, values: Iterable[str]) -> Strings:
+        """Any strings, also those that name files which are not UTF-8."""
+        encoded = [value.encode("utf-8", "surrogatepass") for value in values]
+        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets[:-1], offsets[1:])
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Strings: ...
+    def __getitem__(self, index: int | slice) -> str | Strings:
+        if isinstance(index, slice):
+            return Strings(self.data, self.starts[index], self.ends[index], self.errors)
+        return self.data[self.starts[index] : self.ends[index]].tobytes().decode("utf-8", self.errors)
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
+    def select(self, indices: Sequence[int]) -> Strings:
+        """The strings at `indices`, in their order; their bytes stay where they are."""
+        at = places(indices)
+        return Strings(self.data, self.starts[at], self.ends[at], self.errors)
+
+
+class Paths(Sequence[Path]):
+    """Paths of files that lie in few folders.
+
+    Args:
+        folders: F of them.
+        folder_of: (N,) the folder of each file.
+        names: N names, each below its folder.
+    """
+
+    def __init__(self, folders: tuple[str, ...], folder_of: np.ndarray, names: Strings) -> None:
+        self.folders, self.folder_of, self.names = folders, folder_of, names
+
+    @classmethod
+    def below(cls, root: Path, names: Strings) -> Paths:
+        """All in one folder."""
+        return cls((str(root),), np.broadcast_to(np.int32(0), len(names)), names)
+
+    @classmethod
+    def listed(cls, listing: Sequence[tuple[str, Sequence[str]]]) -> Paths:
+        """Folder by folder. Args: listing, each folder and the names of its files."""
+        counts = [len(names) for _, names in listing]
+        folder_of = np.repeat(np.arange(len(listing), dtype=np.int32), counts)
+        return cls(tuple(folder for folder, _ in listing), folder_of, Strings.of(_chained(listing)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Paths: ...
+    def __getitem__(self, index: int | slice) -> Path | Paths:
+        if isinstance(index, slice):
+            return Paths(self.folders, self.folder_of[index], self.names[index])
+        return Path(self.folders[self.folder_of[index]], self.names[index])
+
+    def __eq__(self, other: object) -> bool:
+        return same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of lists
+
+    def select(self, indices: Sequence[int]) -> Paths:
+        """The paths at `indices`, in their order."""
+        return Paths(self.folders, self.folder_of[places(indices)], self.names.select(indices))
+
+
+def taken(values: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
+    """The values at `indices`, in their order: of one of the lists above in arrays again, else as a tuple."""
+    if isinstance(values, (Ints, Strings, Paths)):
+        selected: Sequence[T] = values.select(indices)  # type: ignore[assignment]  # of the same kind as `values`
+        return selected
+    return tuple(values[at] for at in indices)
+
+
+def places(indices: Sequence[int]) -> np.ndarray:
+    """`indices` as numpy takes them, also where there are none."""
+    return np.asarray(indices, np.int64)
+
+
+def same(values: Sequence[object], other: object) -> bool:
+    """Whether `other` is a sequence of equal values."""
+    if isinstance(values, Ints) and isinstance(other, Ints):
+        return np.array_equal(values.array, other.array)
+    if not isinstance(other, Sequence) or isinstance(other, str):
+        return False
+    return len(values) == len(other) and all(one == another for one, another in zip(values, other, strict=True))
+
+
+def _chained(listing: Iterable[tuple[str, Sequence[str]]]) -> Iterable[str]:
+    return (name for _, names in listing for name in names)
