@@ -20,7 +20,7 @@ from transfer.classifiers.head_options import Head
 from transfer.classifiers.sgd_heads import Heads
 from transfer.datasets.labelled import Labelled
 from transfer.features import on_device
-from transfer.features.extract import Pictures, batches_of, evaluation_transform, outputs, room_of
+from transfer.features.extract import Pictures, batches_of, evaluation_transform, extract_with, outputs, room_of
 from transfer.features.on_device import DeviceRows, to_device
 from transfer.features.rows import Features, RowFile
 from transfer.options import Common
@@ -167,6 +167,29 @@ def test_fine_tuning_is_read_once_an_epoch(images, ranks):
         functions, until = read_first_in(work)
     assert "_mean_loss" in functions  # a divergence ends it
     assert until.by_operator["aten.convolution_backward.default"] == 3
+
+
+class Reads(nn.Module):
+    """Scales by a number that it reads from the device: a fault."""
+
+    def forward(self, rows):
+        return rows * rows.mean().item()
+
+
+def test_a_trunk_that_reads_is_caught_at_its_first_batch(images):
+    def train_heads(faulty):
+        augmented_heads._train(faulty, heads(2), images, 4, COMMON, GPU)
+
+    def tune(faulty):
+        tuned = finetune.placed(finetune.add_head(faulty, WIDTH, CLASSES, 0), GPU)
+        finetune._fit(tuned, images, FineTune(), COMMON, GPU)
+
+    def read_features(faulty):
+        extract_with(COMMON, faulty, images, GPU)
+
+    for work in (train_heads, tune, read_features):
+        _, until = read_first_in(lambda work=work: work(nn.Sequential(network(), Reads())))
+        assert sum(count for name, count in until.by_operator.items() if "conv" in name) == 1
 
 
 class Classes:
