@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pretrain.models import TRUNKS
 from pretrain.runtime.options import FIXED, FREE, TOLD, Further, Option, Rule, dump, load, option, options
@@ -175,9 +175,10 @@ class Optim:
     bias_base_lr: float | None = option(
         None, "the same for biases and norms; unset is base_lr", at_least=0, resume=FREE
     )
-    accumulate: int = option(
+    accumulate: int | Literal["auto"] = option(
         1,
-        "parts that a rank passes its share of a batch in, for small GPUs (pretrain/engine/accumulation.py)",
+        "parts that a rank passes its share of a batch in, for small GPUs (pretrain/engine/accumulation.py); auto: the "
+        "fewest that fit into the GPU's memory",
         at_least=1,
         resume=TOLD,
     )

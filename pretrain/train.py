@@ -19,9 +19,10 @@ from pretrain.augment.multicrop import Batch
 from pretrain.data.loader import StepSampler, collate
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.engine import accumulation, checkpoint, diagnostics, history, records, replay, resume
-from pretrain.engine.learner import Learner, build, fill_balance
+from pretrain.engine.learner import Learner, build, fill_balance, parts_of
 from pretrain.engine.loading import check_room, make_loader, patience_of
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
+from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
@@ -72,7 +73,8 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         distributed.start(device, cfg.run.timeout_minutes + EARLIER)
         stack.callback(distributed.stop)
         distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
-        if cfg.optim.batch_size % (distributed.world_size() * cfg.optim.accumulate):
+        cfg = with_parts(cfg, device)
+        if cfg.optim.batch_size % (distributed.world_size() * parts_of(cfg)):
             raise UserError(
                 f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
                 f"equal parts on each of {distributed.world_size()} processes: choose a multiple of their product."

@@ -2,7 +2,10 @@
 
 python tools/scaling.py --config configs/pretrain/unigrad_r50_100ep.yaml [section.key=value ...]
 
+With --memory: the peak of each rank's device memory, and the fewest parts (optim.accumulate) that fit.
+
 Bytes, numbers of collectives and memory are exact (tests/tools/test_scaling.py compares with gloo ranks).
+What autograd keeps is that of an uncompiled pass (tests/pretrain/engine/test_peak_memory.py).
 Milliseconds follow from four assumptions, which are options, and are no measurement. docs/scaling.md reads the tables.
 """
 
@@ -44,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--between", type=positive, default=12.5, help="assumed GB/s of a node's link (12.5: 100 Gb/s)")
     parser.add_argument("--latency", type=positive, default=20.0, help="assumed µs a collective (20)")
     parser.add_argument("--rate", type=positive, default=1300.0, help="assumed images/s of a rank alone (1300)")
+    parser.add_argument("--memory", action="store_true", help="print the peak of a rank's device memory instead")
+    parser.add_argument("--gib", type=positive, default=79.0, help="memory of a device for --memory, in GiB (79)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
     args = parser.parse_intermixed_args(argv)
     if args.per_node < 1:
@@ -51,6 +56,11 @@ def main(argv: list[str] | None = None) -> None:
 
     from tools.benchmarks.step_cost import Assumed, step_cost, tables
 
+    if args.memory:
+        from tools.benchmarks import step_memory
+
+        print(step_memory.table(step_cost(args.config, args.overrides), args.per_node, args.gib))
+        return
     assumed = Assumed(args.inside, args.between, args.latency, args.rate)
     print(tables(step_cost(args.config, args.overrides), args.per_node, assumed))
 

@@ -54,6 +54,12 @@ def fill_balance(cfg: config.Config) -> config.Config:
     return dataclasses.replace(cfg, method=dataclasses.replace(cfg.method, balance=balance))
 
 
+def parts_of(cfg: config.Config) -> int:
+    """optim.accumulate, of which auto was made a number before (peak_memory.py)."""
+    assert cfg.optim.accumulate != "auto", "peak_memory.with_parts has chosen"
+    return cfg.optim.accumulate
+
+
 def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
     """The row of Table 2 that `cfg` names, its balance filled in, with as many channels as the projector.
 
@@ -107,5 +113,5 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
         dtype=PRECISIONS[cfg.run.precision],
         seed=cfg.run.seed,
         cutmix_alpha=cfg.mixing.cutmix_alpha,
-        accumulate=cfg.optim.accumulate,
+        accumulate=parts_of(cfg),
     )

@@ -8,16 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
 from torch import nn
 
 from pretrain.config import Config, load
-from pretrain.engine.learner import build_form, fill_balance, wire
+from pretrain.engine.learner import fill_balance, wire
+from pretrain.engine.peak_memory import StepMemory, nbytes
 from pretrain.engine.validate import ready
-from pretrain.methods import find
-from pretrain.methods.collectives import DOUBLE, FLOAT, Remembers, Sent, Shapes, norm_moments
+from pretrain.methods.collectives import DOUBLE, FLOAT, Sent, Shapes, norm_moments
 from pretrain.models.batchnorm import ViewBatchNorm
-from pretrain.models.siamese import Branch, Siamese
+from pretrain.models.siamese import Branch
 from pretrain.runtime.errors import UserError
 
 GLOBAL = 2  # global views of an image
@@ -41,20 +40,19 @@ class StepCost:
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = fill_balance(cfg)
-        with torch.device("meta"):
-            self.form = build_form(self.cfg)
-            self.model = Siamese(**vars(cfg.model), normalisation=self.form.normalisation)
-        self.targets = set(find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target))
-        self.extra = "stop_gradient" in self.targets and bool(cfg.mixing.cutmix_alpha)  # clean views pass online, too
+        self.parts = 1 if cfg.optim.accumulate == "auto" else cfg.optim.accumulate
+        self.memory = StepMemory(self.cfg)
+        self.form, self.model = self.memory.form, self.memory.model
+        self.targets, self.extra = self.memory.targets, self.memory.extra
 
     def sent(self, ranks: int) -> list[Sent]:
         """All of a step after the first, one that writes no line of metrics, on each of `ranks` ranks."""
-        parts, narrow = self.cfg.optim.accumulate, wire(self.cfg.run).itemsize
+        parts, narrow = self.parts, wire(self.cfg.run).itemsize
         clean = list(_moments(self.model.online, 0))
         seen = list(_moments(self.model.online, self.cfg.views.local_count))
         parameters = list(self.model.online.parameters())
         found = [
-            Sent("gradients", "all_reduce", _bytes(parameters) * narrow // FLOAT, _buckets(parameters)),
+            Sent("gradients", "all_reduce", nbytes(parameters) * narrow // FLOAT, _buckets(parameters)),
             norm_moments("moments, target", clean * parts * (("momentum" in self.targets) + self.extra), DOUBLE),
             norm_moments("moments, online", seen * (1 if parts == 1 else 2 * parts), DOUBLE),
             norm_moments("moments, backward", seen * parts, FLOAT),
@@ -64,7 +62,7 @@ class StepCost:
 
     def splits(self, ranks: int) -> bool:
         """Whether each of `ranks` ranks gets the same part of the batch, as a run asks."""
-        return self.cfg.optim.batch_size % (ranks * self.cfg.optim.accumulate) == 0
+        return self.cfg.optim.batch_size % (ranks * self.parts) == 0
 
     def images(self, ranks: int) -> int:
         """How many images of the batch each of `ranks` ranks has.
@@ -72,7 +70,7 @@ class StepCost:
         Raises:
             UserError: the batch does not split.
         """
-        batch, parts = self.cfg.optim.batch_size, self.cfg.optim.accumulate
+        batch, parts = self.cfg.optim.batch_size, self.parts
         if not self.splits(ranks):
             raise UserError(
                 f"optim.batch_size={batch} does not split into optim.accumulate={parts} equal parts on each of {ranks} "
@@ -82,26 +80,11 @@ class StepCost:
 
     def shapes(self, ranks: int) -> Shapes:
         """The size of a step on each of `ranks` ranks."""
-        views, batch = GLOBAL + self.cfg.views.local_count, self.cfg.optim.batch_size
-        return Shapes(views, GLOBAL, self.images(ranks), batch, self.cfg.model.projector_width)
+        return self.memory.shapes(self.images(ranks))
 
     def held(self, ranks: int) -> dict[str, int]:
         """Bytes on each of `ranks` ranks between two steps, and of a step's rows; activations are not among them."""
-        learning = _bytes([*self.model.online.parameters(), *self.form.parameters()])
-        momentum = self.cfg.optim.optimiser == "lars" or self.cfg.optim.momentum > 0
-        branches = ("momentum" in self.targets) + self.extra
-        shapes = self.shapes(ranks)
-        return {
-            "parameters": sum(_bytes([*part.parameters(), *part.buffers()]) for part in (self.model, self.form)),
-            "gradients": learning,
-            "optimiser": learning if momentum else 0,
-            "memory": _remembered(self.form, shapes),
-            "rows": shapes.rows(shapes.views + GLOBAL * branches),
-        }
-
-
-def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors)
+        return self.memory.held(self.images(ranks))
 
 
 def _moments(branch: Branch, local: int) -> Iterator[int]:
@@ -130,12 +113,6 @@ def _buckets(parameters: list[nn.Parameter]) -> int:
         if filled >= limit:
             buckets, filled, limit = buckets + 1, 0, BUCKET
     return buckets + (filled > 0)
-
-
-def _remembered(form: nn.Module, shapes: Shapes) -> int:
-    """Bytes of a form's memory, and of the F behind the effective rank, which every run has."""
-    own = sum(part.held(shapes) for part in form.modules() if isinstance(part, Remembers))
-    return own + shapes.width * shapes.width * FLOAT
 
 
 def total(sent: Iterable[Sent]) -> dict[tuple[str, str], tuple[int, int]]:

@@ -71,15 +71,18 @@ def read_yaml(path: Path, what: str = "configuration") -> dict[Any, Any]:
 def typed(kind: Any, written: Any) -> Any:
     """A written text, or a value of Python, as a value of `kind`.
 
-    Args: kind: str, bool, int, float, a list of one of them, or one of these or None.
+    Args: kind: str, bool, int, float, a list of one of them, one of these or None, or one of these or a word.
 
     Raises:
         ValueError: it is none; the message says what it is not.
     """
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
-        if written is None or (isinstance(written, str) and written in NULLS):
+        words = [one for one in typing.get_args(kind) if typing.get_origin(one) is typing.Literal]
+        if any(written in typing.get_args(word) for word in words):
+            return str(written)
+        if not words and (written is None or (isinstance(written, str) and written in NULLS)):
             return None
-        (kind,) = [one for one in typing.get_args(kind) if one is not type(None)]
+        (kind,) = [one for one in typing.get_args(kind) if one not in (type(None), *words)]
     if typing.get_origin(kind) is list:
         (inner,) = typing.get_args(kind)
         return [typed(inner, one) for one in (_items(written) if isinstance(written, str) else _as_list(written))]
