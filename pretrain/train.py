@@ -20,7 +20,7 @@ from pretrain.data.loader import StepSampler, collate
 from pretrain.data.sources import ImageSource, open_source
 from pretrain.engine import accumulation, checkpoint, diagnostics, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance, parts_of
-from pretrain.engine.loading import check_room, make_loader, patience_of
+from pretrain.engine.loading import check_room, make_loader, on_device, patience_of
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
@@ -29,6 +29,7 @@ from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
 from pretrain.runtime import distributed, memory
+from pretrain.runtime.compile import keep_compiled
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.printable import say
@@ -89,6 +90,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         )
         _say(source.about)
         check_room(cfg, getattr(probe, "room", 0))
+        keep_compiled(Path(cfg.run_dir, ".compiled"))
         stack.enter_context(distributed.departure_told())
         stack.enter_context(memory.shortage_told(device, _smaller(cfg)))
         run(cfg, source, sampler, build(cfg, device), wish, probe)
@@ -126,7 +128,8 @@ def run(
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor, deaths_told(patience):
         if before:
             monitor.load(before["monitor"])
-        for done, batch in enumerate(monitor.timed(watched(loader, patience)), place + 1):  # of the sampler's steps
+        batches = on_device(watched(loader, patience), learner.device)
+        for done, batch in enumerate(monitor.timed(batches), place + 1):  # of the sampler's steps
             monitor.skipped(batch.unreadable)
             number = done + length.shift
             if number == 1 and distributed.rank() == 0:

@@ -23,10 +23,11 @@ def finish(batch: Batch, device: torch.device) -> list[torch.Tensor]:
 
 def pictures(batch: Batch) -> list[torch.Tensor]:
     """The views as training sees them, uint8 (V_s, n, 3, S, S) of each size, on the CPU."""
+    crops = [crop.cpu() for crop in batch.crops]
     if batch.draws is None:
-        return list(batch.crops)
-    pairs = zip(batch.crops, batch.draws, strict=True)
-    return [photometry(crop.float(), drawn).to(torch.uint8) for crop, drawn in pairs]
+        return crops
+    pairs = zip(crops, batch.draws, strict=True)
+    return [photometry(crop.float(), drawn.cpu()).to(torch.uint8) for crop, drawn in pairs]
 
 
 def photometry(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

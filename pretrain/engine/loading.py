@@ -1,15 +1,16 @@
-"""The loader of a run: its batches, the shared memory that they take, and how long they may take to come."""
+"""The loader of a run: its batches, their way to the device, the shared memory they take, how long they may take."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pretrain import config
-from pretrain.augment.multicrop import GLOBAL_VIEWS, NUMBERS, MultiCrop, place
+from pretrain.augment.multicrop import GLOBAL_VIEWS, NUMBERS, Batch, MultiCrop, place
 from pretrain.data.loader import StepSampler, ViewDataset, collate
 from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed, shared_memory
@@ -39,6 +40,30 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
         worker_init_fn=init_worker,
         prefetch_factor=PREFETCH if cfg.data.workers else None,
     )
+
+
+def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Pass batches on with their pixels and numbers on `device`, in their order; on a CPU as they are.
+
+    The host is ahead of a GPU. So a batch is copied there on a stream of its own, while the GPU computes the step
+    before; on the stream of the steps its copy would wait for that step to end.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch's own
+    computing = torch.cuda.current_stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            crops, draws = (
+                None if part is None else tuple(one.to(device, non_blocking=True) for one in part)
+                for part in (batch.crops, batch.draws)
+            )
+        computing.wait_stream(copying)
+        assert crops is not None, "a batch without views"
+        for one in (*crops, *(draws or ())):
+            one.record_stream(computing)  # else its memory would be given to the next copy too early
+        yield Batch(crops, draws, batch.unreadable)
 
 
 def _room(cfg: config.Config) -> int:

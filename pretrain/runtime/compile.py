@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +19,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.watch import WORKER
 
 Function = Callable[..., Any]
+CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles
+_kept: dict[str, str] = {}  # what this process has set it to
 
 
 def compiled(function: Function, what: str, backend: str | Function = "inductor") -> Function:
@@ -45,6 +49,19 @@ def compiled(function: Function, what: str, backend: str | Function = "inductor"
         return attempt.call(arguments)
 
     return call
+
+
+def keep_compiled(folder: Path) -> None:
+    """Let the compiler keep what it makes in `folder`, and read it there when the same run starts again.
+
+    It is code that is run. So a folder that belongs to another user is left alone, and TORCHINDUCTOR_CACHE_DIR goes
+    before, where the user has set it; torch writes its own default there, too.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # no public name has it
+
+    strange = folder.exists() and folder.stat().st_uid != os.getuid()
+    if not strange and os.environ.get(CACHE, "") in ("", default_cache_dir(), _kept.get(CACHE)):
+        os.environ[CACHE] = _kept[CACHE] = str(folder.resolve())
 
 
 class _Refused(Exception):  # noqa: N818 - no error

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import torch
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.backends.debugging import aot_eager
+from torch._dynamo.utils import counters
 
 from helpers.tiny_runs import TINY, tiny_branch
 from pretrain.config import Config, load
 from pretrain.engine import accumulation
 from pretrain.engine.learner import build
 from pretrain.models.siamese import project
+from pretrain.runtime import compile
 from pretrain.runtime.compile import compiled
 
 
@@ -76,3 +79,41 @@ def test_a_compiled_run_has_the_names_of_any_other():
     assert (
         plain.model.online.project is project and ours.model.online.project is ours.model.target.project is not project
     )
+
+
+@pytest.fixture
+def no_cache(monkeypatch):
+    """As in a process in which nobody has said where the compiler keeps what it makes."""
+    monkeypatch.setenv(compile.CACHE, "")
+    monkeypatch.setattr(compile, "_kept", {})
+    with torch._inductor.config.patch(compile_threads=1):
+        yield
+    torch._dynamo.reset()
+
+
+def test_what_a_run_has_compiled_is_read_when_it_starts_again(tmp_path, no_cache):
+    found = []
+    for _ in range(2):
+        torch._dynamo.reset()
+        counters.clear()
+        compile.keep_compiled(tmp_path / ".compiled")
+        values = torch.tensor([1.0, 3.0], requires_grad=True)
+        compiled(lambda one: 2 * one.square(), "the sum")(values).sum().backward()
+        assert values.grad.tolist() == [4, 12]
+        found.append({name: counters["inductor"][f"fxgraph_cache_{name}"] for name in ("hit", "miss")})
+    assert found == [{"hit": 0, "miss": 2}, {"hit": 2, "miss": 0}]  # a graph each for forward and backward
+    assert any(path.is_file() for path in (tmp_path / ".compiled").rglob("*"))
+
+
+def test_the_compilers_folder_is_the_runs_unless_a_user_chose_another_or_owns_it(tmp_path, no_cache, monkeypatch):
+    for run in ("one", "two"):
+        compile.keep_compiled(tmp_path / run)
+        assert os.environ[compile.CACHE] == str(tmp_path / run)
+    (tmp_path / "strange").mkdir()
+    with monkeypatch.context() as another:
+        another.setattr(os, "getuid", lambda: (tmp_path / "strange").stat().st_uid + 1)
+        compile.keep_compiled(tmp_path / "strange")
+    assert os.environ[compile.CACHE] == str(tmp_path / "two")
+    monkeypatch.setenv(compile.CACHE, "/mine")
+    compile.keep_compiled(tmp_path / "one")
+    assert os.environ[compile.CACHE] == "/mine"

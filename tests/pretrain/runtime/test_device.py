@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
+from pretrain.engine.loading import on_device
 from pretrain.engine.validate import ready
 from pretrain.runtime import provenance
 from pretrain.runtime.device import choose_device
@@ -77,3 +79,20 @@ def test_fp32_is_fp32_unless_asked_and_pretraining_lets_cudnn_choose_its_kernels
     assert backends() == (False, False, True)
     ready(load(Config, None, ["run_dir=r", "data.root=d", "run.tf32=true"]))
     assert backends() == (True, True, True) and provenance.command().endswith("\nhardware 1 x H100, TF32 on\n")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="copies to a GPU")
+def test_batches_arrive_on_the_gpu_whole_and_in_their_order():
+    source = [torch.randint(0, 255, (2, 64, 3, 96, 96), dtype=torch.uint8).pin_memory() for _ in range(6)]
+    device, busy = torch.device("cuda"), torch.randn(4096, 4096, device="cuda")
+    batches = (Batch((crops,), (crops.float()[..., 0, 0, 0],), [str(place)]) for place, crops in enumerate(source))
+    for place, batch in enumerate(on_device(batches, device)):
+        for _ in range(20):
+            busy = busy @ busy / 4096  # the steps' stream is behind
+        assert torch.equal(batch.crops[0].cpu(), source[place]) and batch.unreadable == [str(place)]
+
+
+def test_batches_for_a_cpu_are_passed_on_as_they_are():
+    given = [Batch((torch.zeros(1),), None, [str(place)]) for place in range(3)]
+    passed = list(on_device(iter(given), torch.device("cpu")))
+    assert all(one is other for one, other in zip(passed, given, strict=True))
