@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from pretrain.models import TRUNKS
+from pretrain.models import TRUNKS, convolution
 from pretrain.models.batchnorm import ViewBatchNorm, statistics_of_each
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
@@ -29,6 +29,7 @@ def build_trunk(arch: str, zero_init_residual: bool = True) -> tuple[nn.Module, 
     )
     width = trunk.fc.in_features
     trunk.fc = nn.Identity()
+    convolution.use_in(trunk)
     return trunk, width
 
 
