@@ -22,11 +22,14 @@ class Convolution(nn.Conv2d):
     """
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        plain = self.groups == 1 and self.dilation == (1, 1) and bias is None and isinstance(self.padding, tuple)
+        zeros = isinstance(self.padding, tuple) and self.padding_mode == "zeros"
+        plain = zeros and self.groups == 1 and self.dilation == (1, 1) and bias is None and input.dim() == 4
+        output: torch.Tensor
         if plain and self._pays(input, weight):
-            output: torch.Tensor = SmallMaps.apply(input, weight, self.stride, self.padding)
-            return output
-        return super()._conv_forward(input, weight, bias)
+            output = SmallMaps.apply(input, weight, self.stride, self.padding)
+        else:
+            output = super()._conv_forward(input, weight, bias)
+        return output
 
     def _pays(self, input: torch.Tensor, weight: torch.Tensor) -> bool:
         """Whether a gradient of the weights is wanted, over small maps, where and in the precision that it is for."""
@@ -63,7 +66,7 @@ class SmallMaps(torch.autograd.Function):
         return functional.conv2d(input, weight, None, stride, padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of input, by torch's own backward pass, and weight."""
         input, weight = ctx.saved_tensors
         known = (None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1)
@@ -103,7 +106,7 @@ def weight_gradient(
 
 
 def _reach(tap: int, stride: int, padding: int, seen: int, made: int) -> tuple[slice, slice]:
-    """The pixels, of `seen`, under one tap of a kernel in one direction, and the outputs, of `made`, that it gave to."""
+    """The pixels, of `seen`, under one tap in one direction, and the outputs, of `made`, that it gave to."""
     first = max(0, -((tap - padding) // stride))
     last = max(first, min(made, (seen - 1 + padding - tap) // stride + 1))
     start = first * stride + tap - padding

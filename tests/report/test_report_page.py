@@ -159,7 +159,9 @@ def test_markup_in_names_stays_text(tmp_path: Path) -> None:
 def test_markdown_shows_files_that_exist(everything: Path, tmp_path: Path) -> None:
     markdown = markdown_of(everything, tmp_path / "out")
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
-    assert len(shown) == 3 + 5 + 2 + 2  # Figure 2 without k-NN and rank, training curves, views, detections
+    assert (
+        len(shown) == 1 + 3 + 5 + 2 + 2
+    )  # opening, Figure 2 without k-NN and rank, training curves, views, detections
     assert all((tmp_path / "out" / name).stat().st_size > 0 for name in shown)
     for name in shown:
         if name.endswith(".png"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import pytest
 
 from helpers.report_samples import a_line, a_result, a_run, cells, markdown_of
 from transfer.report.collect.names import evaluation_names
+from transfer.report.sections import summary
 
 SECTION = "Every network side by side"
 
@@ -24,16 +28,46 @@ def test_verdict_counts_protocols_by_their_reading(tmp_path: Path) -> None:
     a_pair(tmp_path, "semi", "SimCLR's 1 %", 25.0, 20.0)
     lead = markdown_of(tmp_path, tmp_path / "out").partition("## ")[0]
     assert "Of 3 numbers beside" in lead
-    assert "2 single runs are better, 1 single run is worse." in lead
+    assert "2 single runs are better, 1 single run is worse; k-NN went from 30.0 (n=1) to 40.0 (n=1) %." in lead
+
+
+def test_opening_is_one_picture_whose_bars_and_whiskers_are_the_numbers(tmp_path: Path) -> None:
+    """Of every evaluation a bar a network from 0; a whisker over mean ± sample deviation, none of a single result."""
+    trials = {"random": [30.0, 31.0, 29.5], "pretrained": [70.0, 74.0]}
+    for init, values in trials.items():
+        for seed, value in enumerate(values):
+            a_result(tmp_path / f"{init}-{seed}.json", value, init, seed)
+    a_pair(tmp_path, "linear", "LARS: 90 epochs", 50.0, 60.0)
+    lead = markdown_of(tmp_path, tmp_path / "out").partition("## ")[0]
+    (shown,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", lead)
+    drawn: dict[str, list[Element]] = {}
+    for element in ElementTree.parse(tmp_path / "out" / shown).iter():
+        drawn.setdefault(element.get("class", ""), []).append(element)
+    full = float(drawn["track"][0].get("width")) / 80  # 72 and its deviation end below 80
+    means = [statistics.mean(trials["random"]), statistics.mean(trials["pretrained"]), 50.0, 60.0]
+    assert [float(one.get("width")) for one in drawn["fill"]] == pytest.approx(
+        [full * mean for mean in means], abs=0.01
+    )
+    ends = [[float(number) for number in re.findall(r"M([\d.]+)", one.get("d"))] for one in drawn["whisker"]]
+    for (low, _, high), values in zip(ends, trials.values(), strict=True):
+        mean, deviation = statistics.mean(values), statistics.stdev(values)
+        assert [low, high] == pytest.approx([full * (mean + sign * deviation) for sign in (-1, 1)], abs=0.01)
+
+
+def test_opening_shows_the_first_evaluations_and_counts_the_rest(tmp_path: Path) -> None:
+    for number in range(summary.MOST_GROUPS + 2):
+        a_pair(tmp_path, "linear", f"{number:03d} epochs: LARS", 50.0, 60.0)
+    lead = markdown_of(tmp_path, tmp_path / "out").partition("## ")[0]
+    assert "2 further evaluations" in lead and lead.count("random initialisation 50.0") == summary.MOST_GROUPS
 
 
 @pytest.mark.parametrize(
     ("random", "pretrained", "words"),
     [
-        ([30.0], [40.0], "1 single run is better."),
-        ([30.0, 31.0], [20.0], "1 single pretrained run is worse."),
-        ([30.0], [40.0, 41.0], "1 better than a single random run."),
-        ([30.0, 31.0], [40.0, 41.0], "1 better beyond the spread."),
+        ([30.0], [40.0], "1 single run is better;"),
+        ([30.0, 31.0], [20.0], "1 single pretrained run is worse;"),
+        ([30.0], [40.0, 41.0], "1 better than a single random run;"),
+        ([30.0, 31.0], [40.0, 41.0], "1 better beyond the spread;"),
     ],
 )
 def test_verdict_says_whose_run_was_a_single_one(
@@ -111,5 +145,7 @@ def test_masks_stand_for_segmentation(tmp_path: Path) -> None:
     for init in ("random", "pretrained"):
         a_result(tmp_path / f"{init}.json", None, init, task="segmentation", metrics=metrics)
     markdown = markdown_of(tmp_path, tmp_path / "out")
-    assert "Instance segmentation, segm_AP: +0.00" in markdown
+    assert "Instance segmentation, segm_AP: random initialisation 20.0 (n=1), UniGrad, 2 epochs 20.0 (n=1)" in " ".join(
+        markdown.replace("\\_", "_").split()
+    )
     assert [row[1] for row in cells(markdown, "Instance segmentation", SECTION)] == ["segm_AP"]

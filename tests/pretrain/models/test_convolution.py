@@ -64,7 +64,7 @@ def test_a_trunk_trains_as_torchvisions_and_keeps_its_names_and_first_weights() 
 def test_other_convolutions_are_left_to_torch() -> None:
     """Of groups, with dilation or bias, over large maps, and where no gradient of the weights is wanted."""
     images = torch.randn(2, 4, 4, 4)
-    for changes in ({"groups": 2}, {"dilation": 2}, {"bias": True}, {"padding": "same"}):
+    for changes in ({"groups": 2}, {"dilation": 2}, {"bias": True}, {"padding": "same"}, {"padding_mode": "circular"}):
         module = nn.Conv2d(4, 4, 3, **{"padding": 2, "bias": False, **changes})
         convolution.use_in(module)
         assert "SmallMaps" not in type(module(images).grad_fn).__name__

@@ -18,6 +18,7 @@ from transfer.report.render.document import Block
 from transfer.tasks import display_name
 
 HEIGHTS = {2: 230, 4: 150}  # of a plot in pixels, by charts in a row
+OPENING = ("Text", "Bars")  # kinds of blocks that stand before the list of sections
 MARKUP = re.compile(r"[\\`*\[\]<>]|(?<!\w)_|_(?!\w)")  # within a word an underscore means nothing
 WORDED = (arch_name, days_text, display_name, epochs_text, finite, images_name, recipe_name, round)
 
@@ -39,7 +40,7 @@ def environment(form: str = "") -> Environment:
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
     """The whole page as text: nothing is fetched; pictures are read, made smaller and encoded here."""
-    opening = list(takewhile(lambda block: block.kind == "Text", blocks))
+    opening = list(takewhile(lambda block: block.kind in OPENING, blocks))
     runtime = charts.runtime() if any(block.kind == "Charts" for block in blocks) else ""
     page = environment("html").get_template("page.html.j2")
     return page.render(title=title, opening=opening, rest=blocks[len(opening) :], runtime=runtime)
@@ -48,6 +49,8 @@ def to_html(title: str, blocks: Sequence[Block]) -> str:
 def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> Path:
     """Write OUT/report.md and the figures it shows, OUT/figures/*.svg and *.png."""
     for block in blocks:
+        if block.kind == "Bars":
+            write_text(out / "figures" / f"{block.bars.key}.svg", block.bars.svg(in_file=True))
         for chart in block.charts if block.kind == "Charts" else ():
             write_text(out / "figures" / f"{chart.key}.svg", charts.svg_file(chart))
         for figure in block.figures if block.kind == "Figures" else ():

@@ -1,33 +1,39 @@
-"""The report's opening: what was trained, and what is better than random initialisation."""
+"""The report's opening: what was trained, what came of it beside random initialisation, and one picture of that."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
-from transfer.report.collect.names import arch_name, evaluation_names
+from transfer.report.collect.names import RANDOM, arch_name, evaluation_names
 from transfer.report.collect.search import Collected
 from transfer.report.collect.trials import Row, compare
+from transfer.report.render.bars import Bars, Group
 from transfer.report.render.document import Block, block
 from transfer.report.sections import Section, sentence
 from transfer.tasks import headline
 
+MOST_GROUPS = 8  # evaluations that the picture shows
+
 
 def build(data: Collected) -> Iterator[Block]:
-    """A warning where the images are synthetic, a paragraph, and a tile for each comparison with random weights."""
+    """A warning where the images are synthetic, what was trained and what came of it, and the picture."""
     if synthetic := data.synthetic_sets():
         yield block("Text", text=sentence("summary", "warning", synthetic=synthetic), style="warning")
     rows = _headlines(compare(data.results, data.runs))
     compared = [row for row in rows if row.difference is not None]
+    names = evaluation_names(row.of.key for row in rows)
     kinds = Counter(sentence("summary", "run", run=run) for run in data.runs)
     readings = Counter(row.reading for row in compared)
-    lead = sentence("summary", "lead", kinds=kinds, readings=readings, measured=rows)
-    yield block("Text", text=lead, style="lead")
+    first = compared[0] if compared else None
+    told = {"readings": readings, "measured": rows, "row": first, "name": names[first.of.key] if first else ""}
+    texts = sentence("summary", "trained", kinds=kinds), sentence("summary", "found", **told)
+    yield block("Text", text=" ".join(texts), style="lead")
     if rows:
-        yield block("Tiles", tiles=_tiles(compared or rows))
+        groups = _groups(compared or rows, names)
+        caption = sentence("summary", "caption", left_out=max(0, len(groups) - MOST_GROUPS))
+        yield block("Bars", bars=_picture(groups[:MOST_GROUPS]), caption=caption)
 
 
 def _headlines(rows: Sequence[Row]) -> list[Row]:
@@ -40,16 +46,23 @@ def _headlines(rows: Sequence[Row]) -> list[Row]:
     return chosen
 
 
-def _tiles(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    names = evaluation_names(row.of.key for row in rows)
-    several = len({row.of.recipe for row in rows}) > 1
-    tiles = []
+def _groups(rows: Sequence[Row], names: dict[tuple[str, ...], str]) -> list[Group]:
+    """One for each evaluation and metric: random initialisation first, then every recipe."""
+    groups: dict[tuple[object, ...], Group] = {}
+    apart = {"dataset": len({row.of.dataset for row in rows}) > 1, "arch": len({row.of.arch for row in rows}) > 1}
     for row in rows:
-        of, protocol = row.of, re.split("[:;] ", row.of.protocol)[0]
-        label = (f"{of.recipe}: " if several else "") + f"{names[of.key]}, {row.metric}"
-        context = " · ".join(filter(None, (of.dataset, arch_name(of.arch), protocol, of.recipe)))
-        tiles.append({"label": label, "context": context, "row": row})
-    return tiles
+        known = [f"on {row.of.dataset}"] * apart["dataset"] + [arch_name(row.of.arch)] * apart["arch"]
+        title = ", ".join([f"{names[row.of.key]}, {row.metric}", *known])
+        group = groups.setdefault((row.of.key, row.metric), Group(title, {}))
+        for init, side in row.sides.items():
+            group.sides[RANDOM if init == "random" else row.of.recipe] = side
+    return list(groups.values())
+
+
+def _picture(groups: Sequence[Group]) -> Bars:
+    networks = dict.fromkeys(name for group in groups for name in group.sides)
+    in_order = sorted(networks, key=lambda name: name != RANDOM)
+    return Bars("opening", "What each evaluation gave", tuple(in_order), tuple(groups))
 
 
 SECTIONS = (Section("summary", "", 0, build),)
