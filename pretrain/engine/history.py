@@ -47,7 +47,8 @@ def read_history(run_dir: Path) -> list[dict[str, Any]]:
     """
     path = run_dir / FILE
     if path.is_file():
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [entry for entry in map(_parsed, lines) if entry]
     command = run_dir / "command.txt"
     if not command.is_file():
         return []
@@ -64,6 +65,15 @@ def read_history(run_dir: Path) -> list[dict[str, Any]]:
             "changed": {},
         }
     ]
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """A line of the history; empty for one that is damaged, which keeps no run from going on."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _written(time: datetime) -> str:

@@ -330,15 +330,14 @@ def _write_shares(sheet: Image.Image, shares: torch.Tensor, cell: int) -> None:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    """Delete the lines that a resumed run will write again, and an incomplete last line."""
+    """Delete the lines that a resumed run will write again, and those that are incomplete or damaged."""
     if not path.is_file():
         return
     kept = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
+            if json.loads(text)["step"] <= step:
+                kept.append(text + "\n")
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        if line["step"] <= step:
-            kept.append(text + "\n")
     write_text(path, "".join(kept))

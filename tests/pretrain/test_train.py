@@ -27,6 +27,7 @@ from helpers.tiny_runs import (
 )
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
+from pretrain.engine.history import read_history
 from pretrain.engine.learner import build
 from pretrain.train import step, train
 
@@ -107,14 +108,19 @@ def test_resume_equals_uninterrupted_after_kill_9_with_other_workers(images, uni
     assert curves(run_dir) == curves(uninterrupted)
 
 
-def test_a_truncated_newest_checkpoint_is_passed_over(images, uninterrupted, tmp_path, capsys):
+def test_a_truncated_newest_checkpoint_and_damaged_lines_are_passed_over(images, uninterrupted, tmp_path, capsys):
     run_dir = tmp_path / "run"
     train(configure(images, run_dir))
     newest = sorted((run_dir / "checkpoints").glob("step_*.pth"))[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
+    for name in ("metrics.jsonl", "history.jsonl"):
+        with open(run_dir / name, "ab") as file:
+            file.write(b'{"step": "x"}\n[1]\n{"step"}\n\xff\n')
     train(configure(images, run_dir))
     assert f"passed over a checkpoint: {newest}" in capsys.readouterr().out
     assert_same(last_checkpoint(uninterrupted)["model"], last_checkpoint(run_dir)["model"])
+    assert curves(run_dir) == curves(uninterrupted)
+    assert [entry["step"] for entry in read_history(run_dir)] == [0, "x", 3]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -27,7 +27,7 @@ from torch import nn
 from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_atomically, write_json
+from pretrain.runtime.files import read_json, write_atomically, write_json
 from pretrain.runtime.lock import Holder, exclusive
 from pretrain.runtime.printable import say
 from transfer.features.extract import (
@@ -255,6 +255,32 @@ def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
         marker.unlink()
 
 
+def _index(place: Path, images: int) -> dict[str, Any]:
+    """The index of features of so many images.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        index: dict[str, Any] = read_json(place / INDEX, "an index of features")
+        kept = sum(_count(rows) for rows, _ in index["parts"])
+        skipped = {_count(at) for at, reason in index["skipped"] if isinstance(reason, str)}
+        whole = (
+            kept + len(skipped) == images and len(skipped) == len(index["skipped"]) and max(skipped, default=0) < images
+        )
+        if not (whole and isinstance(index["seconds"], (int, float))):
+            raise ValueError
+    except (ValueError, KeyError, TypeError) as error:  # also a UserError, of what is no JSON
+        raise UserError(f"{place / INDEX} is damaged: delete {place} and evaluate again.") from error
+    return index
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError
+    return value
+
+
 def _open(place: Path, wanted: Wanted) -> Features:
     """Features whose rows stay on disk, after their checksums have been verified.
 
@@ -262,11 +288,12 @@ def _open(place: Path, wanted: Wanted) -> Features:
         UserError: the rows are not those that were written.
     """
     assert wanted.source.labels is not None
-    index = json.loads((place / INDEX).read_text())
-    sound, count = True, sum(kept for kept, _ in index["parts"])
-    with open(place / ROWS, "rb") as file:
-        for kept, crc in index["parts"]:
-            sound = sound and zlib.crc32(file.read(kept * wanted.width * 4)) == crc
+    index = _index(place, len(wanted.source))
+    sound, count = (place / ROWS).is_file(), sum(kept for kept, _ in index["parts"])
+    if sound:
+        with open(place / ROWS, "rb") as file:
+            for kept, crc in index["parts"]:
+                sound = sound and zlib.crc32(file.read(kept * wanted.width * 4)) == crc
     if not sound or (place / ROWS).stat().st_size != count * wanted.width * 4:
         raise UserError(f"{place / ROWS} is damaged (its checksums differ): delete {place} and evaluate again.")
     missing = {at for at, _ in index["skipped"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import resource
 import signal
@@ -191,6 +192,18 @@ def test_damaged_rows_are_told(tmp_path):
     content[100] ^= 1
     rows.write_bytes(content)
     with pytest.raises(UserError, match=r"rows\.f32 is damaged .*: delete"):
+        cached(root, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "change", ["{", "[]", {"parts": [[5, 1]]}, {"parts": [["x", 1]]}, {"skipped": [[9, "a"]]}, {"seconds": []}]
+)
+def test_a_damaged_index_is_told(tmp_path, change):
+    root = paint(tmp_path / "set", 2)
+    cached(root, tmp_path / "cache")
+    (index,) = tmp_path.rglob("index.json")
+    index.write_text(change if isinstance(change, str) else json.dumps(json.loads(index.read_text()) | change))
+    with pytest.raises(UserError, match=r"index\.json is damaged: delete"):
         cached(root, tmp_path / "cache")
 
 

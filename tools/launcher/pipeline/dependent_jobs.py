@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import shlex
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_json
+from pretrain.runtime.files import read_json, write_json
 from tools.launcher import cli, job_record, schedulers, snapshot, status, submission
 from tools.launcher.job_record import JobRecord
 from tools.launcher.pipeline.spec import Stage
@@ -118,5 +117,10 @@ def read_stages(out: Path) -> list[tuple[str, JobRecord]]:
     path = out.resolve() / FILE
     if not path.is_file():
         return []
-    written = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    return [(stage["name"], job_record.read_record(Path(stage["run_dir"]))) for stage in written]
+    try:
+        stages = [
+            (str(stage["name"]), Path(stage["run_dir"])) for stage in read_json(path, "a pipeline's list")["stages"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: start the pipeline again, which does only what is left.") from error
+    return [(name, job_record.read_record(folder)) for name, folder in stages]
