@@ -72,6 +72,12 @@ def test_a_bank_is_read_once_and_copied_once_where_the_device_has_room(on_disk, 
     assert copies == ({1: 3 + 1, 2: 3 + 2} if room else {1: 2 + 2, 2: 2 * (2 + 2)})
 
 
+def test_rows_of_a_file_go_to_the_device_in_parts(on_disk, monkeypatch):
+    monkeypatch.setattr(on_device, "PART", 20)
+    assert launched(lambda: on_device.whole(on_disk, GPU)).copies == 3
+    assert torch.equal(on_device.whole(on_disk, CPU), on_disk[:])
+
+
 @pytest.mark.parametrize("room", [True, False])
 @pytest.mark.parametrize("block", [25, 5])
 def test_nearest_neighbours_are_read_once_however_many_blocks_there_are(on_disk, monkeypatch, block, room):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import top, top1_top5
+from transfer.features.on_device import to_device, whole
 from transfer.features.rows import Features, RowFile, blocks
 
 PROTOCOL = "exact logistic regression: cached features, no augmentation"
@@ -185,7 +186,7 @@ def fit_and_score(
     Returns: metrics in percent; and details: the weight decay, the held-out top-1 of each, and the largest entry of the
         gradient at the end (0 at the exact optimum).
     """
-    rows, labels = train.rows[:].to(device), train.labels.to(device)  # all of them: on disk they may have been
+    rows, labels = whole(train.rows, device), to_device(train.labels, device)
     chosen_on = held_out(train.labels, share, seed).to(device)
     rivals = choose_weight_decay(rows, labels, classes, chosen_on) if chosen_on.any() else {}
     weight_decay = max(rivals, key=rivals.__getitem__, default=WEIGHT_DECAYS[0])  # one image a class: no choice

@@ -16,6 +16,7 @@ from transfer.classifiers.accuracy import top
 from transfer.classifiers.knn import votes
 from transfer.datasets.labelled import open_pair, thinned
 from transfer.features.extract import extract, name_unreadable, resize_for, room_of
+from transfer.features.on_device import chosen_precision, whole
 from transfer.features.rows import Features
 from transfer.options import WAIT
 
@@ -27,8 +28,9 @@ NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting
 class KnnProbe:
     """`probe(trunk)` is {"knn_top1": percent of val}: k-NN with DINO's k = 20, T = 0.07, labels from train.
 
-    Images under the test transform at `image_size`; k is clipped to train. The trunk stays on its device and is left as
-    it was: weights, statistics and training mode, and the random state too, so that a run is the same without a probe.
+    Images under the test transform at `image_size`; k is clipped to train. The trunk computes in bf16 on a GPU that has
+    it. It stays on its device and is left as it was: weights, statistics and training mode, and the random state too,
+    so that a run is the same without a probe.
     """
 
     train: ImageSource
@@ -47,14 +49,15 @@ class KnnProbe:
         device = next(trunk.parameters()).device
         with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
             train, val = (self._features(trunk, source, device) for source in (self.train, self.val))
-        rows, labels, queries = train.rows[:].to(device), train.labels.to(device), val.rows[:].to(device)
-        scores = votes(rows, labels, queries, len(self.train.classes), min(NEIGHBOURS, len(rows)), TEMPERATURE)
+        rows, queries = whole(train.rows, device), whole(val.rows, device)
+        scores = votes(rows, train.labels, queries, len(self.train.classes), min(NEIGHBOURS, len(rows)), TEMPERATURE)
         return {"knn_top1": top(scores.cpu(), val.labels, 1)}
 
     def _features(self, trunk: nn.Module, source: ImageSource, device: torch.device) -> Features:
         resize = resize_for(self.image_size)
         given = (self.image_size, resize, BATCH, self.workers, device)
-        features = extract(trunk, source, *given, what=None, minutes=self.minutes)
+        precision = chosen_precision("auto", device)
+        features = extract(trunk, source, *given, what=None, minutes=self.minutes, precision=precision)
         name_unreadable(reason for reason in features.skipped if reason not in self.named)
         self.named.update(features.skipped)
         return features

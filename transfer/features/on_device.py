@@ -100,6 +100,12 @@ class DeviceRows:
         return to_device(self.rows[at], self.device)
 
 
+def whole(rows: torch.Tensor | RowFile, device: torch.device) -> torch.Tensor:
+    """All rows (n, D) on the device; a file's go to a GPU block by block, and never fill the host's memory."""
+    on_device = isinstance(rows, torch.Tensor) and rows.is_cuda
+    return _copied(rows, device) if device.type == "cuda" and not on_device else rows[:].to(device)
+
+
 def has_room(rows: torch.Tensor | RowFile, device: torch.device) -> bool:
     """Whether all rows fit on a GPU and leave SPARE bytes there."""
     free, _ = torch.cuda.mem_get_info(device)
