@@ -239,7 +239,7 @@ def fake_ranks(count: int) -> Iterator[None]:
 
     dist.init_process_group("fake", rank=0, world_size=count, store=FakeStore())
     try:
-        with mock.patch.object(distributed, "data_parallel", lambda module, device: module):
+        with mock.patch.object(distributed, "data_parallel", lambda module, *_: module):
             yield
     finally:
         dist.destroy_process_group()
