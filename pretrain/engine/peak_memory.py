@@ -105,7 +105,7 @@ class StepMemory:
         held = self.held(images)
         pixels = sum(count * 3 * side**2 for count, side in self._sizes)
         mixed = GLOBAL_VIEWS * 3 * self.cfg.views.size**2 * FLOAT if self.cfg.mixing.cutmix_alpha else 0
-        inputs = images * (pixels * (1 + FLOAT) + mixed)
+        inputs = images * (pixels * (2 + FLOAT) + mixed)  # as bytes twice: the next batch is copied meanwhile
         copied = held["gradients"] if self.cfg.optim.optimiser == "lars" else 0
         return Peak(sum(held.values()), inputs, kept, max(2 * largest, copied - kept, 0), WORKSPACE)
 

@@ -43,9 +43,9 @@ def launched(work, memory=80 * 2**30, waits=0):
     return watched
 
 
-def read_first_in(work):
+def read_first_in(work, memory=80 * 2**30):
     """The functions that the host was in when it first read a number of the device; what had been launched by then."""
-    with fake_gpu(), Watched(pinned=True) as watched, pytest.raises(DataDependentOutputException) as caught:
+    with fake_gpu(memory), Watched(pinned=True) as watched, pytest.raises(DataDependentOutputException) as caught:
         work()
     return {entry.name for entry in caught.traceback}, watched
 
@@ -209,11 +209,15 @@ def frozen(count):
     return FrozenRows(train, val, Labelled("drawn", Classes(), Classes()), None, 1000, 0, GPU)
 
 
-def test_readings_are_read_when_all_queries_are_ranked(monkeypatch):
+@pytest.mark.parametrize(("memory", "products"), [(80 * 2**30, 3), (0, 2)])
+def test_readings_are_read_when_all_queries_are_ranked(monkeypatch, memory, products):
+    """Three times four queries are ranked; where the bank has no room, eight of them in one pass over it."""
     monkeypatch.setattr(retrieval, "QUERIES", 4)
-    functions, until = read_first_in(lambda: list(retrieval.mean_average_precision(frozen(10))))
+    monkeypatch.setattr(retrieval, "PASS", 8)
+    functions, until = read_first_in(lambda: list(retrieval.mean_average_precision(frozen(10))), memory)
     assert "mean_average_precision" in functions
     assert sum(count for name, count in until.by_operator.items() if "sort" in name) == 3
+    assert until.by_operator["aten.mm.default"] == products
     functions, until = read_first_in(lambda: list(few_shot.few_shot_accuracy(frozen(10))))
     assert until.by_operator["aten.mm.default"] == few_shot.DRAWS
 

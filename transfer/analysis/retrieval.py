@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 QUERIES = 64  # ranked at once
+PASS = 512  # queries of one pass over rows that a GPU has no room for
 
 
 def average_precision(relevant: torch.Tensor) -> torch.Tensor:
@@ -34,12 +35,14 @@ def mean_average_precision(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
 
     chosen, precisions, device = frozen.evenly(frozen.images), [], frozen.device
     labels, asked = to_device(frozen.train.labels, device), to_device(frozen.val.labels[chosen], device)
-    for part, wanted in zip(torch.split(chosen, QUERIES), torch.split(asked, QUERIES), strict=True):
-        queries = functional.normalize(to_device(frozen.val.rows[part], device), dim=1)
+    together = PASS if frozen.bank.copied_each_time else QUERIES
+    for several, wanted in zip(torch.split(chosen, together), torch.split(asked, together), strict=True):
+        queries = functional.normalize(to_device(frozen.val.rows[several], device), dim=1)
         train = (functional.normalize(block, dim=1) for block in frozen.bank.blocks(2**14))
         cosines = torch.cat([queries @ block.T for block in train], dim=1)
-        ranked = labels[cosines.argsort(1, descending=True)]
-        precisions.append(average_precision(ranked == wanted[:, None]))
+        for part, own in zip(torch.split(cosines, QUERIES), torch.split(wanted, QUERIES), strict=True):
+            ranked = labels[part.argsort(1, descending=True)]
+            precisions.append(average_precision(ranked == own[:, None]))
     yield f"retrieval mAP, {len(chosen)} queries", torch.cat(precisions).mean().item() * 100
 
 

@@ -87,6 +87,11 @@ class DeviceRows:
         return len(self.rows)
 
     @property
+    def copied_each_time(self) -> bool:
+        """Whether a GPU had no room for them, so that each reading copies all of them there."""
+        return self.device is not None and self.device.type == "cuda" and self.home.type == "cpu"
+
+    @property
     def width(self) -> int:
         """D."""
         return int(self.rows.shape[1])
