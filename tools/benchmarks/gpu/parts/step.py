@@ -39,10 +39,11 @@ def measure(asked: Asked) -> Iterator[Reading]:
             yield Reading(f"{size.arch}, {name}", note="out of memory")
             continue
         longest = max(longest, time.monotonic() - start)
-        for cost in costs:
-            yield _reading(
-                f"{size.arch}, {name}: {cost.contender}", cost, costs[0].contender, step.target(size, device)
-            )
+        goal = step.target(size, device)
+        yield from (
+            _reading(f"{size.arch}, {name}: {cost.contender}", cost, costs[0].contender, goal) for cost in costs
+        )
+        yield _memory(f"{size.arch}, {name}", size, costs)
 
 
 def _sizes(toy: bool) -> Iterator[Size]:
@@ -53,6 +54,17 @@ def _sizes(toy: bool) -> Iterator[Size]:
     else:
         for batch in (256, 128, 512):
             yield from (Size("resnet50", 224, batch, 2048, local) for local in (0, 6))
+
+
+def _memory(what: str, size: Size, costs: list[Cost]) -> Reading:
+    """The peak that shapes predict for an uncompiled step, beside the measured ones, which leave out CUDA's context."""
+    from pretrain.engine.peak_memory import GIB, StepMemory
+
+    peak = StepMemory(size.config("run.precision=bf16")).peak(size.batch, 1)
+    found = [f"{cost.contender} {cost.peak / GIB:.1f}" for cost in costs if cost.peak and "ours bf16" in cost.contender]
+    measured = ", ".join(found) or "nothing: there is no GPU"
+    value = f"{(peak.total - peak.workspace) / GIB:.1f} GiB, and {peak.workspace / GIB:g} assumed for workspaces"
+    return Reading(f"{what}: predicted memory", value, note=f"measured: {measured}")
 
 
 def _reading(what: str, cost: Cost, beside: str, goal: str) -> Reading:
