@@ -13,6 +13,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 from torch._dynamo.backends.debugging import aot_eager
 
 from helpers.tiny_runs import configure, fixed_batch, tiny_branch, write_images
@@ -52,21 +53,22 @@ class Backend:
         return self.backend(graph, inputs)
 
 
-def three_passes(backend, between=None):
-    """Three passes of a compiled branch and of a plain one, `between` before the last, and what was told."""
-    ours, plain = tiny_branch(), tiny_branch()
+def three_passes(backend, between=None, branch=tiny_branch):
+    """How far three passes of a compiled branch are from a plain one's, `between` before the last; what was told."""
+    ours, plain = branch(), branch()
     ours.project = compiled(project, "the network", backend)
+    apart = []
     with contextlib.redirect_stderr(io.StringIO()) as told:
-        passes = []
         for number in range(3):
             if number == 2 and between:
                 between()
-            passes.append((learned(ours), learned(plain)))
-    return {"passes": passes, "graphs": backend.graphs, "told": told.getvalue()}
+            one, other = learned(ours), learned(plain)
+            apart += [float((one[name] - other[name]).abs().max()) for name in other]
+    return {"apart": max(apart), "graphs": backend.graphs, "told": told.getvalue()}
 
 
 def compiling_apart(rank):
-    """Rank 1 compiles later than rank 0; then it alone compiles once more; then it alone cannot."""
+    """Rank 1 compiles later than rank 0, once more, and not at all; both compile in parts; rank 1 no longer can."""
     distributed.start(CPU)
 
     def forget():
@@ -78,7 +80,28 @@ def compiling_apart(rank):
 
     late = three_passes(Backend(lambda graph, number: time.sleep(1)), between=forget)
     never = three_passes(Backend(refuse))
-    return {"late": late, "never": never}
+    cut = three_passes(Backend(lambda graph, number: None), branch=wide_branch)
+    return {"late": late, "never": never, "cut": cut, "again": no_longer(forget, refuse)}
+
+
+def no_longer(forget, refuse):
+    """The sentence on each rank where rank 1 compiles once more, and fails, while rank 0 has gone on."""
+    branch, backend = tiny_branch(), Backend(lambda graph, number: number and refuse(graph, number))
+    branch.project = compiled(project, "the network", backend)
+    learned(branch)
+    forget()
+    with pytest.raises(UserError) as error, distributed.departure_told():
+        learned(branch)
+    return str(error.value)
+
+
+def wide_branch():
+    """A branch whose gradients fill more than one of DDP's buckets, so that its graph is cut."""
+    branch = tiny_branch()
+    width = 1850  # its square in float64 is above 25 MiB
+    layers = (nn.Linear(4, width), nn.Linear(width, width), nn.Linear(width, 4))
+    branch.projector = nn.Sequential(*(layer.double() for layer in layers), branch.projector)
+    return branch
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +109,19 @@ def apart(tmp_path_factory):
     return both(compiling_apart, tmp_path_factory.mktemp("apart"))
 
 
-@pytest.mark.parametrize("case", ["late", "never"])
+@pytest.mark.parametrize("case", ["late", "never", "cut"])
 def test_ranks_that_compile_apart_learn_as_plain_ones_do(apart, case):
-    for told in apart:
-        for ours, plain in told[case]["passes"]:
-            torch.testing.assert_close(ours, plain, rtol=0, atol=1e-12)
+    assert all(told[case]["apart"] < 1e-12 for told in apart)
+
+
+def test_a_branch_of_several_buckets_runs_compiled_in_several_graphs(apart):
+    assert all(told["cut"]["graphs"] > 1 and not told["cut"]["told"] for told in apart)
+
+
+def test_a_rank_that_alone_can_no_longer_compile_ends_the_run_in_a_sentence(apart):
+    lost, ended = (told["again"] for told in apart)
+    assert ended.startswith("rank 1 can no longer compile the network as the other ranks have (") and "no g++" in ended
+    assert ended.endswith("start again with run.compile=false.") and lost.startswith("rank 0 has lost the others")
 
 
 def test_a_rank_that_compiles_later_or_once_more_stays_compiled_and_in_step(apart):
