@@ -18,7 +18,7 @@ from pretrain.methods import ROWS
 from pretrain.train import step, train
 from transfer.classifiers import knn, racing_heads, sgd_heads
 from transfer.classifiers.head_options import Head
-from transfer.features.extract import Features
+from transfer.features.rows import Features
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
