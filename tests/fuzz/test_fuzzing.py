@@ -10,10 +10,11 @@ from helpers.fuzzing import outcome, search
 from pretrain.runtime.errors import UserError
 
 
-def test_what_is_returned_and_what_is_refused_are_the_outcomes(tmp_path):
-    def refuse():
-        raise UserError("a file is damaged: copy it again.")
+def refuse():
+    raise UserError("a file is damaged: copy it again.")
 
+
+def test_what_is_returned_and_what_is_refused_are_the_outcomes(tmp_path):
     assert outcome(lambda: 3, tmp_path) == 3
     assert str(outcome(refuse, tmp_path)) == "a file is damaged: copy it again."
 
@@ -46,9 +47,35 @@ def test_without_a_budget_the_same_examples_are_drawn_each_time(monkeypatch):
     assert drawn[0] == drawn[1] and len(set(drawn[0])) > 10
 
 
-def test_with_a_budget_the_search_goes_on_until_it_is_spent(monkeypatch):
+def test_with_a_budget_the_search_goes_on_until_it_is_spent_and_counts(monkeypatch, tmp_path):
     monkeypatch.setenv(fuzzing.LONG_SEARCH, "0.5")
+    monkeypatch.setattr(fuzzing, "FOUND", tmp_path / "found")
     drawn = []
+
+    def check(number):
+        drawn.append(number)
+        outcome(lambda: refuse() if number < 0 else number, tmp_path / "none")
+
     start = time.monotonic()
-    search(lambda number: drawn.append(number), 1, number=strategies.integers())
+    search(check, 1, number=strategies.integers())
     assert time.monotonic() - start >= 0.5 and len(drawn) > 1
+    refused = sum(number < 0 for number in drawn)
+    told = f"{len(drawn)} inputs, {len(drawn) - refused} right, {refused} refused, 0 failed"
+    assert told in (tmp_path / "found" / "counts.txt").read_text()
+
+
+def test_of_what_fails_in_a_long_search_the_smallest_example_and_its_files_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv(fuzzing.LONG_SEARCH, "30")
+    monkeypatch.setattr(fuzzing, "FOUND", tmp_path / "found")
+    (tmp_path / "tried").mkdir()
+
+    def check(number):
+        (tmp_path / "tried" / "in.bin").write_text(str(number))
+        outcome(lambda: 1 / (number < 7), tmp_path / "tried")
+
+    with pytest.raises(ZeroDivisionError):
+        search(check, 1, number=strategies.integers(0, 1000))
+    (kept,) = (tmp_path / "found").glob("*/")
+    assert (kept / "in.bin").read_text() == "7"
+    told = (kept / "example.txt").read_text()
+    assert told.startswith("{'number': 7}") and "ZeroDivisionError" in told
