@@ -153,16 +153,16 @@ def load_trunk(path: str | Path) -> nn.Module:
     read = load_torch(Path(path))
     content: Mapping[str, Any] = read if isinstance(read, Mapping) else {}
     held: Any
-    if content.get("format") == FORMAT:
-        prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
-        held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
-    else:
-        arch, held = content.get("arch"), content.get("state_dict")
     try:
+        if content.get("format") == FORMAT:
+            prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
+            held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
+        else:
+            arch, held = content.get("arch"), content.get("state_dict")
         trunk: nn.Module = torchvision.models.get_model(arch, weights=None)
         trunk.fc = nn.Identity()
         trunk.load_state_dict(held, strict=True)
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{path} is not a trunk that this repository wrote: make one of it with "
             f"`python tools/convert.py {shlex.quote(str(path))} trunk.pth --to torchvision`."

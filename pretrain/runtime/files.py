@@ -10,13 +10,22 @@ import os
 import pickle
 import re
 import shutil
+import struct
 import tempfile
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
+
+# what a damaged or hostile file raises in the readers of pickles, zip files, arrays and tensors
+FAULTS = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], flush: bool = True) -> Path:
@@ -158,16 +167,17 @@ def load_torch(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} is not a file: give the path of a checkpoint.")
     try:
-        if zipfile.is_zipfile(path):
+        with open(path, "rb") as handle:
+            zipped = handle.read(2) == b"PK"
+        if zipped:
             with zipfile.ZipFile(path) as archive:
                 checked = any(member.CRC for member in archive.infolist())  # torch can be told to write none
                 if damaged := archive.testzip() if checked else None:
                     raise ValueError(f"the checksum of its part {damaged} is wrong")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        *(RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError, MemoryError),
-        *(pickle.UnpicklingError, zipfile.BadZipFile),
-    ) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python and torch, about damaged texts
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FAULTS as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{path} cannot be read as a torch checkpoint ({reason}): the file is truncated, damaged, or holds "

@@ -84,7 +84,11 @@ def test_a_tensor_of_an_export_that_is_not_as_written_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"arch": "resnet18", "state_dict": {}}, {"arch": "vit", "state_dict": {}}, [1]]
+    "content",
+    [
+        *({}, {"arch": "resnet18", "state_dict": {}}, {"arch": "vit", "state_dict": {}}, [1]),
+        *({"format": "unigrad-checkpoint"}, {"format": "unigrad-checkpoint", "config": {"model": []}}),
+    ],
 )
 def test_load_trunk_names_the_command_that_makes_a_trunk(tmp_path, content):
     torch.save(content, tmp_path / "in.pth")

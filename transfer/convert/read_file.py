@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import mmap
 import pickle
-import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 from torch import nn
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import sha256_of
+from pretrain.runtime.files import FAULTS, sha256_of
 from pretrain.runtime.printable import shortened
 from transfer.convert.pickles.archives import is_legacy, is_tensor, read_legacy, read_zip
 from transfer.convert.pickles.objects import Inert, OddTensor, settled
@@ -26,11 +24,6 @@ from transfer.convert.pickles.unpickle import Named, load_data
 # modules whose functions a checkpoint has no use for
 HOSTILE = {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "importlib", "runpy"}
 HOSTILE_BUILTINS = {"eval", "exec", "compile", "__import__"}
-# what a damaged or hostile file raises in the readers of pickles, zip files, arrays and tensors
-FAULTS = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OSError),
-    *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error),
-)
 PLAIN_OPENINGS = b"(]}).cIKNVSU"  # the first bytes of pickles of the protocols 0 and 1
 HEADER = 100 << 20  # bytes of a safetensors file's header, of which its library reads no more
 

@@ -26,6 +26,17 @@ def test_a_damaged_number_of_a_checkpoint_is_found(tmp_path, tensor):
         load_torch(path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80", b"\x80\x02.", b"\x80\x8a.", b"\x80\x02a.", b"PK", b"PK\x03\x04" + bytes(60), b"\x80\x02ca\\q\nb\n."],
+)
+def test_whatever_a_damaged_checkpoint_raises_in_its_readers_is_one_sentence(tmp_path, content):
+    """IndexError and warnings among them; found by tests/fuzz."""
+    (tmp_path / "in.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be read as a torch checkpoint \("):
+        load_torch(tmp_path / "in.pth")
+
+
 def test_a_checkpoint_that_was_written_without_checksums_is_read(tmp_path):
     torch.serialization.set_crc32_options(False)
     try:
