@@ -110,17 +110,23 @@ def _written(value: Any) -> str | None:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _rule(option: Option) -> Rule:
+    assert option.rule is not None, "every option here is made with one"
+    return option.rule
+
+
 def _help(option: Option) -> str:
     """Meaning, range and default in one line."""
-    rule = option.rule
+    rule = _rule(option)
+    choices = rule.choices() if callable(rule.choices) else rule.choices
     several = ", several separated by commas" if option.type == NUMBERS else ""
-    allowed = f"one of {', '.join(rule.choices)}" if rule.choices else rule.range() + several
+    allowed = f"one of {', '.join(map(str, choices))}" if choices else rule.range() + several
     shown = "all" if option.default is None else _written(option.default)
     return f"{rule.help} ({'; '.join(filter(None, (allowed, f'default: {shown}')))})"
 
 
 def _numbers(option: Option, given: str) -> int | list[int]:
-    flag, least, several = _flag(option), int(option.rule.at_least), option.type == NUMBERS
+    flag, least, several = _flag(option), int(_rule(option).at_least or 0), option.type == NUMBERS
     try:
         values = [int(part) for part in given.split(",")]
     except ValueError:

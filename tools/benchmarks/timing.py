@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,12 +52,12 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
         start = time.process_time()
         call()
         return time.process_time() - start
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     first.record()
     call()
     last.record()
     torch.cuda.synchronize(device)
-    return first.elapsed_time(last) / 1e3
+    return float(first.elapsed_time(last)) / 1e3
 
 
 def wall_seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -68,7 +68,7 @@ def wall_seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def take_turns(
-    contenders: dict[str, Callable[[], object]],
+    contenders: Mapping[str, Callable[[], object]],
     repeats: int,
     device: torch.device,
     clock: Callable[[Callable[[], object], torch.device], float] = seconds,

@@ -112,7 +112,8 @@ def _values_in(path: Path) -> np.ndarray:
 
 def as_coco(names: list[str], found: list[tuple[tuple[int, int], list[dict[str, Any]]]]) -> dict[str, Any]:
     """The COCO JSON of images `names` with what `instances_of` found on each; a group is a crowd."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (name, ((width, height), objects)) in enumerate(zip(names, found, strict=True), 1):
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         annotations += [

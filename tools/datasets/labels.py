@@ -124,14 +124,14 @@ def _targets(listing: Path, images: Sequence[Mapping[str, Any]], out: Path) -> l
         target = path_inside(out, name, listing).with_suffix(".png")
         if target in source:
             raise UserError(
-                f"{listing} names the images {source[target]} and {printable(name)}, whose labels would both be "
+                f"{listing} names the images {source[target]} and {printable(str(name))}, whose labels would both be "
                 f"{target}: rename one of them."
             )
         if target.exists() and not _painted_before(target):
             raise UserError(
                 f"{target} is there already and was not painted by this tool: give an empty folder for the labels."
             )
-        source[target] = printable(name)
+        source[target] = printable(str(name))
     return list(source)
 
 

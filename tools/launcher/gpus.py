@@ -18,7 +18,7 @@ APART = ("gpus-per-task", "gpus-per-socket", "tres-per-task", "ntasks-per-gpu") 
 class Gpus(NamedTuple):
     """GPUs of a node. kind: as the cluster calls them; empty takes any."""
 
-    count: int
+    count: int  # type: ignore[assignment] # hides tuple.count, which nobody asks
     kind: str = ""
 
     def __str__(self) -> str:

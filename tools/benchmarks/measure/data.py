@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 
@@ -69,20 +70,25 @@ def measure(files: list[bytes], repeats: int) -> list[Cost]:
     """CPU time of each part, all taking turns; every call makes the views of all files, with draws of its own."""
     cpu, costs = torch.device("cpu"), []
     for name, options in VIEWS.items():
-        contenders = {
+        contenders: dict[str, Callable[[], object]] = {
             "official (torchvision v1, Pillow)": _official(files, options),
             "decode": lambda: [decode(data, "") for data in files],
             "decode, crop (photometry: device)": _ours(files, options, "device"),
             "all on the CPU (worker)": _ours(files, options, "worker"),
         }
         for peer, make in peers.installed(options).items():
-            contenders[peer] = lambda make=make: [make(data) for data in files]
+            contenders[peer] = partial(_each, make, files)
         times = timing.take_turns(contenders, repeats, cpu)
         first = next(iter(times.values()))
         for part, taken in times.items():
             seconds = timing.spread([one / len(files) for one in taken])
             costs.append(Cost(name, part, seconds, timing.faster(first, taken) if taken is not first else None))
     return costs
+
+
+def _each(make: Callable[[bytes], object], files: list[bytes]) -> None:
+    for data in files:
+        make(data)
 
 
 def _official(files: list[bytes], options: Views) -> Callable[[], object]:

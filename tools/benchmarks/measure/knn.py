@@ -86,7 +86,7 @@ def measure(queries: int, bank: int, width: int, repeats: int, device: torch.dev
 def plain_product(queries: torch.Tensor, bank: int) -> None:
     """queries times a bank of that many rows: the search's blocks and nothing else, all on one device."""
     block = queries.new_ones(min(knn.BANK, bank), queries.shape[1])
-    for chunk in queries.split(knn.QUERIES):
+    for chunk in torch.split(queries, knn.QUERIES):
         result = chunk.new_empty(len(chunk), len(block))
         for start in range(0, bank, len(block)):
             count = min(len(block), bank - start)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -48,7 +50,7 @@ class Cost:
         return GPU_TAKES * self.cpu.median
 
 
-class OfficialViews(Dataset):
+class OfficialViews(Dataset[list[torch.Tensor]]):
     """The official pipelines as a dataset of lists of normalised float views, for the keys of our sampler."""
 
     def __init__(self, source: ImageSource, options: Views) -> None:
@@ -91,10 +93,14 @@ def measure(source: ImageSource, size: Size, images: int, workers: list[int], re
         yield from _costs(loaders, steps * size.batch, repeats)
 
 
-def _costs(loaders: dict[str, DataLoader], images: int, repeats: int) -> Iterator[Cost]:
+def _costs(loaders: dict[str, DataLoader[Any]], images: int, repeats: int) -> Iterator[Cost]:
     """Of loaders with the same number of workers, which take turns at a pass over so many images."""
     spent: dict[str, list[float]] = {name: [] for name in loaders}
-    passes = {name: lambda name=name: spent[name].append(_drain(loaders[name])) for name in loaders}
+
+    def drain(name: str) -> None:
+        spent[name].append(_drain(loaders[name]))
+
+    passes = {name: partial(drain, name) for name in loaders}
     times = timing.take_turns(passes, repeats, torch.device("cpu"), timing.wall_seconds)
     first = next(iter(times.values()))
     for name, taken in times.items():
@@ -103,11 +109,11 @@ def _costs(loaders: dict[str, DataLoader], images: int, repeats: int) -> Iterato
         yield Cost(name, loaders[name].num_workers, seconds, cpu, ratio)
 
 
-def _official(source: ImageSource, size: Size, sampler: StepSampler, workers: int) -> DataLoader:
+def _official(source: ImageSource, size: Size, sampler: StepSampler, workers: int) -> DataLoader[Any]:
     return DataLoader(OfficialViews(source, size.config().views), batch_sampler=sampler, num_workers=workers)
 
 
-def _drain(loader: DataLoader) -> float:
+def _drain(loader: DataLoader[Any]) -> float:
     """One pass; the CPU seconds of this process and of its workers, which are over with the pass."""
     before = sum(os.times()[:4])
     for _ in watched(loader, Patience(PATIENCE, "the images", "--workers")):

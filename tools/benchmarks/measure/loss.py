@@ -8,7 +8,8 @@ the rows that are timed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -87,7 +88,9 @@ def measure(
         }
         for name, step in theirs.items()
     }
-    contenders = {name: step for name, step in ours.items() if name not in gaps or _agree(gaps[name])}
+    contenders: dict[str, Callable[[], object]] = {
+        name: step for name, step in ours.items() if name not in gaps or _agree(gaps[name])
+    }
     contenders |= {_official(name): step for name, step in theirs.items() if _agree(gaps[name])}
     round_takes = sum(timing.seconds(step, size.device) for step in list(contenders.values()) * 2) / 2
     tell(f"C {size.width}, n {size.rows_per_rank}: {repeats} rounds, about {repeats * round_takes:.0f} s")
@@ -98,22 +101,22 @@ def measure(
 
 def _costs(name: str, size: Size, times: dict[str, list[float]], gaps: dict[str, float] | None) -> Iterator[Cost]:
     """The lines of one row: its own, and one with a predictor that is seldom renewed where it has such."""
-    where = {"letter": methods.find(name).letter, "width": size.width, "rows_per_rank": size.rows_per_rank}
+    costs = partial(Cost, letter=methods.find(name).letter, width=size.width, rows_per_rank=size.rows_per_rank)
     if name not in times:
         wait = f"not run: an eigh of {size.width} x {size.width} a step; --eigh-up-to {size.width} runs it"
-        yield Cost(name, **where, gaps=gaps, note="no speed: the gradients differ" if gaps else wait)
+        yield costs(name, gaps=gaps, note="no speed: the gradients differ" if gaps else wait)
         return
     ours, theirs = times[name], times.get(_official(name))
-    against = {}
+    cost = costs(name, seconds=timing.spread(ours))
     if theirs:
         ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
-        against = {"official": timing.spread(theirs), "ratio": timing.spread(ratios), "gaps": gaps}
-    yield Cost(name, **where, seconds=timing.spread(ours), **against)
+        cost = replace(cost, official=timing.spread(theirs), ratio=timing.spread(ratios), gaps=gaps)
+    yield cost
     if _has_eigh(name):
         without = times[_seldom(name)]
         shared = [rest + (whole - rest) / SELDOM for whole, rest in zip(ours, without, strict=True)]
         note = f"predictor_every={SELDOM}: mean of 1 step with an eigh and {SELDOM - 1} without"
-        yield Cost(_seldom(name), **where, seconds=timing.spread(shared), note=note)
+        yield costs(_seldom(name), seconds=timing.spread(shared), note=note)
 
 
 def _has_eigh(name: str) -> bool:

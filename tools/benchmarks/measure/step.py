@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -17,6 +18,7 @@ from pretrain.augment.multicrop import GLOBAL_VIEWS, Batch, normalise
 from pretrain.config import Config, load
 from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready
+from pretrain.methods.unigrad import UniGrad
 from tools.benchmarks import timing
 from tools.benchmarks.reference import step
 from tools.benchmarks.reference.lightly_step import LightlyTraining
@@ -104,10 +106,12 @@ def official_of(learner: Learner, cfg: Config, precision: torch.dtype) -> Offici
     network = step.network(model.arch, model.projector_width, model.projector_depth)
     for theirs, ours in zip(network, (learner.model.online.trunk, learner.model.online.projector), strict=True):
         theirs.load_state_dict(ours.state_dict())
+    form = learner.form
+    assert isinstance(form, UniGrad), "the official step is that of the paper's own row"
     return OfficialTraining(
         network.to(learner.device),
-        learner.form.balance,
-        learner.form.correlation.rho,
+        form.balance,
+        form.correlation.rho,
         optim.momentum,
         optim.weight_decay,
         precision,
@@ -134,6 +138,7 @@ def disagreement(locals: int = 0, steps: int = 3) -> float:
             theirs(views, stepped["lr"], stepped["target_momentum"])
     finally:
         torch.set_default_dtype(torch.float32)
+    assert isinstance(ours.form, UniGrad) and theirs.loss.corr is not None
     pairs = [(ours.form.correlation.corr, theirs.loss.corr)]
     for own, other in ((ours.model.online, theirs.online), (ours.model.target, theirs.target)):
         pairs += zip(own.state_dict().values(), other.state_dict().values(), strict=True)
@@ -160,24 +165,36 @@ def measure(
         left_out: part of the names of contenders that do not take part.
     """
     batch, at_once = size.batch_of_noise(device), AT_ONCE[device.type]
-    makers = {name: lambda kind=kind: _official(size, batch, kind) for name, kind in _official_on(device).items()}
-    ours = OURS | (NOT_COMPILED if device.type == "cuda" else {})
-    makers |= {name: lambda own=own: _ours(size, batch, own) for name, own in ours.items()}
-    if importlib.util.find_spec("lightly") and not size.locals:
-        makers[LIGHTLY] = lambda: _lightly(size, batch)
     contenders, peaks = {}, {}
-    for name, make in makers.items():
+    for name, make in _makers(size, batch, device).items():
         if left_out not in name:
             contenders[name], peaks[name] = _warm(make, device)
     round_takes = sum(timing.seconds(call, device) for call in contenders.values()) * at_once
     tell(f"{repeats} rounds, about {repeats * round_takes:.0f} s")
-    several = {name: lambda call=call: [call() for _ in range(at_once)] for name, call in contenders.items()}
+    several = {name: partial(_repeated, call, at_once) for name, call in contenders.items()}
     times = timing.take_turns(several, repeats, device)
     first = next(iter(times.values()))
     for name, taken in times.items():
         seconds = timing.spread([one / at_once for one in taken])
         ratio = timing.faster(first, taken) if taken is not first else None
         yield Cost(name, size.batch, seconds, ratio, peaks[name])
+
+
+def _makers(size: Size, batch: Batch, device: torch.device) -> dict[str, Callable[[], Callable[[], object]]]:
+    """By name, what makes a contender; the official code's come first."""
+    ours = OURS | (NOT_COMPILED if device.type == "cuda" else {})
+    makers: dict[str, Callable[[], Callable[[], object]]] = {
+        name: partial(_official, size, batch, kind) for name, kind in _official_on(device).items()
+    }
+    makers |= {name: partial(_ours, size, batch, own) for name, own in ours.items()}
+    if importlib.util.find_spec("lightly") and not size.locals:
+        makers[LIGHTLY] = partial(_lightly, size, batch)
+    return makers
+
+
+def _repeated(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
 
 
 def _official_on(device: torch.device) -> dict[str, torch.dtype]:

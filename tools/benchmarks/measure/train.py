@@ -63,8 +63,8 @@ def measure(root: Path, size: Size, steps: int, *overrides: str) -> Cost:
             train.run(cfg, source, sampler, learner.build(cfg, device), signals.Wish())
         told = (Path(run_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     read = [json.loads(text) for text in told[-windows:]]
-    columns = ([line[name] for line in read] for name in ("images_per_second", "data_wait"))
-    return Cost(*map(timing.spread, columns), packed=source.packed is not None)
+    rate, waiting = (timing.spread([line[name] for line in read]) for name in ("images_per_second", "data_wait"))
+    return Cost(rate, waiting, packed=source.packed is not None)
 
 
 def text(cost: Cost) -> str:

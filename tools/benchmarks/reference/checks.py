@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def windows() -> Iterator[Check]:
         "local": (options.local_min_scale, options.local_max_scale),
     }.items():
         found = official_views.window_agreement((375, 500), scale, DRAWS)
-        worst = min(found, key=found.get)
+        worst = min(found, key=lambda name: found[name])
         yield Check(f"windows of {kind} views, KS: smallest p ({worst})", found[worst], LEAST_P, least=True)
 
 
@@ -74,10 +75,10 @@ def pixels(files: list[bytes]) -> Iterator[Check]:
     yield Check("photometry as on the device, largest difference to the workers' in grey levels", max(batched), 1)
 
 
-def _batched_apart(image: np.ndarray, options: dict, index: int) -> int:
+def _batched_apart(image: np.ndarray, options: dict[str, Any], index: int) -> int:
     drawn, finished = (MultiCrop(**options, photometry=where)(image, 0, 0, index) for where in ("device", "worker"))
     pairs = zip(photometry.pictures(Batch(*drawn, [])), finished.crops, strict=True)
-    return max((one.int() - other.int()).abs().max().item() for one, other in pairs)
+    return max(int((one.int() - other.int()).abs().max()) for one, other in pairs)
 
 
 def losses() -> Iterator[Check]:

@@ -13,11 +13,19 @@ from tools.benchmarks.reference import losses
 
 Official = Callable[[losses.Pair, losses.Pair], losses.Loss]
 Make = Callable[[float | None], Official]  # an official formulation from λ
+
+
+def _given(balance: float | None) -> float:
+    """λ of a row that has one."""
+    assert balance is not None
+    return balance
+
+
 OFFICIAL: dict[str, Make] = {
-    "unigrad": losses.UniGrad,
+    "unigrad": lambda balance: losses.UniGrad(_given(balance)),
     "simclr": lambda balance: losses.SimCLR(),
     "directpred": lambda balance: losses.DirectPred(),
-    "barlow_twins_l2": losses.BarlowTwins,
+    "barlow_twins_l2": lambda balance: losses.BarlowTwins(_given(balance)),
 }
 # Largest relative difference of two gradients; the square roots of F's small eigenvalues take that much in float32.
 TOLERANCE = {"float64": 1e-10, "float32": 1e-3}
@@ -36,7 +44,8 @@ def draw(width: int, n: int, device: torch.device, dtype: torch.dtype, seed: int
         seed: of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(2, n, width, generator=generator).to(device, dtype) for _ in range(2))
+    online, targets = (torch.randn(2, n, width, generator=generator).to(device, dtype) for _ in range(2))
+    return online, targets
 
 
 class OurStep:
@@ -62,11 +71,13 @@ class OurStep:
     def __call__(self) -> None:
         self.online.grad = None
         self.form.zero_grad()
-        sum(objective(self.form, self.online, self.targets).values()).backward()
+        terms = objective(self.form, self.online, self.targets)
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
 
     @property
     def gradient(self) -> torch.Tensor:
         """(2, n, C), of the last call."""
+        assert self.online.grad is not None, "after a call"
         return self.online.grad
 
 
@@ -78,19 +89,22 @@ class OfficialStep:
 
     def feed(self, ours: OurStep) -> OfficialStep:
         """Take the rows that our step has."""
-        self.targets = tuple(ours.targets)
-        self.online = tuple(view.detach().requires_grad_() for view in ours.online)
+        first, second = (view.detach().requires_grad_() for view in ours.online)
+        self.online = first, second
+        first, second = ours.targets
+        self.targets = first, second
         return self
 
     def __call__(self) -> None:
         for view in self.online:
             view.grad = None
-        self.loss(self.online, self.targets)[0].backward()
+        torch.autograd.backward(self.loss(self.online, self.targets)[0])
 
     @property
     def gradient(self) -> torch.Tensor:
         """(2, n, C), of the last call."""
-        return torch.stack([view.grad for view in self.online])
+        grads = [view.grad for view in self.online if view.grad is not None]
+        return torch.stack(grads)
 
 
 def difference(ours: OurStep, theirs: OfficialStep, batches: list[Rows]) -> float:

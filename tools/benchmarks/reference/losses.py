@@ -87,7 +87,8 @@ class DirectPred:
             below = torch.einsum("nc,nc->n", torch.mm(own, corr / largest + radial), own).unsqueeze(-1)
             above = torch.einsum("nc,nc->n", torch.mm(own, predictor), other).unsqueeze(-1)
             negative = torch.mm(own, corr / largest + radial)
-            return 1 / norm * (positive + above / below * negative)
+            drawn: torch.Tensor = 1 / norm * (positive + above / below * negative)
+            return drawn
 
         return _injected(gradient, online, targets)
 

@@ -73,16 +73,15 @@ class OfficialTraining:
         with torch.autocast(self.device, self.precision, enabled=self.precision.itemsize < 4):
             self._follow(momentum)
             with torch.no_grad():
-                targets = tuple(_rows(self.target, view) for view in views[0])
-            online = tuple(_rows(self.online, view) for view in views[0])
-            loss, cosine = self.loss(online, targets)
+                targets = _pair(self.target, views[0])
+            loss, cosine = self.loss(_pair(self.online, views[0]), targets)
             local = [_rows(self.online, size.flatten(0, 1)) for size in views[1:]]
             if local:
                 loss = self._with_local(loss, torch.cat(local), targets)
         if torch.any(torch.isnan(loss)):
             raise FloatingPointError("the loss is not a number")
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.item(), cosine.item()
@@ -96,8 +95,14 @@ class OfficialTraining:
         """The mean over all views, from that of the two global ones and the rows (V n, C) of the local ones."""
         count = len(local) // len(targets[0])
         goal = (0.5 * (targets[0] + targets[1])).repeat(count, 1)
+        assert self.loss.corr is not None, "the loss has been called"
         gradient = -goal + self.loss.balance * torch.mm(local, self.loss.corr)
         return (2 * loss + count * (gradient.detach() * local).sum(-1).mean()) / (2 + count)
+
+
+def _pair(network: nn.Module, views: torch.Tensor) -> Pair:
+    first, second = (_rows(network, view) for view in views)
+    return first, second
 
 
 def _rows(network: nn.Module, images: torch.Tensor) -> torch.Tensor:

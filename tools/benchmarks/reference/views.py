@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,8 @@ def photometry(view: torch.Tensor, numbers: list[float]) -> torch.Tensor:
     picture = official.to_grayscale(picture, 3) if numbers[multicrop.GRAY] else picture
     if numbers[multicrop.SIGMA]:
         picture = picture.filter(ImageFilter.GaussianBlur(numbers[multicrop.SIGMA]))
-    return official.pil_to_tensor(official.hflip(picture) if numbers[multicrop.FLIP] else picture)
+    finished: torch.Tensor = official.pil_to_tensor(official.hflip(picture) if numbers[multicrop.FLIP] else picture)
+    return finished
 
 
 def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
@@ -88,10 +90,11 @@ def window_agreement(shape: tuple[int, int], scale: tuple[float, float], draws: 
     return found
 
 
-def pixel_agreement(pixels: np.ndarray, options: dict, index: int) -> list[tuple[float, float]]:
+def pixel_agreement(pixels: np.ndarray, options: dict[str, Any], index: int) -> list[tuple[float, float]]:
     """(mean, largest) difference in grey levels of each view to Pillow's crop and photometry for the same numbers."""
     makers = (multicrop.MultiCrop(**options, photometry=where) for where in ("device", "worker"))
     plain, finished = (make(pixels, 0, 0, index) for make in makers)
+    assert plain.draws is not None, "photometry is left to the device"
     found = []
     for crops, draws, ours in zip(plain.crops, plain.draws, finished.crops, strict=True):
         for crop, numbers, view in zip(crops, draws.tolist(), ours, strict=True):

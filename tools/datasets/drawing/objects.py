@@ -60,7 +60,8 @@ def area_of(polygon: np.ndarray) -> float:
 def _of_equal_area(polygon: np.ndarray) -> np.ndarray:
     """The outline about the middle of its box, scaled to AREA."""
     centred = polygon - (polygon.max(axis=0) + polygon.min(axis=0)) / 2
-    return centred * math.sqrt(AREA / area_of(centred))
+    scaled: np.ndarray = centred * math.sqrt(AREA / area_of(centred))
+    return scaled
 
 
 _DRAWN = {

@@ -163,7 +163,7 @@ def write_member(member: Member, target: Path) -> None:
     write_atomically(target, copy, flush=False)  # one of perhaps a million, which the archive gives again
 
 
-def _bar(total: int | None, what: str) -> tqdm:
+def _bar(total: int | None, what: str) -> tqdm[Any]:
     if not sys.stderr.isatty():
         print(what, flush=True)
     return tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=not sys.stderr.isatty())

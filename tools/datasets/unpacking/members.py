@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -148,7 +149,11 @@ def _of_zip(path: Path, handle: IO[bytes]) -> Iterator[Member]:
                     f"{path} holds {shown} in the compression method {entry.compress_type}, which Python does not "
                     "read: pack it again with another tool."
                 )
-            yield Member(entry.filename, entry.file_size, lambda entry=entry: packed.open(entry))
+            yield Member(entry.filename, entry.file_size, partial(packed.open, entry))
+
+
+def _opened(packed: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    return packed.extractfile(entry) or io.BytesIO()
 
 
 def _of_tar(path: Path, source: IO[bytes], size: int) -> Iterator[Member]:
@@ -158,14 +163,14 @@ def _of_tar(path: Path, source: IO[bytes], size: int) -> Iterator[Member]:
             if entry.size < 0 or entry.offset <= last:
                 raise tarfile.ReadError("a member that ends before it begins")
             last = entry.offset
-            packed.members.clear()  # tarfile remembers all of them
+            packed.members.clear()  # type: ignore[attr-defined] # tarfile remembers all of them
             shown = shortened(entry.name, 100)
             if not (entry.isfile() or entry.isdir()):
                 raise UserError(f"{path} holds the link or device {shown}: this is not the official archive.")
             if entry.issparse():
                 raise UserError(f"{path} holds the sparse file {shown}: this is not the official archive.")
             if entry.isfile():
-                yield Member(entry.name, entry.size, lambda entry=entry: packed.extractfile(entry) or io.BytesIO())
+                yield Member(entry.name, entry.size, partial(_opened, packed, entry))
 
 
 def survey(
