@@ -87,7 +87,7 @@ class _Attempt:
             self.compiling = self.entered = False
             self.situation = functools.partial(_situation, arguments, torch.is_grad_enabled())
             try:
-                with _backward_at_once():
+                with _whole_and_kept():
                     return self.fast(*arguments)
             except _Refused:
                 pass
@@ -174,12 +174,17 @@ def _not_the_compilers(error: BaseException) -> BaseException | None:
     return None
 
 
-def _backward_at_once() -> contextlib.AbstractContextManager[Any]:
-    """Compile the backward together with the forward, where torch can. Later it would fail outside our `try`."""
+def _whole_and_kept() -> contextlib.AbstractContextManager[Any]:
+    """Compile the backward together with the forward, and keep both, where torch can.
+
+    Later the backward would fail outside our `try`. A graph with a function of our own, as norms over ranks are, is
+    kept only if asked: torch leaves it to us to say that such a function is in the graph with all that it does, which
+    a graph without breaks makes sure of.
+    """
     from torch._functorch import config  # no public name has it
 
-    eager = "force_non_lazy_backward_lowering"
-    patch: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if hasattr(config, eager):
-        patch = config.patch({eager: True})
+    wanted = ("force_non_lazy_backward_lowering", "autograd_cache_allow_custom_autograd_functions")
+    patch: contextlib.AbstractContextManager[Any] = config.patch(
+        {name: True for name in wanted if hasattr(config, name)}
+    )
     return patch

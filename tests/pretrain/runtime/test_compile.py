@@ -81,6 +81,21 @@ def test_a_compiled_run_has_the_names_of_any_other():
     )
 
 
+class Scaled(torch.autograd.Function):
+    """A square whose gradient has a factor of its own."""
+
+    @staticmethod
+    def forward(ctx, one, factor):
+        ctx.save_for_backward(one)
+        ctx.factor = factor
+        return one.square()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (one,) = ctx.saved_tensors
+        return ctx.factor * gradient * one * 2, None
+
+
 @pytest.fixture
 def no_cache(monkeypatch):
     """As in a process in which nobody has said where the compiler keeps what it makes."""
@@ -91,17 +106,17 @@ def no_cache(monkeypatch):
     torch._dynamo.reset()
 
 
-def test_what_a_run_has_compiled_is_read_when_it_starts_again(tmp_path, no_cache):
+def test_what_a_run_has_compiled_is_read_when_it_starts_again_unless_it_does_something_else(tmp_path, no_cache):
     found = []
-    for _ in range(2):
+    for factor in (2.0, 2.0, 3.0):
         torch._dynamo.reset()
         counters.clear()
         compile.keep_compiled(tmp_path / ".compiled")
         values = torch.tensor([1.0, 3.0], requires_grad=True)
-        compiled(lambda one: 2 * one.square(), "the sum")(values).sum().backward()
-        assert values.grad.tolist() == [4, 12]
-        found.append({name: counters["inductor"][f"fxgraph_cache_{name}"] for name in ("hit", "miss")})
-    assert found == [{"hit": 0, "miss": 2}, {"hit": 2, "miss": 0}]  # a graph each for forward and backward
+        compiled(lambda one, factor=factor: Scaled.apply(one, factor), "the sum")(values).sum().backward()
+        assert values.grad.tolist() == [2 * factor, 6 * factor]
+        found.append([counters["aot_autograd"][f"autograd_cache_{name}"] for name in ("hit", "miss")])
+    assert found == [[0, 1], [1, 0], [0, 1]]
     assert any(path.is_file() for path in (tmp_path / ".compiled").rglob("*"))
 
 
