@@ -24,4 +24,7 @@ def _join(rank, deed, port, folder, *arguments):
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.save(deed(rank, *arguments), f"{folder}/{rank}.pth")
+    for child in multiprocessing.active_children():  # loading workers, which os._exit would leave behind
+        child.kill()
+        child.join()
     os._exit(0)  # as a rank that a fault has ended: the others are to notice
