@@ -25,6 +25,7 @@ from pretrain.models import siamese
 from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.train import step
 
+pytestmark = pytest.mark.slow
 GPU = torch.device("cuda", 0)
 FAULTS = {
     "a number": (lambda rows: rows * rows.sum().item(), DataDependentOutputException),

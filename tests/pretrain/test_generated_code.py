@@ -14,6 +14,7 @@ from pretrain.models.batchnorm import OverRanks
 from pretrain.runtime import distributed
 
 pytest.importorskip("triton", reason="torch has no Triton here, so nothing is generated for a GPU")
+pytestmark = pytest.mark.slow
 GPU = torch.device("cuda", 0)
 
 
