@@ -28,7 +28,7 @@ from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
-from pretrain.runtime import distributed, memory
+from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.compile import keep_compiled
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
@@ -92,7 +92,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         check_room(cfg, getattr(probe, "room", 0))
         keep_compiled(Path(cfg.run_dir, ".compiled"))
         stack.enter_context(distributed.departure_told())
-        stack.enter_context(memory.shortage_told(device, _smaller(cfg)))
+        stack.enter_context(device_memory.shortage_told(device, _smaller(cfg)))
         run(cfg, source, sampler, build(cfg, device), wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 

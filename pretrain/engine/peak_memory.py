@@ -137,6 +137,7 @@ def _kept(model: Siamese, passes: Iterable[torch.Tensor], dtype: torch.dtype) ->
     seen: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
+        """Remember what autograd keeps, once for all tensors that share it."""
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
             seen[storage._cdata] = storage

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from pretrain.runtime import distributed, memory
+from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.watch import WORKER
 
@@ -83,6 +83,7 @@ class _Attempt:
         self.situation: Callable[[], Hashable] = tuple
 
     def call(self, arguments: tuple[Any, ...]) -> Any:
+        """What the compiled function gives, or the plain one where the compiler has failed on any rank."""
         if not self.refused:
             self.compiling = self.entered = False
             self.situation = functools.partial(_situation, arguments, torch.is_grad_enabled())
@@ -113,6 +114,7 @@ class _Attempt:
         runs = backend(graph, inputs)
 
         def enter(*values: Any) -> Any:
+            """Run the graph, before the first time in a call once all ranks are to."""
             # for DDP a branch is cut into several graphs, each of which is tried with fake tensors for the next one
             if not self.entered and not any(isinstance(value, FakeTensor) for value in values):
                 if self.compiling and not self._settle(""):
@@ -168,7 +170,7 @@ def _not_the_compilers(error: BaseException) -> BaseException | None:
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
         seen.add(id(one))
-        if memory.ran_out(one) or isinstance(one, UserError) or WORKER.match(str(one)):
+        if device_memory.ran_out(one) or isinstance(one, UserError) or WORKER.match(str(one)):
             return one
         one = getattr(one, "inner_exception", None) or one.__cause__ or one.__context__
     return None

@@ -22,7 +22,7 @@ from pretrain.data.loader import StepSampler
 from pretrain.data.sources import open_source
 from pretrain.engine.learner import build
 from pretrain.models.siamese import project
-from pretrain.runtime import distributed, memory
+from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.compile import compiled
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.signals import Wish
@@ -156,7 +156,7 @@ def out_of_memory(rank):
         contextlib.redirect_stderr(io.StringIO()) as told,
         pytest.raises(UserError) as error,
         distributed.departure_told(),
-        memory.shortage_told(CPU, "raise optim.accumulate=1"),
+        device_memory.shortage_told(CPU, "raise optim.accumulate=1"),
     ):
         learned(branch)
     return {"error": str(error.value), "told": told.getvalue(), "passes": branch.trunk[1].num_batches_tracked}

@@ -16,7 +16,7 @@ from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from pretrain.runtime import distributed, memory
+from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import save_torch
 from pretrain.runtime.signals import Wish
@@ -77,7 +77,7 @@ def run_iterations(cfg: CfgNode, model: nn.Module, device: torch.device, out: Pa
 def faults_told(cfg: CfgNode, device: torch.device) -> Iterator[None]:
     """End in a sentence where memory runs out within, or another rank is gone."""
     remedy = f"lower SOLVER.IMS_PER_BATCH={cfg.SOLVER.IMS_PER_BATCH} or INPUT.MIN_SIZE_TRAIN"
-    with distributed.departure_told(), memory.shortage_told(device, remedy):
+    with distributed.departure_told(), device_memory.shortage_told(device, remedy):
         yield
 
 
