@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from pretrain.runtime.errors import UserError
+from pretrain.runtime.errors import Lost, UserError
 
 T = TypeVar("T")
 # Groups beside the one of all other collectives. Collectives of one group run in the order in which they are started;
@@ -60,8 +60,10 @@ def stop() -> None:
 def departure_told() -> Iterator[None]:
     """End in a sentence where another rank is gone within, or the network to it.
 
+    It is no bad input: with a launcher's own exit code for that the run would not be started again.
+
     Raises:
-        UserError: it is.
+        Lost: it is.
     """
     try:
         yield
@@ -69,7 +71,7 @@ def departure_told() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo/transport" not in str(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
+        raise Lost(
             f"rank {rank()} has lost the others: one of them has ended, and says why, or the network between them has "
             f"({reason}); what is written is whole, and the same command goes on from it."
         ) from error

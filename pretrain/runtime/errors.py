@@ -18,6 +18,7 @@ REFUSED = (  # what a file system refuses, whatever is asked of it
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
     | {errno.ENOTDIR, errno.EMFILE, errno.ENFILE, errno.EDQUOT, errno.ESTALE}
 )
+LOST = 69  # EX_UNAVAILABLE of sysexits.h: another rank is gone; the same command resumes the run
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the run was stopped; the same command resumes it
 
 
@@ -35,19 +36,23 @@ class Stopped(Exception):  # noqa: N818 - no error
     """A run that was asked to stop and has saved its state. The message is one sentence; a new start resumes it."""
 
 
-def fail(sentence: str) -> NoReturn:
-    """Print one sentence to stderr and exit with code 2."""
+class Lost(Exception):  # noqa: N818 - as Stopped
+    """Another rank is gone. The message is one sentence; a new start, which a launcher makes by itself, resumes it."""
+
+
+def fail(sentence: str, code: int = BAD_INPUT) -> NoReturn:
+    """Print one sentence to stderr and exit with `code`."""
     sys.stdout.flush()
     print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)
 
 
 def run_tool(main: Callable[[], object]) -> NoReturn:
     """Run a tool's `main` and end the process with the exit code that fits.
 
     Bad input prints one sentence and exits with 2, and so does what the file system refuses. A run that was asked to
-    stop exits with 75. Ctrl-C prints one sentence and exits with 130, as in a shell. A defect of ours shows its
-    traceback.
+    stop exits with 75, one that has lost its other ranks with 69. Ctrl-C prints one sentence and exits with 130, as in
+    a shell. A defect of ours shows its traceback.
     """
     _print_any_name()
     with Interrupts().listening() as interrupts:
@@ -82,6 +87,8 @@ def _end(error: BaseException) -> None:
         sys.exit(STOPPED)
     if isinstance(error, UserError):
         fail(str(error))
+    if isinstance(error, Lost):
+        fail(printable(str(error)), LOST)
     if isinstance(error, BrokenPipeError):  # the reader of our output has closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -24,7 +24,7 @@ from pretrain.engine.learner import build
 from pretrain.models.siamese import project
 from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.compile import compiled
-from pretrain.runtime.errors import UserError
+from pretrain.runtime.errors import Lost, UserError
 from pretrain.runtime.signals import Wish
 from pretrain.train import run, train
 
@@ -90,7 +90,7 @@ def no_longer(forget, refuse):
     branch.project = compiled(project, "the network", backend)
     learned(branch)
     forget()
-    with pytest.raises(UserError) as error, distributed.departure_told():
+    with pytest.raises((UserError, Lost)) as error, distributed.departure_told():
         learned(branch)
     return str(error.value)
 
@@ -154,7 +154,7 @@ def out_of_memory(rank):
     branch.project = compiled(project, "the network", Backend(exhausted, lambda graph, inputs: graph))
     with (
         contextlib.redirect_stderr(io.StringIO()) as told,
-        pytest.raises(UserError) as error,
+        pytest.raises((UserError, Lost)) as error,
         distributed.departure_told(),
         device_memory.shortage_told(CPU, "raise optim.accumulate=1"),
     ):
@@ -183,7 +183,7 @@ def alarmed(rank, images, folder):
 
     learner.model.online.normalisation.register_forward_hook(poison)
     source = open_source(images, 0)
-    with pytest.raises(UserError) as error:
+    with pytest.raises((UserError, Lost)) as error:
         run(cfg, source, StepSampler(len(source), 8, 3, 0, rank, 2), learner, Wish())
     return str(error.value)
 
@@ -205,7 +205,7 @@ def bereaved(rank, images, folder):
 
     if rank == 1:
         threading.Thread(target=kill, daemon=True).start()
-    with pytest.raises(UserError) as error:
+    with pytest.raises((UserError, Lost)) as error:
         train(configure(images, folder, "data.workers=1", "optim.epochs=10000", "run.checkpoint_every_epochs=1"))
     return str(error.value)
 

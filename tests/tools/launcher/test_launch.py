@@ -201,6 +201,15 @@ def test_a_failing_task_ends_the_others(tmp_path: Path, how: str, code: int, tol
     assert re.search(told, failed[1]) and failed[1].startswith("rank 1 of 3") and failed[1].endswith("last words: why")
 
 
+def test_a_rank_that_lost_the_others_is_not_told_for_the_one_that_was_lost(tmp_path: Path) -> None:
+    ended = {0: exit_codes.Exit(0, "a", 69, 1.0)}
+    told = exit_codes.first_failure(ended, "1", 2, tmp_path)
+    assert told is not None and told[0] == 1 and told[1].startswith("rank 1 of 2 ended without telling its exit code")
+    ended[1] = exit_codes.Exit(1, "b", 2, 2.0)
+    told = exit_codes.first_failure(ended, "1", 2, tmp_path)
+    assert told is not None and told[0] == 2 and told[1].startswith("rank 1 of 2 on b ended with exit code 2")
+
+
 def test_the_tools_exit_code_and_output_come_back(tmp_path: Path) -> None:
     words = ["prepare_data", "--cluster", "local", "--run-dir", "run", "synthetic", "set", "--train", "8", "--val", "8"]
     good = _launch(*words, "--scenes", "1", folder=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from tools.launcher.worker.exit_codes import Exit
 from tools.launcher.worker.restart import Signals, decide
 
-WELL, BAD_INPUT, CRASH, TERMINATED, STOPPED = 0, 2, 139, 143, 75
+WELL, BAD_INPUT, CRASH, TERMINATED, STOPPED, LOST = 0, 2, 139, 143, 75, 69
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ WELL, BAD_INPUT, CRASH, TERMINATED, STOPPED = 0, 2, 139, 143, 75
         ([TERMINATED, CRASH], 143, False, False, 3, "retried"),
         ([None, TERMINATED], 137, False, False, 1, "retried"),  # killed before it could tell
         ([TERMINATED, CRASH], 143, False, False, 0, "failed"),
+        ([LOST, None], 69, False, False, 3, "retried"),  # killed before it could tell, and the other noticed
+        ([LOST, BAD_INPUT], 2, False, False, 3, "failed"),  # the other noticed sooner than the one wrote why
         ([STOPPED, STOPPED], 0, True, False, 0, "requeued"),
         ([STOPPED, STOPPED], 0, False, False, 0, "requeued"),  # SIGTERM alone, as some pre-emptions do
         ([None, None], 140, True, False, 3, "requeued"),  # the warning met ranks that were still starting

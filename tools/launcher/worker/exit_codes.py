@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pretrain.runtime.errors import STOPPED
+from pretrain.runtime.errors import LOST, STOPPED
 from pretrain.runtime.files import write_json
 from tools.launcher.worker.logs import last_words, log_file
 
@@ -67,6 +67,12 @@ def stopped_on_request(exits: dict[int, Exit]) -> bool:
     return STOPPED in codes and codes <= {0, STOPPED, 128 + signal.SIGTERM}
 
 
+def first_of(exits: dict[int, Exit]) -> Exit | None:
+    """The failure that came first; one that only tells of another rank's comes last, whenever it was written."""
+    failed = (ended for ended in exits.values() if ended.code)
+    return min(failed, key=lambda ended: (ended.code == LOST, ended.time), default=None)
+
+
 def first_failure(exits: dict[int, Exit], job_id: str, ranks: int, logs: Path) -> tuple[int, str] | None:
     """Exit code and one sentence about the rank that failed first, or None where every rank ended well.
 
@@ -76,13 +82,15 @@ def first_failure(exits: dict[int, Exit], job_id: str, ranks: int, logs: Path) -
         ranks: how many it has.
         logs: the job's folder of logs.
     """
-    failed = sorted((ended for ended in exits.values() if ended.code), key=lambda ended: ended.time)
+    first = first_of(exits)
     silent = [rank for rank in range(ranks) if rank not in exits]
-    if not failed and not silent:
+    if first is None and not silent:
         return None
-    rank, code = (failed[0].rank, failed[0].code) if failed else (silent[0], 1)
-    host = f" on {failed[0].host}" if failed else ""
-    what = f"ended with exit code {code}{_signal_name(code)}" if failed else "ended without telling its exit code"
+    if first is None or (silent and first.code == LOST):  # all that is known of it is that the others lost it
+        rank, code, host, what = silent[0], 1, "", "ended without telling its exit code"
+    else:
+        rank, code, host = first.rank, first.code, f" on {first.host}"
+        what = f"ended with exit code {code}{_signal_name(code)}"
     log = log_file(logs, job_id, rank)
     said = last_words(log)
     quote = f", last words: {said}" if said else ""

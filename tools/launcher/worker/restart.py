@@ -132,7 +132,7 @@ def decide(ended: dict[int, exit_codes.Exit], code: int, signals: Signals, retri
         return "requeued"
     if code == 0:
         return "completed"
-    first = min((end for end in ended.values() if end.code), key=lambda end: end.time, default=None)
+    first = exit_codes.first_of(ended)
     bad_input = first is not None and first.code == BAD_INPUT
     return "failed" if bad_input or signals.ending or retries < 1 else "retried"
 
