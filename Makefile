@@ -17,8 +17,9 @@ style: $(STAMP)
 check: style
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow" --ignore tests/slurm
 
+# three at a time, for a third of the tests' time is waiting for SLURM's timers
 test: style
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # each target of tests/fuzz is searched for so long, with new seeds: make fuzz FUZZ_SECONDS=3600
 FUZZ_SECONDS ?= 600
