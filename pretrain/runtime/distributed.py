@@ -60,7 +60,7 @@ def stop() -> None:
 def departure_told() -> Iterator[None]:
     """End in a sentence where another rank is gone within, or the network to it.
 
-    It is no bad input: with a launcher's own exit code for that the run would not be started again.
+    It is no bad input, after which a launcher would not start the run again.
 
     Raises:
         Lost: it is.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.collectives import Listening
 from helpers.tiny_runs import TINY, fixed_batch, tiny_branch
 from helpers.two_ranks import both
 from pretrain.augment.multicrop import Batch
@@ -59,20 +59,6 @@ def test_bf16_on_the_wire_errs_by_no_more_than_its_rounding_of_each_share_and_of
     assert any(not torch.equal(first["bf16"][name], exact) for name, exact in first["fp32"].items())
 
 
-class Listening(TorchDispatchMode):
-    """Every collective that reaches torch's process groups: type and count of its numbers, and its group."""
-
-    def __init__(self):
-        super().__init__()
-        self.heard = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        if function.namespace == "c10d":
-            group = torch.distributed.ProcessGroup.unbox(arguments[1]).group_name
-            self.heard += [(str(one.dtype), one.numel(), group, one.nbytes) for one in arguments[0]]
-        return function(*arguments, **(keywords or {}))
-
-
 def heard(rank):
     distributed.start(CPU)
     cfg = load(Config, None, BF16)
@@ -81,7 +67,8 @@ def heard(rank):
         step(learner, Batch((images,), None, []), done, 3)
     with Listening() as listening:
         step(learner, Batch((images,), None, []), 2, 3)
-    return listening.heard, sum(value.numel() for value in learner.model.online.parameters())
+    events = [(str(each.dtype), each.numbers, each.group, each.bytes) for each in listening.heard]
+    return events, sum(value.numel() for value in learner.model.online.parameters())
 
 
 def test_f_gradients_and_norms_talk_in_groups_of_their_own(tmp_path):

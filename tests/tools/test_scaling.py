@@ -12,8 +12,8 @@ from functools import cache
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.collectives import Listening
 from helpers.tiny_runs import TINY, free_port
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
@@ -44,20 +44,6 @@ CASES = FEW + (MANY if ASKED else ())
 REMEMBERED = ("corr", "through", "rows")  # buffers that are a method's memory
 
 
-class Listening(TorchDispatchMode):
-    """Every collective that reaches torch's process group, DDP's own among them: its op, and its tensors' bytes."""
-
-    def __init__(self):
-        super().__init__()
-        self.heard = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        if function.namespace == "c10d":
-            given = {"allreduce_": 0, "allgather_": 1}[function._opname]
-            self.heard += [(function._opname, tensor.nbytes, tensor.dtype) for tensor in arguments[given]]
-        return function(*arguments, **(keywords or {}))
-
-
 def configured(name):
     name, *words = name.split()
     queue = ["method.queue_size=64"] if "queue_size" in keywords(name) else []
@@ -84,7 +70,8 @@ def third_step(name, ranks):
         step(learner, batch_of(cfg, ranks), done, 3)
     with Listening() as listening:
         step(learner, batch_of(cfg, ranks), 2, 3)
-    return listening.heard, held_by(learner, IMAGES // ranks)
+    heard = [(each.op, each.bytes, each.dtype) for each in listening.heard]
+    return heard, held_by(learner, IMAGES // ranks)
 
 
 def held_by(learner, images):
