@@ -216,6 +216,11 @@ class Run:
         "the run says why and goes on without",
         resume=TOLD,
     )
+    cuda_graphs: bool = option(
+        False,
+        "launch the compiled network as CUDA graphs, for steps of few images; needs a GPU and run.compile",
+        resume=TOLD,
+    )
     log_every: int = option(20, "how often a line of metrics is written", at_least=1, unit="steps", resume=FREE)
     checkpoint_every_epochs: float = option(
         1.0, "how often a checkpoint is written; 0: every step", at_least=0, unit="epochs", resume=FREE

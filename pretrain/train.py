@@ -29,7 +29,7 @@ from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
 from pretrain.runtime import device_memory, distributed
-from pretrain.runtime.compile import keep_compiled
+from pretrain.runtime.compile import keep_compiled, new_step
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.printable import say
@@ -219,6 +219,7 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
         steps: number of steps of the whole run.
     """
     lr, momentum = learner.lr(done / steps), learner.target_momentum(done / steps)
+    new_step()
     for group in learner.optimizer.param_groups:
         group["lr"] = lr * group["lr_share"]
     precise = torch.promote_types(learner.dtype, torch.float32)

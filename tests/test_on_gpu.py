@@ -67,6 +67,18 @@ def test_a_compiled_step_is_the_plain_one(precision, capsys):
     assert "uncompiled" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["", "mixing.cutmix_alpha=1", "optim.accumulate=2", "method.name=byol"])
+def test_steps_by_cuda_graphs_are_those_of_the_kernels_that_they_record(words, capsys):
+    """Five steps: the first warms up, the second records, the others launch what was recorded."""
+    chosen = ["run.precision=fp32", *words.split()]
+    graphs, found = trained(GPU, "run.cuda_graphs=true", *chosen, steps=5)
+    plain, expected = trained(GPU, *chosen, steps=5)
+    assert found == pytest.approx(expected, rel=2e-3, abs=2e-3)
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(graphs.model.state_dict()[name], value, rtol=1e-2, atol=1e-3, msg=name)
+    assert "skipping cudagraphs" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("optimiser", ["sgd", "lars"])
 def test_a_step_in_half_precision_that_overflows_changes_no_weight(optimiser):
     words = [f"optim.optimiser={optimiser}", "run.precision=fp16", "run.compile=false"]

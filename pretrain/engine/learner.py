@@ -89,7 +89,7 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
     model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
     model = model.to(device).to(memory_format=torch.channels_last)
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
-        model.online.project = model.target.project = compiled(project, "the network")
+        model.online.project = model.target.project = compiled(project, "the network", graphs=cfg.run.cuda_graphs)
     distributed.average_gradients(form.to(device))  # in place, as every module's `to`
     return Learner(
         model=model,

@@ -30,6 +30,7 @@ def ready(cfg: config.Config) -> torch.device:
     _check_optim(cfg.optim)
     _check_method(cfg)
     device = choose_device(cfg.run.device, "run.device", cfg.run.tf32, fixed_shapes=True)
+    _check_graphs(cfg.run, device)
     _warn_of_workers(cfg.data.workers)
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
@@ -57,6 +58,12 @@ def _check_method(cfg: config.Config) -> None:
     for part in build_form(cfg).modules():
         if isinstance(part, NegativeQueue):
             part.check_fits(2 * cfg.optim.batch_size)
+
+
+def _check_graphs(run: config.Run, device: torch.device) -> None:
+    if run.cuda_graphs and (device.type != "cuda" or run.compile is False):
+        lacks = "a GPU" if device.type != "cuda" else "run.compile, which is false"
+        raise UserError(f"run.cuda_graphs=true needs {lacks}: leave it out.")
 
 
 def _warn_of_workers(workers: int) -> None:

@@ -21,9 +21,10 @@ from pretrain.runtime.watch import WORKER
 Function = Callable[..., Any]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles
 _kept: dict[str, str] = {}  # what this process has set it to
+_with_graphs: set[str] = set()  # what this process launches as CUDA graphs
 
 
-def compiled(function: Function, what: str, backend: str | Function = "inductor") -> Function:
+def compiled(function: Function, what: str, backend: str | Function = "inductor", graphs: bool = False) -> Function:
     """A version of `function` that is compiled at its first call with each shape, and runs uncompiled if that fails.
 
     Forward and backward are compiled as one whole graph each, before either runs. Only what the compiler raises until
@@ -37,10 +38,17 @@ def compiled(function: Function, what: str, backend: str | Function = "inductor"
         function: what is compiled.
         what: subject of the message that says why compiling failed, such as "the network".
         backend: torch.compile's.
+        graphs: whether inductor records what it launches as CUDA graphs, and launches these. What a graph gives is
+            overwritten after the next `new_step`.
 
     Raises (the version):
         UserError: this rank alone compiled something once more, and failed, while others have gone on.
     """
+    if graphs:
+        from torch._inductor.compile_fx import compile_fx  # torch.compile takes no options for a backend of one's own
+
+        _with_graphs.add(what)
+        backend = functools.partial(compile_fx, config_patches={"triton.cudagraphs": True})
     attempt = _Attempt(function, what, backend)
 
     @functools.wraps(function)
@@ -49,6 +57,12 @@ def compiled(function: Function, what: str, backend: str | Function = "inductor"
         return attempt.call(arguments)
 
     return call
+
+
+def new_step() -> None:
+    """Let CUDA graphs overwrite what they gave in the step before; nothing happens where there are none."""
+    if _with_graphs:  # else the compiler, which this loads, may never be needed
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call] # torch's own
 
 
 def keep_compiled(folder: Path) -> None:

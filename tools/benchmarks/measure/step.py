@@ -20,13 +20,17 @@ from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready
 from pretrain.methods.unigrad import UniGrad
 from tools.benchmarks import timing
+from tools.benchmarks.measure import launches
 from tools.benchmarks.reference import step
 from tools.benchmarks.reference.lightly_step import LightlyTraining
 from tools.benchmarks.reference.step import OfficialTraining
 from tools.benchmarks.timing import Spread
 
 OURS = {"ours fp32": ["run.precision=fp32"], "ours bf16": ["run.precision=bf16"]}  # what each contender sets
-NOT_COMPILED = {"ours bf16, not compiled": ["run.precision=bf16", "run.compile=false"]}  # on a GPU, which else compiles
+ON_GPU = {  # which compiles by itself
+    "ours bf16, not compiled": ["run.precision=bf16", "run.compile=false"],
+    "ours bf16, CUDA graphs": ["run.precision=bf16", "run.cuda_graphs=true"],
+}
 OFFICIAL = {"official-style fp32": torch.float32, "official-style bf16": torch.bfloat16}
 OFFICIAL_ON_GPU = {"official-style fp16": torch.float16, "official-style bf16": torch.bfloat16}
 LIGHTLY = "lightly's BYOL bf16"  # where lightly is installed; it has no local views here
@@ -90,7 +94,8 @@ class Size:
 class Cost:
     """Seconds of a step of a contender. ratio: of the first contender's time to this one's, in rounds in pairs.
 
-    peak: bytes that the contender and its step take on a GPU at most, None on a CPU.
+    peak: bytes that the contender and its step take on a GPU at most, and launches: how often the host launches
+    something there in a step; None on a CPU.
     """
 
     contender: str
@@ -98,6 +103,7 @@ class Cost:
     seconds: Spread
     ratio: Spread | None
     peak: int | None
+    launches: int | None
 
 
 def official_of(learner: Learner, cfg: Config, precision: torch.dtype) -> OfficialTraining:
@@ -177,12 +183,13 @@ def measure(
     for name, taken in times.items():
         seconds = timing.spread([one / at_once for one in taken])
         ratio = timing.faster(first, taken) if taken is not first else None
-        yield Cost(name, size.batch, seconds, ratio, peaks[name])
+        counted = launches.count(contenders[name]) if device.type == "cuda" else None
+        yield Cost(name, size.batch, seconds, ratio, peaks[name], counted)
 
 
 def _makers(size: Size, batch: Batch, device: torch.device) -> dict[str, Callable[[], Callable[[], object]]]:
     """By name, what makes a contender; the official code's come first."""
-    ours = OURS | (NOT_COMPILED if device.type == "cuda" else {})
+    ours = OURS | (ON_GPU if device.type == "cuda" else {})
     makers: dict[str, Callable[[], Callable[[], object]]] = {
         name: partial(_official, size, batch, kind) for name, kind in _official_on(device).items()
     }
@@ -231,6 +238,8 @@ def _warm(make: Callable[[], Callable[[], object]], device: torch.device) -> tup
         if on_gpu and not left:
             torch.cuda.reset_peak_memory_stats(device)
         call()
+    if on_gpu:
+        torch.cuda.empty_cache()  # the next contender's blocks have other sizes
     return call, torch.cuda.max_memory_allocated(device) - before if on_gpu else None
 
 

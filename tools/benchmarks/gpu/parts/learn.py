@@ -13,6 +13,7 @@ def measure(asked: Asked) -> Iterator[Reading]:
     """The recipe of Imagenette at 64 px on the user's images; that of the demo on generated ones."""
     from tools.benchmarks.gpu.commands import run_command
     from tools.benchmarks.gpu.images import synthetic
+    from tools.benchmarks.measure import loader
 
     few = ("--train", "64", "--val", "16") if asked.toy else ("--train", "4096", "--val", "800")
     root = asked.images or synthetic(asked, *few, "--scenes", "1", "--val-scenes", "1") / "classes"
@@ -20,6 +21,7 @@ def measure(asked: Asked) -> Iterator[Reading]:
     run_dir = asked.scratch / "run"
     words = [f"data.root={root / 'train'}", f"data.val={root / 'val'}", f"run_dir={run_dir}"]
     words += [f"run.device={asked.device}", "run.stop_on_collapse=false", "run.log_every=1"]
+    words += [f"data.workers={loader.worker_counts()[-1]}"]
     if asked.toy:
         words += ["optim.epochs=2", "optim.batch_size=16", "run.knn_images=16"]
     run_command("tools/pretrain.py", "--config", f"configs/pretrain/{config}.yaml", *words)

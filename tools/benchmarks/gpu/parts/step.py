@@ -33,7 +33,7 @@ def measure(asked: Asked) -> Iterator[Reading]:
             continue
         start = time.monotonic()
         try:
-            repeats, slow = (1, "bf16") if asked.toy else (3, "nothing")  # few CPUs have bf16
+            repeats, slow = (1, "bf16") if asked.toy else (3, "fp32")  # few CPUs have bf16, and no GPU trains in fp32
             costs = list(step.measure(size, repeats, device, lambda sentence: None, slow))
         except torch.cuda.OutOfMemoryError:
             yield Reading(f"{size.arch}, {name}", note="out of memory")
@@ -52,7 +52,7 @@ def _sizes(toy: bool) -> Iterator[Size]:
     if toy:
         yield Size("resnet18", 32, 4, 16)
     else:
-        for batch in (256, 128, 512):
+        for batch in (256, 16, 128, 512):
             yield from (Size("resnet50", 224, batch, 2048, local) for local in (0, 6))
 
 
@@ -70,9 +70,11 @@ def _memory(what: str, size: Size, costs: list[Cost]) -> Reading:
 def _reading(what: str, cost: Cost, beside: str, goal: str) -> Reading:
     images = f"{cost.images / cost.seconds.median:.0f} images/s, {cost.seconds.text(1e3, 1)} ms"
     peak = f", {cost.peak / 2**30:.1f} GiB" if cost.peak is not None else ""
+    launches = f", {cost.launches} launches" if cost.launches is not None else ""
+    value = images + peak + launches
     if cost.ratio is None:
-        return Reading(what, images + peak)
-    return Reading(what, images + peak, cost.ratio.text(1, 2), beside, goal if cost.contender == "ours bf16" else "")
+        return Reading(what, value)
+    return Reading(what, value, cost.ratio.text(1, 2), beside, goal if cost.contender == "ours bf16" else "")
 
 
 PART = Part("step", 1, 4.0, measure)
