@@ -1,4 +1,4 @@
-"""Pack a folder of images into one blob and an index: resumable, verified, and visible only when complete.
+"""Pack a set of images of any kind into one blob and an index: resumable, verified, and visible only when complete.
 
 Unfinished work lies in .NAME.part next to the packed set: the blob so far, and a journal with one line for each image.
 A run that was interrupted resumes from both.
@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pretrain.data.decode import UnreadableImage, decode, plain, read_file
 from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
-from pretrain.data.sources import ImageSource, open_source
+from pretrain.data.sources import ImageSource, Reading, open_source
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.pool import mapped
@@ -52,7 +52,15 @@ class Entry:
     refused: str = ""
 
 
-def pack(source: Path, out: Path, short_side: int, quality: int, workers: int, class_depth: int = 0) -> None:
+def pack(
+    source: Path,
+    out: Path,
+    short_side: int,
+    quality: int,
+    workers: int,
+    class_depth: int = 0,
+    reading: Reading | None = None,
+) -> None:
     """Pack what lies under `source` as `out`, or go on where an earlier run with the same arguments stopped.
 
     Images whose short side is above `short_side` (0: none) are resized to it and written as JPEG of `quality`; all
@@ -60,19 +68,20 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int, c
     left out, counted and named.
 
     Args:
-        source: a folder as `open_source` reads it.
+        source: a set as `open_source` reads it.
         out: the packed set's folder.
         short_side: largest short side of a packed image, in pixels; 0 keeps every size.
         quality: of the JPEG files that are written, 1 to 100; 0 writes uncompressed pixels.
         workers: number of processes that decode and resize.
         class_depth: how many folders name the class, as of `open_source`.
+        reading: what else is said of `source`, as of `open_source`.
 
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
     """
     out = out.resolve()
-    images = open_source(source, class_depth, labelled=True, ask="--class-depth ")
-    if images.packed is not None:
+    images = open_source(source, class_depth, labelled=True, ask="--class-depth ", reading=reading)
+    if images.kind == "packed":
         raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
     plan: Plan = {
         "source": str(source.resolve()),
@@ -89,16 +98,48 @@ def pack(source: Path, out: Path, short_side: int, quality: int, workers: int, c
     with _told_when_full(part):
         _begin(part, plan)
         entries = _fill(part, images, partial(shrunk, short_side=short_side, quality=quality), workers)
-        if _stamp(open_source(source, class_depth)) != plan["stamp"]:
+        if _stamp(open_source(source, class_depth, reading=reading)) != plan["stamp"]:
             raise UserError(f"{source} has changed while it was packed: remove {part} and pack it again.")
         _verify(part, entries)
         _finish(part, out, images, entries, plan)
 
 
-def shrunk(path: Path, short_side: int, quality: int) -> tuple[bytes, str]:
-    """(bytes to pack, "") of one file, or (b"", why it cannot be read)."""
+@dataclass(frozen=True)
+class Contents(Sequence[bytes | str]):
+    """The bytes of the images of a store, or why they cannot be read; read one after the other by this process alone.
+
+    A store would have to be sent to every worker with each of its tasks, and many read fastest in their order.
+    """
+
+    images: ImageSource
+    begun: int
+
+    def __len__(self) -> int:
+        return len(self.images) - self.begun
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[place] for place in range(*at.indices(len(self)))]
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        try:
+            return self.images.read_bytes(self.begun + at)
+        except UnreadableImage as error:
+            return str(error)
+
+
+def shrunk(path: Path, content: bytes | str | None, short_side: int, quality: int) -> tuple[bytes, str]:
+    """(bytes to pack, "") of one image, or (b"", why it cannot be read).
+
+    Args:
+        path: of its file, or its name.
+        content: its bytes or why they could not be read; None reads the file.
+        short_side, quality: as of `pack`.
+    """
+    if isinstance(content, str):
+        return b"", content
     try:
-        data = read_file(path)
+        data = read_file(path) if content is None else content
         pixels = decode(data, path)
     except UnreadableImage as error:
         return b"", str(error)
@@ -118,18 +159,18 @@ def shrunk(path: Path, short_side: int, quality: int) -> tuple[bytes, str]:
 
 
 def _names(images: ImageSource) -> list[str]:
-    return [path.relative_to(images.root).as_posix() for path in images.paths]
+    return [images.key(index) for index in range(len(images))]
 
 
 def _stamp(images: ImageSource) -> int:
-    """A checksum of all names, sizes and modification times."""
+    """A checksum of all names and fingerprints: of files, sizes and modification times."""
     stamp = 0
-    for name, path in zip(_names(images), images.paths, strict=True):
-        try:
-            about = path.stat()
-        except OSError:  # a dangling link: refused when it is read
+    for index, name in enumerate(_names(images)):
+        told = images.fingerprint(index)
+        if told is None:  # a dangling link: refused when it is read
             continue
-        stamp = zlib.crc32(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"), stamp)
+        told = "\0".join(map(str, told)) if isinstance(told, tuple) else told
+        stamp = zlib.crc32(f"{name}\0{told}\n".encode("utf-8", "surrogateescape"), stamp)
     return stamp
 
 
@@ -210,7 +251,8 @@ def _fill(part: Path, images: ImageSource, make: partial[tuple[bytes, str]], wor
         blob.truncate(sum(entry.size for entry in entries))
         journal.truncate(len("".join(map(_line, entries))))
         patience = Patience(PATIENCE, str(images.root), "--workers")
-        made = watched(mapped(make, workers, images.paths[begun:]), patience)
+        contents: Sequence[Any] = [None] * (len(names) - begun) if images.store is None else Contents(images, begun)
+        made = watched(mapped(make, workers, images.paths[begun:], contents), patience)
         made = _shown(made, len(names), "packing", begun)
         for name, (data, refused) in zip(names[begun:], made, strict=True):
             blob.write(data)

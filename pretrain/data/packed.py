@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import mmap
+import os
 import re
 import zipfile
 import zlib
@@ -47,6 +48,10 @@ class PackedSet:
     checksums: np.ndarray
     _map: mmap.mmap | None = field(default=None, repr=False, compare=False)
 
+    def fingerprint(self, place: int) -> int:
+        """CRC-32 of one file."""
+        return int(self.checksums[place])
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_map": None}  # a worker that is not forked maps the blob itself
 
@@ -68,7 +73,7 @@ class PackedSet:
 
 def is_packed(root: Path) -> bool:
     """Whether `root` holds a packed set."""
-    return (root / INDEX).is_file() and (root / BLOB).is_file()
+    return os.path.isfile(root / INDEX) and os.path.isfile(root / BLOB)  # also where this user may not look
 
 
 def write_index(

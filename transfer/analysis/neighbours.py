@@ -42,7 +42,7 @@ def _draw(frozen: FrozenRows) -> Image.Image:
 
 
 def _by_name(source: ImageSource) -> dict[str, int]:
-    return {path.relative_to(source.root).as_posix(): index for index, path in enumerate(source.paths)}
+    return {source.key(index): index for index in range(len(source))}
 
 
 def _tile(source: ImageSource, index: int, colour: tuple[int, int, int]) -> Image.Image:

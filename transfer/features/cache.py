@@ -72,26 +72,16 @@ class Wanted:
 
 
 def images_sha256(source: ImageSource) -> str:
-    """Hash of the names and labels of a set's files, with each file's size and modification time.
+    """Hash of the names and labels of a set's images, with each one's fingerprint.
 
-    For a packed set the images' checksums take the place of size and time.
+    That of a file is its size and modification time, that of a packed image its checksum.
     """
     assert source.labels is not None
     digest = hashlib.sha256(json.dumps(source.classes).encode())
-    places = source.places or ()
-    for index, (path, name) in enumerate(zip(source.paths, names_of(source, range(len(source))), strict=True)):
-        state = _state(path) if source.packed is None else int(source.packed.checksums[places[index]])
-        digest.update(f"{name}\0{source.labels[index]}\0{state}\n".encode("utf-8", "surrogateescape"))
+    for index, name in enumerate(names_of(source, range(len(source)))):
+        told = f"{name}\0{source.labels[index]}\0{source.fingerprint(index)}\n"
+        digest.update(told.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """Size and modification time; None where the file is missing, which is reported when it is read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def features(

@@ -226,8 +226,8 @@ def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, 
 
 
 def names_of(source: ImageSource, indices: Sequence[int]) -> tuple[str, ...]:
-    """Paths of some images relative to the source's root."""
-    return tuple(source.paths[index].relative_to(source.root).as_posix() for index in indices)
+    """Keys of some images: of files, their paths relative to the source's root."""
+    return tuple(source.key(index) for index in indices)
 
 
 def check_finite(rows: torch.Tensor | RowFile, names: Sequence[str], where: str) -> None:

@@ -62,7 +62,7 @@ def test_names_classes_and_labels_are_kept_and_small_files_byte_for_byte(folder,
             )
             assert np.abs(packed.read_pixels(index) - near).mean() < 8
         else:
-            assert packed.packed.read_bytes(index) == path.read_bytes()
+            assert packed.store.read_bytes(index) == path.read_bytes()
 
 
 def test_views_of_a_packed_set_are_those_of_its_folder(folder, tmp_path):
@@ -75,7 +75,7 @@ def test_views_of_a_packed_set_are_those_of_its_folder(folder, tmp_path):
 def test_uncompressed_every_image_is_kept_pixel_for_pixel(folder, tmp_path):
     files, packed = open_source(folder), pack(folder, tmp_path / "packed", "--quality", "0", "--short-side", "0")
     for index in range(len(files)):
-        assert packed.packed.read_bytes(index).startswith(b"P6")
+        assert packed.store.read_bytes(index).startswith(b"P6")
         assert np.array_equal(packed.read_pixels(index), files.read_pixels(index))
     resized = pack(folder, tmp_path / "resized", "--quality", "0")
     near = Image.fromarray(files.read_pixels(0)).resize((53, 40), Image.Resampling.BICUBIC)
@@ -113,7 +113,7 @@ def test_several_processes_pack_the_same_bytes(folder, tmp_path):
 def test_a_flipped_byte_is_skipped_counted_and_named(folder, tmp_path):
     packed = pack(folder, tmp_path / "packed")
     data = bytearray((tmp_path / "packed" / BLOB).read_bytes())
-    data[int(packed.packed.offsets[3]) + 200] ^= 1
+    data[int(packed.store.offsets[3]) + 200] ^= 1
     (tmp_path / "packed" / BLOB).write_bytes(data)
     packed = open_source(tmp_path / "packed")
     with pytest.raises(UnreadableImage, match=r"bee_0\.jpg .its bytes in images.blob have changed"):
@@ -177,7 +177,7 @@ def test_unreadable_images_are_left_out_counted_and_named(folder, tmp_path, caps
     told = capsys.readouterr()
     assert "packed 5 images" in told.out and "skipped 1 unreadable" in told.out
     assert told.err.count("skipped an unreadable image") == 1 and "ant_1.JPEG" in told.err
-    assert len(packed) == 5 and "ant_1.JPEG" in packed.packed.header["skipped"][0]
+    assert len(packed) == 5 and "ant_1.JPEG" in packed.store.header["skipped"][0]
 
 
 def interrupted(folder, out, images):

@@ -64,7 +64,7 @@ def measure(root: Path, size: Size, steps: int, *overrides: str) -> Cost:
         told = (Path(run_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     read = [json.loads(text) for text in told[-windows:]]
     rate, waiting = (timing.spread([line[name] for line in read]) for name in ("images_per_second", "data_wait"))
-    return Cost(rate, waiting, packed=source.packed is not None)
+    return Cost(rate, waiting, packed=source.kind == "packed")
 
 
 def text(cost: Cost) -> str:

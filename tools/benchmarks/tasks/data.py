@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     source = open_source(args.root)
     files = data.bytes_of(source, args.images)
     results = [*checks.windows(), *checks.pixels(files)]
-    more = {"images": len(files), "packed": source.packed is not None}
+    more = {"images": len(files), "packed": source.kind == "packed"}
     environment = session.start(torch.device("cpu"), results, args, **more)
     print(data.HEADER)
     costs = data.measure(files, args.repeats)
