@@ -22,7 +22,7 @@ def trunk(path: str | Path, branch: str | None = None, arch: str | None = None) 
     """
     import torchvision
 
-    from transfer.convert.read_trunk import read_trunk
+    from pretrain.weights.read_trunk import read_trunk
 
     found = read_trunk(path, branch, arch)
     network = torchvision.models.get_model(found.arch, weights=None)

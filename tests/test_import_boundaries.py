@@ -163,6 +163,12 @@ def test_a_form_knows_the_gradients_and_its_memory_and_no_other_form(name):
     assert ours(name) <= FORM
 
 
+@pytest.mark.parametrize("name", [name for name in SOURCES if inside(name, "pretrain.weights")])
+def test_what_reads_weights_knows_the_networks_and_no_run(name):
+    rooms = ("pretrain.weights", "pretrain.models", "pretrain.runtime")
+    assert all(any(inside(other, room) for room in rooms) for other in ours(name))
+
+
 def test_no_module_imports_in_a_circle():
     assert list(TopologicalSorter({name: ours(name) for name in SOURCES}).static_order())
 

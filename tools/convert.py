@@ -18,7 +18,7 @@ from pretrain.runtime.options.arguments import a_path
 from transfer.convert.destinations import DESTINATIONS
 
 if TYPE_CHECKING:
-    from transfer.convert.trunk import TrunkFile
+    from pretrain.weights.trunk import TrunkFile
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "source", type=a_path, metavar="IN", help="a checkpoint of a layout in transfer/convert/layouts"
+        "source", type=a_path, metavar="IN", help="a checkpoint of a layout in pretrain/weights/layouts"
     )
     parser.add_argument(
         "out", type=a_path, metavar="OUT", nargs="?", help="the file to write; needed without --inspect"
@@ -81,8 +81,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from pretrain.runtime.files import sha256_of
     from pretrain.runtime.printable import printable
+    from pretrain.weights.read_trunk import read_trunk
     from transfer.convert.peers import peer_of
-    from transfer.convert.read_trunk import read_trunk
     from transfer.convert.verify import TOLERANCE, write_verified
     from transfer.convert.write import provenance_of
 

@@ -22,9 +22,9 @@ from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.watch import Patience, deaths_told
+from pretrain.weights.read_trunk import SILENT, read_trunk
+from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer import tasks
-from transfer.convert.read_trunk import SILENT, read_trunk
-from transfer.convert.trunk import TrunkFile, build_trunk
 from transfer.datasets.labelled import Labelled, open_labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features import cache

@@ -15,9 +15,8 @@ from pretrain.augment.multicrop import MEAN, STD
 from pretrain.runtime.digests import KEY, check_digests, digests_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch, save_torch
+from pretrain.weights import formats
 
-FORMAT = "unigrad-checkpoint"
-EXPORT_FORMAT = "unigrad-trunk"
 NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,})\.pth")  # what path_of makes
 UNFINISHED = re.compile(rf"\.{NAME.pattern}\.\d+\.part")  # its file while pretrain.runtime.files writes it
 
@@ -88,7 +87,7 @@ def write(path: Path, step: int, parts: Mapping[str, Any], config: Mapping[str, 
         notes: by name, other values, stored as they are.
     """
     state = {name: part.state_dict() for name, part in parts.items()}
-    return save_torch(path, {"format": FORMAT, "step": step, "config": dict(config), **state, **notes})
+    return save_torch(path, {"format": formats.CHECKPOINT, "step": step, "config": dict(config), **state, **notes})
 
 
 def newest(run_dir: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
@@ -117,7 +116,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it cannot be read, or is none of ours.
     """
     state = load_torch(path)
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != formats.CHECKPOINT:
         raise UserError(f"{path} is not a checkpoint of this project.")
     return state
 
@@ -135,7 +134,7 @@ def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any
     """
     meta = {"mean": list(MEAN), "std": list(STD), **meta}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.state_dict().items()}
-    content = {"format": EXPORT_FORMAT, "arch": arch, "state_dict": state, "meta": meta, KEY: digests_of(state)}
+    content = {"format": formats.EXPORT, "arch": arch, "state_dict": state, "meta": meta, KEY: digests_of(state)}
     return save_torch(path, content)
 
 
@@ -154,7 +153,7 @@ def load_trunk(path: str | Path) -> nn.Module:
     content: Mapping[str, Any] = read if isinstance(read, Mapping) else {}
     held: Any
     try:
-        if content.get("format") == FORMAT:
+        if content.get("format") == formats.CHECKPOINT:
             prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
             held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
         else:
@@ -167,6 +166,6 @@ def load_trunk(path: str | Path) -> nn.Module:
             f"{path} is not a trunk that this repository wrote: make one of it with "
             f"`python tools/convert.py {shlex.quote(str(path))} trunk.pth --to torchvision`."
         ) from error
-    if content.get("format") == EXPORT_FORMAT:
+    if content.get("format") == formats.EXPORT:
         check_digests(Path(path), held, content.get(KEY))
     return trunk.eval()

@@ -30,8 +30,8 @@ from helpers.detection_samples import (
 )
 from pretrain.augment.multicrop import normalise
 from pretrain.runtime.errors import UserError
+from pretrain.weights.read_trunk import read_trunk
 from transfer import results
-from transfer.convert.read_trunk import read_trunk
 from transfer.detection import train
 from transfer.detection.config import load, scale
 from transfer.detection.data import catalog

@@ -11,8 +11,8 @@ import torch
 from helpers.detection_samples import C4, CONFIGS, FPN, QUIET, random_trunk, save_trunk, tiny, write_sets
 from pretrain.models import siamese
 from pretrain.runtime.errors import UserError
-from transfer.convert.layouts.base import UNSCALED
-from transfer.convert.trunk import TrunkFile
+from pretrain.weights.layouts.base import UNSCALED
+from pretrain.weights.trunk import TrunkFile
 from transfer.convert.write import provenance_of, save_detectron2, to_detectron2
 from transfer.detection import loop, train
 from transfer.detection.config import load, scale, validate

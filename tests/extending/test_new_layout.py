@@ -10,7 +10,7 @@ from torch import nn
 from helpers.checkpoint_files import torchvision_network
 from helpers.recipes import PAGE, carry_out, run_in
 from pretrain.runtime.errors import UserError
-from transfer.convert.read_trunk import read_trunk
+from pretrain.weights.read_trunk import read_trunk
 from transfer.detection.modeling.verify import build_resnet
 
 HEADING = "A new checkpoint layout"

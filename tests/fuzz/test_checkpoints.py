@@ -12,9 +12,9 @@ from helpers.fuzzing import outcome, search
 from helpers.public_checkpoints import RECIPES
 from helpers.small_checkpoints import FORMATS, NUMBERS, content_of, write_zip
 from pretrain.runtime.errors import UserError
+from pretrain.weights.read_file import read_content
+from pretrain.weights.read_trunk import read_trunk
 from transfer.convert.inspect_file import describe_file
-from transfer.convert.read_file import read_content
-from transfer.convert.read_trunk import read_trunk
 
 pytestmark = pytest.mark.slow
 

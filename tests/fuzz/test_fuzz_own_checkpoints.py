@@ -12,9 +12,10 @@ from helpers.tiny_runs import assert_same
 from pretrain.engine import checkpoint
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.runtime.errors import UserError
+from pretrain.weights import formats
 
 PARTS = {"model": {"a": torch.arange(300.0), "b": torch.ones(2, dtype=torch.int64)}, "optimizer": {"state": {0: {}}}}
-CONTENT = {"format": checkpoint.FORMAT, "step": 3, "config": {"optim": {"epochs": 2}}, **PARTS}
+CONTENT = {"format": formats.CHECKPOINT, "step": 3, "config": {"optim": {"epochs": 2}}, **PARTS}
 
 
 def test_a_damaged_checkpoint_of_a_run_is_whole_or_one_sentence(tmp_path):

@@ -1,6 +1,6 @@
 """Checkpoints as the public projects write them: their wrapping, heads, bookkeeping and names, round known ResNets.
 
-Written from each project's code (transfer/convert/layouts/ names repository and files); heads are narrower than
+Written from each project's code (pretrain/weights/layouts/ names repository and files); heads are narrower than
 theirs, for no conversion reads them. A recipe takes the online and the target ResNet of torchvision and returns what
 the project hands to torch.save.
 """

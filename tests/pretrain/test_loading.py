@@ -14,8 +14,8 @@ from helpers.repository import ROOT
 from pretrain.augment.multicrop import MEAN, STD
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.runtime.errors import UserError
+from pretrain.weights.read_trunk import read_trunk
 from tools import convert as tool
-from transfer.convert.read_trunk import read_trunk
 
 EXAMPLES = dict(
     re.findall(r"^## (\S+)$.*?^```python\n(.*?)^```$", (ROOT / "docs/loading.md").read_text(), re.DOTALL | re.MULTILINE)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from pretrain.runtime.files import sha256_of
 from pretrain.runtime.printable import printable, shortened
-from transfer.convert.numbers import COUNTER, finite
-from transfer.convert.pickles.objects import OddTensor
-from transfer.convert.read_file import read_content
-from transfer.convert.read_trunk import read_trunk
-from transfer.convert.recognise import group_of, recognise, tensors_in
-from transfer.convert.trunk import STATISTICS
+from pretrain.weights.numbers import COUNTER, finite
+from pretrain.weights.pickles.objects import OddTensor
+from pretrain.weights.read_file import read_content
+from pretrain.weights.read_trunk import read_trunk
+from pretrain.weights.recognise import group_of, recognise, tensors_in
+from pretrain.weights.trunk import STATISTICS
 
 NOTES = 40  # plain values of a file that are told
 GROUPS = 200  # groups of tensors that are told

@@ -1,7 +1,7 @@
 """The network that a checkpoint's own project builds, filled under its own names: what a conversion is compared with.
 
 A peer knows nothing of how conversion renames tensors. Where its library is not installed, torchvision's network stands
-in, filled under torchvision's names.
+in, filled under torchvision's names. PEERS is the list; layouts and namings of `pretrain.weights` name its entries.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torchvision
 from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
-from transfer.convert.numbers import COUNTER
-from transfer.convert.trunk import TrunkFile, build_trunk, first_few
+from pretrain.weights.numbers import COUNTER
+from pretrain.weights.trunk import TrunkFile, build_trunk, first_few
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class Peer:
 
     library: str
     stages: Callable[[TrunkFile, Tensor], Sequence[Tensor]]
+
+
+PEERS = {  # "module:function", each imported when it is needed
+    "sequential": "transfer.convert.peers:sequential_peer",
+    "timm": "transfer.convert.peers:timm_peer",
+    "transformers": "transfer.convert.peers:transformers_peer",
+    "detectron2": "transfer.detection.modeling.verify:detectron2_peer",
+}
 
 
 def stages(trunk: nn.Module, images: Tensor) -> list[Tensor]:
@@ -44,7 +52,7 @@ def stages(trunk: nn.Module, images: Tensor) -> list[Tensor]:
 
 def peer_of(trunk_file: TrunkFile) -> Peer:
     """The source's own network where its library is installed, else torchvision's."""
-    module, _, function = trunk_file.peer.partition(":")
+    module, _, function = PEERS.get(trunk_file.peer, "").partition(":")
     own: Peer | None = getattr(importlib.import_module(module), function)() if module else None
     return own or Peer("torchvision", lambda trunk, images: stages(build_trunk(trunk).to(images.dtype), images))
 

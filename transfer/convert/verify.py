@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import drafted
+from pretrain.weights.trunk import TrunkFile
 from transfer.convert.destinations.base import Stages
 from transfer.convert.peers import peer_of, stages
-from transfer.convert.trunk import TrunkFile
 
 STAGES = ("res2", "res3", "res4", "res5")
 TOLERANCE = 1e-4

@@ -15,8 +15,8 @@ from torch import Tensor
 from pretrain.runtime import provenance
 from pretrain.runtime.digests import KEY, digests_of
 from pretrain.runtime.files import save_torch, sha256_of, write_atomically
-from transfer.convert.names import detectron2_name
-from transfer.convert.trunk import TrunkFile, check_trunk, shapes_of, tensors_sha256
+from pretrain.weights.names import detectron2_name
+from pretrain.weights.trunk import TrunkFile, check_trunk, shapes_of, tensors_sha256
 
 
 def to_detectron2(state: Mapping[str, Tensor], arch: str) -> dict[str, np.ndarray]:

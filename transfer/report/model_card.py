@@ -10,7 +10,7 @@ import torch
 from pretrain.models import siamese
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_text
-from transfer.convert.read_trunk import read_trunk
+from pretrain.weights.read_trunk import read_trunk
 from transfer.report.collect.names import RANDOM, maker
 from transfer.report.collect.search import says_synthetic, search_folders
 from transfer.report.collect.trials import group_trials

@@ -18,8 +18,8 @@ from pretrain.data.loader import StepSampler
 from pretrain.engine import learner, resume
 from pretrain.engine.metrics_file import last_line
 from pretrain.engine.position import Position, position_in
+from pretrain.weights.read_trunk import read_trunk
 from tools.launcher import job_record
-from transfer.convert.read_trunk import read_trunk
 
 OLD = ROOT / "tests" / "data" / "old_run"
 STEPS_TIMES_VIEWS = 8  # what every counter of batch norm held after the run's 4 steps

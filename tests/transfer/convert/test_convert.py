@@ -21,10 +21,10 @@ from helpers.checkpoint_files import (
 from pretrain.models.siamese import TRUNKS
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
+from pretrain.weights.names import detectron2_name, from_detectron2_name
+from pretrain.weights.read_trunk import read_trunk
+from pretrain.weights.trunk import build_trunk
 from tools import convert as tool
-from transfer.convert.names import detectron2_name, from_detectron2_name
-from transfer.convert.read_trunk import read_trunk
-from transfer.convert.trunk import build_trunk
 from transfer.convert.verify import stages, write_verified
 from transfer.convert.write import from_detectron2, save_detectron2, to_detectron2
 
@@ -109,7 +109,7 @@ def test_every_architecture_is_told_by_its_shapes_and_has_detectron2s_and_timms_
     """Without memory: the libraries' own networks are the oracle for names and shapes."""
     import timm
 
-    from transfer.convert.trunk import infer_arch, shapes_of
+    from pretrain.weights.trunk import infer_arch, shapes_of
     from transfer.detection.modeling.verify import build_resnet
 
     with torch.device("meta"):

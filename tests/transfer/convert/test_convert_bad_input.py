@@ -14,8 +14,8 @@ from helpers import tool_process
 from helpers.checkpoint_files import official_network, torchvision_network, write_plain
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
+from pretrain.weights.read_trunk import read_trunk
 from tools import convert as tool
-from transfer.convert.read_trunk import read_trunk
 
 
 def run_tool(*arguments):

@@ -12,11 +12,11 @@ from helpers.checkpoint_files import LAYOUTS as OWN
 from helpers.checkpoint_files import assert_same_tensors, torchvision_network, without_fc
 from helpers.public_checkpoints import RECIPES
 from pretrain.runtime.errors import UserError
-from transfer.convert import names, recognise
+from pretrain.weights import names, recognise
+from pretrain.weights.layouts import LAYOUTS
+from pretrain.weights.read_trunk import read_trunk
 from transfer.convert.destinations import DESTINATIONS
-from transfer.convert.layouts import LAYOUTS
 from transfer.convert.peers import peer_of
-from transfer.convert.read_trunk import read_trunk
 from transfer.convert.verify import write_verified
 from transfer.convert.write import provenance_of, save_detectron2
 

@@ -11,9 +11,9 @@ from helpers.checkpoint_files import torchvision_network, write_plain
 from helpers.repository import ROOT
 from helpers.small_checkpoints import content_of, write_zip
 from pretrain.runtime.errors import UserError
+from pretrain.weights.read_trunk import read_trunk
+from pretrain.weights.trunk import shapes_of
 from transfer.convert.destinations import DESTINATIONS, destinations_table
-from transfer.convert.read_trunk import read_trunk
-from transfer.convert.trunk import shapes_of
 from transfer.convert.write import provenance_of
 from transfer.detection.modeling.verify import build_resnet
 

@@ -10,8 +10,8 @@ from helpers.checkpoint_files import torchvision_network, write_export
 from helpers.public_checkpoints import RECIPES
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
+from pretrain.weights.read_trunk import read_trunk
 from tools import convert as tool
-from transfer.convert.read_trunk import read_trunk
 from transfer.convert.write import tensors_sha256
 
 pytestmark = pytest.mark.slow

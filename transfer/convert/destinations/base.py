@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transfer.convert.trunk import TrunkFile
+    from pretrain.weights.trunk import TrunkFile
 
 Write = Callable[[Path, "TrunkFile", Mapping[str, Any]], Path]
 Stages = Callable[[Path, "TrunkFile", "Tensor"], Sequence["Tensor"]]

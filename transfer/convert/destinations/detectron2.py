@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretrain.weights.names import detectron2_name
 from transfer.convert.destinations.base import Destination
-from transfer.convert.names import detectron2_name
 
 if TYPE_CHECKING:
-    from transfer.convert.trunk import TrunkFile
+    from pretrain.weights.trunk import TrunkFile
 
 
 def write(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:

@@ -11,7 +11,7 @@ from transfer.convert.destinations.base import Destination, Verifier
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transfer.convert.trunk import TrunkFile
+    from pretrain.weights.trunk import TrunkFile
 
 
 def write(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from transfer.convert.destinations.base import Destination, Verifier
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transfer.convert.trunk import TrunkFile
+    from pretrain.weights.trunk import TrunkFile
 
 
 def stages_in_timm(path: Path, trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:

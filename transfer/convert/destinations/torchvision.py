@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transfer.convert.destinations.base import Destination, Verifier
 
 if TYPE_CHECKING:
-    from transfer.convert.trunk import TrunkFile
+    from pretrain.weights.trunk import TrunkFile
 
 
 def write(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.runtime.errors import UserError
+from pretrain.weights.trunk import TrunkFile
 from transfer.convert.destinations.base import Verifier
 from transfer.convert.peers import Peer, filled
-from transfer.convert.trunk import TrunkFile
 from transfer.convert.verify import STAGES
 from transfer.convert.write import to_detectron2
 from transfer.detection import require_detectron2

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.convert.names import detectron2_name
-from transfer.convert.numbers import COUNTER
-from transfer.convert.read_trunk import read_trunk
-from transfer.convert.trunk import TrunkFile
+from pretrain.weights.names import detectron2_name
+from pretrain.weights.numbers import COUNTER
+from pretrain.weights.read_trunk import read_trunk
+from pretrain.weights.trunk import TrunkFile
 from transfer.convert.verify import STAGES
 from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pretrain.engine.checkpoint import EXPORT_FORMAT
-from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.names import DETECTRON2, TRANSFORMERS
+from pretrain.weights.formats import EXPORT
+from pretrain.weights.layouts.base import Layout, Place
+from pretrain.weights.names import DETECTRON2, TRANSFORMERS
 
 # what training scripts call the dictionary of their network
 NETWORK = "|state_dict|model|model_state_dict|model_state|net|network|net_state_dict|module"
@@ -17,7 +17,7 @@ LAYOUTS = (
         Place("state_dict_ema"),
         keys=("version=2",),
         shared=True,
-        peer="transfer.convert.peers:timm_peer",
+        peer="timm",
     ),
     Layout(
         "torchvision-references",
@@ -33,7 +33,7 @@ LAYOUTS = (
         "pytorch/vision: models/resnet.py; the same names in timm, in pytorch/examples, and in files of trunks alone",
         Place(NETWORK),
         unless=(r"projection_head\.", r"prototypes\."),
-        absent_keys=(f"format={EXPORT_FORMAT}", "version=2", "model_ema"),
+        absent_keys=(f"format={EXPORT}", "version=2", "model_ema"),
         shared=True,
     ),
     Layout(

@@ -51,7 +51,7 @@ class Naming:
     """How a project calls a ResNet's tensors.
 
     first: the name of the first convolution's weight. to_torchvision: renames any tensor's.
-    peer: "module:function" of the project's own network under its own names (`peers.py`); empty for torchvision's.
+    peer: whose network has these names, for comparing features (transfer/convert/peers.py); empty for torchvision's.
     """
 
     first: str
@@ -60,8 +60,6 @@ class Naming:
 
 
 TORCHVISION = Naming("conv1.weight", str)
-CHILDREN = Naming("0.weight", from_child_name, "transfer.convert.peers:sequential_peer")
-DETECTRON2 = Naming("stem.conv1.weight", from_detectron2_name, "transfer.detection.modeling.verify:detectron2_peer")
-TRANSFORMERS = Naming(
-    "embedder.embedder.convolution.weight", from_transformers_name, "transfer.convert.peers:transformers_peer"
-)
+CHILDREN = Naming("0.weight", from_child_name, "sequential")
+DETECTRON2 = Naming("stem.conv1.weight", from_detectron2_name, "detectron2")
+TRANSFORMERS = Naming("embedder.embedder.convolution.weight", from_transformers_name, "transformers")

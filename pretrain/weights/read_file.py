@@ -17,9 +17,9 @@ from torch import nn
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import FAULTS, sha256_of
 from pretrain.runtime.printable import shortened
-from transfer.convert.pickles.archives import is_legacy, is_tensor, read_legacy, read_zip
-from transfer.convert.pickles.objects import Inert, OddTensor, settled
-from transfer.convert.pickles.unpickle import Named, load_data
+from pretrain.weights.pickles.archives import is_legacy, is_tensor, read_legacy, read_zip
+from pretrain.weights.pickles.objects import Inert, OddTensor, settled
+from pretrain.weights.pickles.unpickle import Named, load_data
 
 # modules whose functions a checkpoint has no use for
 HOSTILE = {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "importlib", "runpy"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transfer.convert.layouts.base import ImageStatistics, Layout, Place
+from pretrain.weights.layouts.base import ImageStatistics, Layout, Place
 
 # src/multicropdataset.py really says 0.228
 SWAV: ImageStatistics = ((0.485, 0.456, 0.406), (0.228, 0.224, 0.225))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transfer.convert.layouts.base import UNSCALED, Layout, Place
+from pretrain.weights.layouts.base import UNSCALED, Layout, Place
 
 LAYOUTS = (
     Layout(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transfer.convert.pickles.objects import OddTensor
+from pretrain.weights.pickles.objects import OddTensor
 
 COUNTER = "num_batches_tracked"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

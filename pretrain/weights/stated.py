@@ -9,9 +9,9 @@ from typing import Any
 from pretrain.models import TRUNKS
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from transfer.convert.layouts.base import ImageStatistics
-from transfer.convert.openmmlab import configuration_in
-from transfer.convert.pickles.objects import Inert
+from pretrain.weights.layouts.base import ImageStatistics
+from pretrain.weights.openmmlab import configuration_in
+from pretrain.weights.pickles.objects import Inert
 
 BRIGHTEST = 65_535  # of pixels, whatever their scale
 # where files hold what their training script was told; "" is the file itself, and "hub" what stands beside it

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.names import CHILDREN
+from pretrain.weights.layouts.base import Layout, Place
+from pretrain.weights.names import CHILDREN
 
 # parts of mmdetection's detectors and mmsegmentation's segmenters, which no self-supervised method has
 DENSE = r"(rpn|roi|bbox|mask|panoptic|semantic|decode|auxiliary|seg|query)_head\.|neck\.(lateral|fpn)_convs\."

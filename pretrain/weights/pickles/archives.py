@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from transfer.convert.pickles.objects import Inert, Piece, Storage, StoredTensor, flattened
-from transfer.convert.pickles.unpickle import load_data
+from pretrain.weights.pickles.objects import Inert, Piece, Storage, StoredTensor, flattened
+from pretrain.weights.pickles.unpickle import load_data
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of torch.save before torch 1.6
 GROWTH = 8  # times its own size to which a file may unpack; torch.save does not compress

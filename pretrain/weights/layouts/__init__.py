@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from pretrain.runtime.registry import collect
-from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.names import CHILDREN, DETECTRON2, TORCHVISION, TRANSFORMERS
+from pretrain.weights.layouts.base import Layout, Place
+from pretrain.weights.names import CHILDREN, DETECTRON2, TORCHVISION, TRANSFORMERS
 
 LAYOUTS: tuple[Layout, ...] = tuple(
     sorted((layout for family in collect(__name__, "LAYOUTS") for layout in family), key=lambda layout: layout.name)

@@ -10,19 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-from pretrain.engine.checkpoint import EXPORT_FORMAT
-from pretrain.engine.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from pretrain.models.residual import silent_blocks
 from pretrain.runtime.digests import KEY, check_digests
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from transfer.convert.beside import neighbours
-from transfer.convert.layouts.base import ImageStatistics, Layout
-from transfer.convert.pickles.objects import OddTensor
-from transfer.convert.read_file import read_content
-from transfer.convert.recognise import Recognised, group_of, recognise, tensors_in, text_of, value_at
-from transfer.convert.stated import check_images, check_stated, contradicted
-from transfer.convert.trunk import TrunkFile, check_numbers, check_trunk, infer_arch, tensors_sha256, with_counters
+from pretrain.weights import formats
+from pretrain.weights.beside import neighbours
+from pretrain.weights.layouts.base import ImageStatistics, Layout
+from pretrain.weights.pickles.objects import OddTensor
+from pretrain.weights.read_file import read_content
+from pretrain.weights.recognise import Recognised, group_of, recognise, tensors_in, text_of, value_at
+from pretrain.weights.stated import check_images, check_stated, contradicted
+from pretrain.weights.trunk import TrunkFile, check_numbers, check_trunk, infer_arch, tensors_sha256, with_counters
 
 PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were
 SILENT = "silent_blocks"  # in a trunk's meta: residual blocks that add nothing; absent where every block adds something
@@ -112,7 +111,7 @@ def _check_arch(where: str, content: Mapping[str, Any], inferred: str, expected:
 
 def _check_digest(path: Path, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Compare the tensors with the SHA-256s that our exports and converted files carry; older ones have one in all."""
-    own = content.get("format") == EXPORT_FORMAT
+    own = content.get("format") == formats.EXPORT
     told = content.get(KEY) if own else value_at(content, ("provenance", KEY))
     if told is not None:
         return check_digests(path, state, told)
@@ -177,7 +176,7 @@ def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
     dictionaries = [value_at(content, ("provenance", "meta")), content.get("meta")]
     meta = {key: value for one in dictionaries if isinstance(one, Mapping) for key, value in _plain(one).items()}
     meta |= {name: content[name] for name in PROGRESS if _is_count(content.get(name))}
-    if content.get("format") == CHECKPOINT_FORMAT:
+    if content.get("format") == formats.CHECKPOINT:
         batch_size = value_at(content, ("config", "optim", "batch_size"))
         meta |= _plain({"method": value_at(content, ("config", "method", "name"))})
         meta |= _plain({"seed": value_at(content, ("config", "run", "seed"))})

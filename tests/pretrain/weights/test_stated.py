@@ -10,10 +10,10 @@ import yaml
 from helpers.small_checkpoints import content_of, write_safetensors, write_zip
 from pretrain.models import TRUNKS
 from pretrain.runtime.errors import UserError
-from transfer.convert.beside import neighbours
-from transfer.convert.read_trunk import read_trunk
-from transfer.convert.stated import check_images, check_stated, contradicted, scaled, torchvision_name
-from transfer.convert.trunk import shapes_of
+from pretrain.weights.beside import neighbours
+from pretrain.weights.read_trunk import read_trunk
+from pretrain.weights.stated import check_images, check_stated, contradicted, scaled, torchvision_name
+from pretrain.weights.trunk import shapes_of
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 IMPOSTORS = {"resnet18": ["resnetblur18"], "resnet50": ["resnetblur50", "resnetaa50"]}

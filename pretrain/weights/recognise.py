@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from transfer.convert.layouts import FOREIGN, LAYOUTS, NAMINGS, layouts_below
-from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.pickles.objects import OddTensor
-from transfer.convert.trunk import first_few
+from pretrain.weights.layouts import FOREIGN, LAYOUTS, NAMINGS, layouts_below
+from pretrain.weights.layouts.base import Layout, Place
+from pretrain.weights.pickles.objects import OddTensor
+from pretrain.weights.trunk import first_few
 
 # words in names that DistributedDataParallel, torch.compile, FSDP, activation checkpoints and DeepSpeed put there
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transfer.convert.layouts.base import Layout, Place
+from pretrain.weights.layouts.base import Layout, Place
 
 LAYOUTS = (
     Layout(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pretrain.engine.checkpoint import EXPORT_FORMAT
-from transfer.convert.layouts.base import Layout, Place
-from transfer.convert.names import CHILDREN
+from pretrain.weights.formats import EXPORT
+from pretrain.weights.layouts.base import Layout, Place
+from pretrain.weights.names import CHILDREN
 
 LAYOUTS = (
     Layout(
@@ -18,7 +18,7 @@ LAYOUTS = (
         "unigrad-export",
         "this repository: pretrain/engine/checkpoint.py, export_trunk",
         Place("state_dict"),
-        keys=(f"format={EXPORT_FORMAT}",),
+        keys=(f"format={EXPORT}",),
         head=r"(?!)",
     ),
     Layout(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from transfer.convert.pickles.objects import (
+from pretrain.weights.pickles.objects import (
     ArrayType,
     Inert,
     Items,
@@ -18,7 +18,7 @@ from transfer.convert.pickles.objects import (
     StoredArray,
     StoredTensor,
 )
-from transfer.convert.pickles.scan import Readable, check_pickle
+from pretrain.weights.pickles.scan import Readable, check_pickle
 
 RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's names
 DICTIONARIES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transfer.convert.names import TORCHVISION, Naming
+from pretrain.weights.names import TORCHVISION, Naming
 
 ImageStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 IMAGENET: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -41,7 +41,7 @@ class Layout:
     pixels: mean and standard deviation of RGB in 0..1 that the project trains with.
     shared: whether many projects use these names, so that `pixels` is only what is usual, and a head may have any name.
     says_input: whether a file is read only when it says itself how its images were scaled and ordered.
-    peer: "module:function" of the source's own network, as in `Naming`; empty for that of `naming`.
+    peer: whose network has the source's names, as in `Naming`; empty for that of `naming`.
     """
 
     name: str

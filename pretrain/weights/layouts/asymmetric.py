@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from transfer.convert.layouts.base import UNSCALED, Layout, Place
-from transfer.convert.names import CHILDREN
+from pretrain.weights.layouts.base import UNSCALED, Layout, Place
+from pretrain.weights.names import CHILDREN
 
 LAYOUTS = (
     Layout(

@@ -14,8 +14,8 @@ from torch import nn
 from helpers.checkpoint_files import assert_same_tensors, torchvision_network, without_fc
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
+from pretrain.weights.read_trunk import read_trunk
 from tools import convert as tool
-from transfer.convert.read_trunk import read_trunk
 
 RAN = []
 

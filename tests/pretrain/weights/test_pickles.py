@@ -15,9 +15,9 @@ from torch import nn
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
+from pretrain.weights.pickles.objects import OddTensor
+from pretrain.weights.read_file import read_content
 from transfer.convert.inspect_file import describe_file
-from transfer.convert.pickles.objects import OddTensor
-from transfer.convert.read_file import read_content
 
 GENERATOR = torch.Generator().manual_seed(0)
 BASE = torch.randn(6, 4, generator=GENERATOR)

@@ -8,9 +8,9 @@ import torch
 
 from helpers.small_checkpoints import arrays, content_of, write_legacy, write_safetensors, write_zip
 from pretrain.runtime.errors import UserError
+from pretrain.weights.numbers import finite
+from pretrain.weights.read_trunk import read_trunk
 from transfer.convert.inspect_file import describe_file
-from transfer.convert.numbers import finite
-from transfer.convert.read_trunk import read_trunk
 
 WHERE = "layer1.0.conv1.weight"
 FIRST = "layer1.0.conv2.weight"  # by whose shape an architecture is told

@@ -16,8 +16,8 @@ from pretrain.models import TRUNKS, siamese
 from pretrain.runtime.digests import bytes_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from transfer.convert.layouts.base import IMAGENET, ImageStatistics
-from transfer.convert.numbers import COUNTER, as_held, beyond_float32, finite, is_whole, unfit
+from pretrain.weights.layouts.base import IMAGENET, ImageStatistics
+from pretrain.weights.numbers import COUNTER, as_held, beyond_float32, finite, is_whole, unfit
 
 STATISTICS = ("running_mean", "running_var")
 Signature = tuple[bool, tuple[int, ...], tuple[int, ...]]
@@ -30,7 +30,7 @@ class TrunkFile:
     state: torchvision's names without `fc` to tensors on the CPU, float32 but for BN's counters.
     arch: torchvision's name of the network. layout: the name of a layout. meta: what the file says of its making.
     mapping: torchvision's names to the file's. own_names: to those that the source's own network uses.
-    peer: "module:function" of that network (peers.py). stated: what the file calls its network, "" where it does not.
+    peer: whose network that is, as in `Layout`. stated: what the file calls its network, "" where it does not.
     branch: online or target, empty where there is one trunk. called, other: where this branch and the other one lie.
     left_out: groups of the file's other tensors to the number of their tensors.
     pixels: mean and standard deviation of the images that it was trained on. pixels_from: who says so, after "as".
