@@ -12,6 +12,7 @@ from pretrain.runtime.options import FIXED, FREE, TOLD, Further, Option, Rule, d
 __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
 
 BRANCHES = ("momentum", "stop_gradient")
+BEST_BY = ("knn_top1", "effective_rank")  # metrics that are measured along a run and rise with the trunk's quality
 
 
 @dataclass
@@ -226,6 +227,19 @@ class Run:
         1.0, "how often a checkpoint is written; 0: every step", at_least=0, unit="epochs", resume=FREE
     )
     keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept", at_least=1, resume=FREE)
+    keep_every_epochs: int = option(
+        0,
+        "how often an export is written that stays, export/epoch_XXXX.pth; 0: never",
+        at_least=0,
+        unit="epochs",
+        resume=FREE,
+    )
+    keep_best: str | None = option(
+        None,
+        "metric by which the best trunk so far stays as export/best.pth, of those measured every measure_every_epochs",
+        choices=BEST_BY,
+        resume=FREE,
+    )
     measure_every_epochs: float = option(
         1.0,
         "how often the effective rank and, with data.val, k-NN accuracy are measured",

@@ -24,6 +24,7 @@ from pretrain.engine.loading import check_room, make_loader, on_device, patience
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
+from pretrain.engine.quality.kept import Keeper
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
@@ -124,7 +125,7 @@ def run(
     _say(_greeting(cfg, len(source), length, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
-    stopping, patience = Stopping(wish), patience_of(cfg)
+    stopping, patience, keeper = Stopping(wish), patience_of(cfg), Keeper(cfg, learner)
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor, deaths_told(patience):
         if before:
             monitor.load(before["monitor"])
@@ -136,13 +137,15 @@ def run(
                 draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
             stepped = step(learner, batch, done - 1, sampler.steps)
             try:
-                _log(monitor, learner, number, stepped, probe)
+                line = _log(monitor, learner, number, stepped, probe)
             except Alarm as alarm:
                 _keep_for_replay(cfg, learner, loader, sampler.keys(done - 1), alarm)
                 raise
+            now = begun.after(done, place, sampler)
+            monitor.tell(keeper.keep(now, length.epoch(number), line if monitor.measures(number) else None))
             leave = stopping.agreed()
             if leave or done % checkpoint_every == 0 or done == sampler.steps:
-                records.save(cfg, learner, monitor, begun.after(done, place, sampler))
+                records.save(cfg, learner, monitor, now)
             if leave and done < sampler.steps:
                 raise Stopped(_farewell(wish, run_dir, number, length.steps))
         stopping.finish()
@@ -165,13 +168,15 @@ def _greeting(cfg: config.Config, images: int, length: Length, device: torch.dev
     )
 
 
-def _log(monitor: Monitor, learner: Learner, done: int, stepped: Stepped, probe: Probe | None) -> None:
-    """Hand the values of a step to the monitor, with further readings where it writes a line."""
+def _log(
+    monitor: Monitor, learner: Learner, done: int, stepped: Stepped, probe: Probe | None
+) -> dict[str, float] | None:
+    """Hand the values of a step to the monitor, with further readings where it writes a line, which is returned."""
     readings = {}
     if monitor.logs(done):
         with monitor.paused():
             readings = read(learner, stepped, monitor.measures(done), probe)
-    monitor.step(done, stepped.values, stepped.settings, readings)
+    return monitor.step(done, stepped.values, stepped.settings, readings)
 
 
 def _begin(cfg: config.Config, learner: Learner, sampler: StepSampler) -> tuple[dict[str, Any] | None, Position]:

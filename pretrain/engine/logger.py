@@ -161,8 +161,8 @@ class Monitor:
             self.unreadable.update(*(state["unreadable"] for state in own))
 
     def tell(self, sentence: str) -> None:
-        """Print one line on rank 0 without breaking the progress bar."""
-        if self.writes:
+        """Print one line, if there is one, on rank 0 without breaking the progress bar."""
+        if self.writes and sentence:
             tqdm.write(sentence, file=sys.stdout)
             sys.stdout.flush()
 
@@ -204,7 +204,7 @@ class Monitor:
         values: dict[str, torch.Tensor],
         settings: dict[str, float],
         readings: dict[str, torch.Tensor | float],
-    ) -> None:
+    ) -> dict[str, float] | None:
         """Add one step's device scalars; where `logs` says so, read them all at once, write them and raise the alarm.
 
         Args:
@@ -214,6 +214,8 @@ class Monitor:
             readings: measurements that cost too much for every step, equal on all ranks or rank 0's; given where a line
                 is due.
 
+        Returns: the line of metrics where one is due, in which only rank 0 has what rank 0 alone measures.
+
         Raises:
             Alarm: a value is not finite, or the features have collapsed.
         """
@@ -221,10 +223,11 @@ class Monitor:
             self.window.setdefault(name, []).append(value.detach())
         if self.writes:
             self.bar.update()
-        if self.logs(step):
-            self._log(step, settings, readings)
+        return self._log(step, settings, readings) if self.logs(step) else None
 
-    def _log(self, step: int, settings: dict[str, float], readings: dict[str, torch.Tensor | float]) -> None:
+    def _log(
+        self, step: int, settings: dict[str, float], readings: dict[str, torch.Tensor | float]
+    ) -> dict[str, float]:
         table = torch.stack([torch.stack(column) for column in self.window.values()])
         own, columns = (
             dict(zip(self.window, each.tolist(), strict=True)) for each in (table, distributed.all_mean(table))
@@ -256,6 +259,7 @@ class Monitor:
         if self.writes:
             self._show(line)
         self._collapse(line)
+        return line
 
     def _collapse(self, line: dict[str, float]) -> None:
         """Raise the alarm where all images get nearly the same row, or the rows span very few directions."""

@@ -18,7 +18,7 @@ def open_run(cfg: config.Config, learner: Learner) -> None:
     """Write what identifies a run, and its network before the first step."""
     if distributed.rank() == 0:
         history.open_history(cfg)
-        _export(cfg, learner, "initial.pth", None, 0.0)
+        export(cfg, learner, "initial.pth", None, 0.0)
 
 
 def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Position) -> None:
@@ -36,7 +36,7 @@ def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Posit
     def write() -> None:
         keep, notes = cfg.run.keep_checkpoints, {"monitor": read, NAME: position.stored()}
         checkpoint.save(Path(cfg.run_dir), position.step, parts, tree, keep, **notes)
-        _export(cfg, learner, "trunk.pth", position, epoch)
+        export(cfg, learner, "trunk.pth", position, epoch)
 
     distributed.on_rank_0(write)
 
@@ -54,13 +54,24 @@ def complete_export(cfg: config.Config, learner: Learner, position: Position, ep
     def write() -> None:
         trunk = Path(cfg.run_dir, "export", "trunk.pth")
         if not trunk.is_file() or load_torch(trunk)["meta"]["step"] != position.step:
-            _export(cfg, learner, trunk.name, position, epoch)
+            export(cfg, learner, trunk.name, position, epoch)
 
     distributed.on_rank_0(write)
 
 
-def _export(cfg: config.Config, learner: Learner, name: str, position: Position | None, epoch: float) -> None:
-    """Export the trunk; position: None before the first step."""
+def export(
+    cfg: config.Config, learner: Learner, name: str, position: Position | None, epoch: float, **notes: str | float
+) -> None:
+    """Write RUN/export/NAME, atomically.
+
+    Args:
+        cfg: of the run.
+        learner: whose online trunk is exported.
+        name: of the file.
+        position: where the run stands, None before the first step.
+        epoch: passes over the images by then.
+        notes: what the file says of itself beside where it comes from.
+    """
     meta = {
         "method": cfg.method.name,
         "step": position.step if position else 0,
@@ -71,5 +82,6 @@ def _export(cfg: config.Config, learner: Learner, name: str, position: Position 
         "image_size": cfg.views.size,
         "run": str(Path(cfg.run_dir).resolve()),
         "commit": provenance.commit() or "unknown",
+        **notes,
     }
     checkpoint.export_trunk(Path(cfg.run_dir, "export", name), learner.model.online.trunk, cfg.model.arch, meta)

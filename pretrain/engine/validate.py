@@ -29,6 +29,7 @@ def ready(cfg: config.Config) -> torch.device:
     _check_scales(cfg.views)
     _check_optim(cfg.optim)
     _check_method(cfg)
+    _check_kept(cfg)
     device = choose_device(cfg.run.device, "run.device", cfg.run.tf32, fixed_shapes=True)
     _check_graphs(cfg.run, device)
     _warn_of_workers(cfg.data.workers)
@@ -58,6 +59,14 @@ def _check_method(cfg: config.Config) -> None:
     for part in build_form(cfg).modules():
         if isinstance(part, NegativeQueue):
             part.check_fits(2 * cfg.optim.batch_size)
+
+
+def _check_kept(cfg: config.Config) -> None:
+    if cfg.run.keep_best == "knn_top1" and not cfg.data.val:
+        raise UserError(
+            "run.keep_best=knn_top1 needs k-NN accuracy along the run: add data.val=FOLDER with class folders, or choose "
+            "run.keep_best=effective_rank."
+        )
 
 
 def _check_graphs(run: config.Run, device: torch.device) -> None:
