@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pretrain.models import TRUNKS
+from pretrain.optim.exclusions import EXCLUSIONS
+from pretrain.optim.optimisers import NAMES
+from pretrain.optim.scaling import SCALINGS
 from pretrain.runtime.options import FIXED, FREE, TOLD, Further, Option, Rule, dump, load, option, options
 
 __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
@@ -164,17 +167,33 @@ def _rows() -> tuple[str, ...]:
 
 @dataclass
 class Optim:
-    """The optimiser. lr = base_lr × batch_size / 256, with a linear warm-up, then a cosine to 0."""
+    """The optimiser. lr = base_lr × batch_size / 256, with a linear warm-up, then a cosine to 0.
 
-    optimiser: str = option(
-        "sgd", "sgd for 100 epochs, lars for 800 (Appendix B)", choices=("sgd", "lars"), resume=FIXED
-    )
+    Each optimiser has further options of its own, `--help optim`.
+    """
+
+    optimiser: str = option("sgd", "sgd for 100 epochs, lars for 800 (Appendix B)", choices=NAMES, resume=FIXED)
     epochs: int = option(100, "passes over the images", at_least=1, at_most=1_000_000, unit="epochs", resume=FREE)
     warmup_epochs: int = option(5, "epochs in which the rate rises from 0", at_least=0, unit="epochs", resume=FREE)
     batch_size: int = option(1024, "images of a step, of all ranks together", at_least=2, unit="images", resume=TOLD)
     base_lr: float = option(0.05, "learning rate for each 256 images of a batch", at_least=0, resume=FREE)
     bias_base_lr: float | None = option(
         None, "the same for biases and norms; unset is base_lr", at_least=0, resume=FREE
+    )
+    lr_scaling: str = option(
+        "linear",
+        "how the learning rate grows with batch_size / 256: linear, by its root, or not at all",
+        choices=tuple(SCALINGS),
+        resume=FREE,
+    )
+    final_lr_share: float = option(
+        0.0, "where the cosine ends, as a share of the highest learning rate", at_least=0, at_most=1, resume=FREE
+    )
+    predictor_lr: str = option(
+        "schedule",
+        "learning rate of the predictor of row c; constant: the highest one from the first step to the last (SimSiam)",
+        choices=("schedule", "constant"),
+        resume=FIXED,
     )
     accumulate: int | Literal["auto"] = option(
         1,
@@ -183,11 +202,43 @@ class Optim:
         at_least=1,
         resume=TOLD,
     )
-    momentum: float = option(0.9, "momentum of the optimiser", at_least=0, below=1, resume=FREE)
+    momentum: float = option(0.9, "momentum of the optimiser; β1 of adamw and lamb", at_least=0, below=1, resume=FREE)
     weight_decay: float = option(1e-4, "weight decay", at_least=0, resume=FREE)
-    target_momentum: float = option(
-        0.996, "share that the target branch keeps at the first step; it rises to 1", at_least=0, at_most=1, resume=FREE
+    exclude: str | None = option(
+        None,
+        "what is left out of decay and adaptation; vectors: biases and norms; unset: none under sgd, else vectors",
+        choices=tuple(EXCLUSIONS),
+        resume=FIXED,
     )
+    target_momentum: float = option(
+        0.996,
+        "share that the target branch keeps at the first step; it rises to target_momentum_end",
+        at_least=0,
+        at_most=1,
+        resume=FREE,
+    )
+    target_momentum_end: float = option(1.0, "the same at the last step", at_least=0, at_most=1, resume=FREE)
+    target_momentum_batch: int | None = option(
+        None,
+        "batch B0 that target_momentum is for; a batch of B takes m^(B/B0), which follows as fast over the "
+        "same images (Busbridge et al., 2023); unset: m as it is",
+        at_least=1,
+        unit="images",
+        resume=FREE,
+    )
+
+    @staticmethod
+    def further(written: Mapping[str, Any]) -> Further:
+        """The options of the optimiser that is named.
+
+        Raises:
+            UserError: there is no such optimiser.
+        """
+        from pretrain.optim import build  # here, since optimisers import torch and this file answers --help
+
+        name = str(written.get("optimiser", "sgd"))
+        everywhere = {key for one in NAMES for key in vars(build.find(one).options())}
+        return Further(name, build.find(name).options, frozenset(everywhere))
 
 
 @dataclass
@@ -279,16 +330,23 @@ class Config:
 
 def pretraining_options() -> dict[str, Any]:
     """What `--help` lists of every run, by heading."""
-    return {"Options of pretraining (those of each row of Table 2: --help method)": Config}
+    return {"Options of pretraining (of each row of Table 2: --help method; of each optimiser: --help optim)": Config}
 
 
-def row_options() -> dict[str, list[Option]]:
-    """What `--help method` lists of each row, by heading; imports torch."""
+def further_options() -> dict[str, list[Option]]:
+    """What `--help method` and `--help optim` list of each row and each optimiser, by heading; imports torch."""
     from pretrain import methods
+    from pretrain.optim import build
 
     def listed(row: methods.Row) -> list[Option]:
         balance = "" if row.balance is None else f"; λ = {row.balance:g} at C = {methods.WIDTH}"
         told = f"row {row.letter} of Table {row.table}; targets {', '.join(row.targets)}{balance}"
         return [Option("method.name", "str", row.name, Rule(told)), *options(row.defaults(), "method.")]
 
-    return {f"With method.name={name}": listed(row) for name, row in methods.ROWS.items()}
+    def of_optimiser(name: str) -> list[Option]:
+        found = build.find(name)
+        told = f"{found.help}; exclude={found.exclude} where unset"
+        return [Option("optim.optimiser", "str", name, Rule(told)), *options(found.options(), "optim.")]
+
+    rows = {f"With method.name={name}": listed(row) for name, row in methods.ROWS.items()}
+    return rows | {f"With optim.optimiser={name}": of_optimiser(name) for name in NAMES}

@@ -29,6 +29,7 @@ from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
+from pretrain.optim.base import set_rates
 from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.compile import keep_compiled, new_step
 from pretrain.runtime.errors import Stopped, UserError
@@ -225,8 +226,7 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     """
     lr, momentum = learner.lr(done / steps), learner.target_momentum(done / steps)
     new_step()
-    for group in learner.optimizer.param_groups:
-        group["lr"] = lr * group["lr_share"]
+    set_rates(learner.optimizer, lr)
     precise = torch.promote_types(learner.dtype, torch.float32)
     clean = [views.to(precise) for views in photometry.finish(batch, learner.device)]
     seen, mixing = mixed(learner, clean, done)

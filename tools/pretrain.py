@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
     )
-    add_help(root, config.pretraining_options, ("method", config.row_options))
+    add_help(root, config.pretraining_options, (("method", "optim"), config.further_options))
     told = "YAML with what differs from the defaults that are listed below"
     root.add_argument("--config", type=a_path, action=Once, help=told)
     root.add_argument("--show", action="store_true", help="print the resolved configuration and stop")

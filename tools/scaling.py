@@ -18,7 +18,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from pretrain.config import pretraining_options, row_options
+from pretrain.config import further_options, pretraining_options
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options import add_help
 from pretrain.runtime.options.arguments import Once, a_path
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False, allow_abbrev=False
     )
-    add_help(parser, pretraining_options, ("method", row_options))
+    add_help(parser, pretraining_options, (("method", "optim"), further_options))
     parser.add_argument("--config", type=a_path, action=Once, help="YAML as tools/pretrain.py takes it")
     parser.add_argument("--per-node", type=int, default=8, help="ranks of a node, at least 1 (8)")
     parser.add_argument("--inside", type=positive, default=400.0, help="assumed GB/s in a node (400)")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
-from pretrain import config, methods, optim
+from pretrain import config, methods
 from pretrain.engine import diagnostics
 from pretrain.models.siamese import Siamese, project
+from pretrain.optim.base import Part
+from pretrain.optim.build import build as build_optimiser
+from pretrain.optim.build import find as find_optimiser
+from pretrain.optim.scaling import peak
+from pretrain.optim.schedules import Schedule, at_batch, target_momentum, warmup_cosine
 from pretrain.runtime import distributed
 from pretrain.runtime.compile import compiled
 
@@ -28,8 +32,8 @@ class Learner:
     health: diagnostics.Health
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    lr: ParamScheduler
-    target_momentum: ParamScheduler
+    lr: Schedule
+    target_momentum: Schedule
     device: torch.device
     dtype: torch.dtype
     seed: int
@@ -97,21 +101,39 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
         form=form,
         targets=methods.find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target),
         health=diagnostics.Health().to(device),
-        optimizer=optim.build(
-            cfg.optim.optimiser,
-            [*model.online.parameters(), *form.parameters()],
-            cfg.optim.momentum,
-            cfg.optim.weight_decay,
-            bias_lr_share=1.0 if cfg.optim.bias_base_lr is None else cfg.optim.bias_base_lr / cfg.optim.base_lr,
-        ),
+        optimizer=_optimiser(cfg.optim, model.online, form),
         scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
-        lr=optim.warmup_cosine(
-            cfg.optim.base_lr * cfg.optim.batch_size / 256, cfg.optim.warmup_epochs / cfg.optim.epochs
-        ),
-        target_momentum=optim.target_momentum(cfg.optim.target_momentum),
+        lr=_lr(cfg.optim),
+        target_momentum=_target_momentum(cfg.optim),
         device=device,
         dtype=PRECISIONS[cfg.run.precision],
         seed=cfg.run.seed,
         cutmix_alpha=cfg.mixing.cutmix_alpha,
         accumulate=parts_of(cfg),
     )
+
+
+def _optimiser(optim: config.Optim, online: nn.Module, form: nn.Module) -> torch.optim.Optimizer:
+    parts = [Part([*online.named_parameters(), *form.named_parameters()])]
+    if optim.predictor_lr == "constant":
+        constant = peak(optim.base_lr, optim.batch_size, optim.lr_scaling)
+        parts = [Part(online.named_parameters()), Part(form.named_parameters(), constant=constant)]
+    return build_optimiser(
+        optim.optimiser,
+        parts,
+        optim.momentum,
+        optim.weight_decay,
+        bias_lr_share=1.0 if optim.bias_base_lr is None else optim.bias_base_lr / optim.base_lr,
+        exclude=optim.exclude,
+        options={name: getattr(optim, name, None) for name in vars(find_optimiser(optim.optimiser).options())},
+    )
+
+
+def _lr(optim: config.Optim) -> Schedule:
+    highest = peak(optim.base_lr, optim.batch_size, optim.lr_scaling)
+    return warmup_cosine(highest, optim.warmup_epochs / optim.epochs, highest * optim.final_lr_share)
+
+
+def _target_momentum(optim: config.Optim) -> Schedule:
+    schedule = target_momentum(optim.target_momentum, optim.target_momentum_end)
+    return at_batch(schedule, optim.batch_size, optim.target_momentum_batch)

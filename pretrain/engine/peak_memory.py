@@ -21,6 +21,7 @@ from pretrain.methods import GradientForm, LossForm, find
 from pretrain.methods.collectives import FLOAT, Remembers, Shapes
 from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.models.siamese import Siamese, project
+from pretrain.optim.build import find as find_optimiser
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 
@@ -75,13 +76,13 @@ class StepMemory:
     def held(self, images: int) -> dict[str, int]:
         """Bytes between two steps, and of a step's rows; activations are not among them."""
         learning = nbytes([*self.model.online.parameters(), *self.form.parameters()])
-        momentum = self.cfg.optim.optimiser == "lars" or self.cfg.optim.momentum > 0
+        kept = find_optimiser(self.cfg.optim.optimiser).kept(self.cfg.optim.momentum)
         branches = ("momentum" in self.targets) + self.extra
         shapes = self.shapes(images)
         return {
             "parameters": sum(nbytes([*part.parameters(), *part.buffers()]) for part in (self.model, self.form)),
             "gradients": learning,
-            "optimiser": learning if momentum else 0,
+            "optimiser": learning * kept,
             "memory": _remembered(self.form, shapes),
             "rows": shapes.rows(shapes.views + GLOBAL_VIEWS * branches),
         }
@@ -106,7 +107,7 @@ class StepMemory:
         pixels = sum(count * 3 * side**2 for count, side in self._sizes)
         mixed = GLOBAL_VIEWS * 3 * self.cfg.views.size**2 * FLOAT if self.cfg.mixing.cutmix_alpha else 0
         inputs = images * (pixels * (2 + FLOAT) + mixed)  # as bytes twice: the next batch is copied meanwhile
-        copied = held["gradients"] if self.cfg.optim.optimiser == "lars" else 0
+        copied = held["gradients"] * find_optimiser(self.cfg.optim.optimiser).copies
         return Peak(sum(held.values()), inputs, kept, max(2 * largest, copied - kept, 0), WORKSPACE)
 
     @property

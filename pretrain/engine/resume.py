@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pretrain import config, methods, optim
+from pretrain import config, methods
 from pretrain.engine import checkpoint
+from pretrain.optim import build as optimisers
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import FIXED, TOLD, Option, options
@@ -55,16 +56,18 @@ class Resumed(NamedTuple):
 def changes(old: Mapping[str, Any], cfg: config.Config) -> list[Change]:
     """The options whose values in `cfg` differ from those of the tree `old`.
 
-    An option that `old` lacks had its default, as has an option of a row that is at null.
+    An option that `old` lacks had its default, as has an option of a row or of an optimiser that is at null.
     """
     defaults = {one.name: one.default for one in options(config.Config)}
-    row = {f"method.{name}": value for name, value in vars(methods.find(cfg.method.name).defaults()).items()}
+    of_optimiser = optimisers.find(cfg.optim.optimiser).options()
+    own = {one.name: one.default for one in options(methods.find(cfg.method.name).defaults(), "method.")}
+    own |= {one.name: one.default for one in options(of_optimiser, "optim.")}
     found = []
     for one in options(cfg):
         before = _value_at(old, one.name, defaults.get(one.name))
         now = one.default
-        if one.name in row:
-            before, now = (row[one.name] if value is None else value for value in (before, now))
+        if one.name in own:
+            before, now = (own[one.name] if value is None else value for value in (before, now))
         if before != now and not (one.name in FOLDERS and _same_folder(one.name, before, now)):
             found.append(Change(one, before))
     return found
@@ -171,7 +174,9 @@ def _load(path: Path, name: str, part: Any, state: Any, tell: Tell) -> None:
     if isinstance(part, torch.amp.GradScaler) and part.is_enabled() and not state:
         return tell("the scale of fp16's loss begins anew: the checkpoint is of another precision")
     try:
-        part.load_state_dict(optim.under_own_options(part, state) if isinstance(part, torch.optim.Optimizer) else state)
+        part.load_state_dict(
+            optimisers.under_own_options(part, state) if isinstance(part, torch.optim.Optimizer) else state
+        )
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(

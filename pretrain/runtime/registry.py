@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -19,3 +20,8 @@ def collect(package: str, attribute: str) -> list[Any]:
     folder = importlib.import_module(package).__path__
     modules = (importlib.import_module(f"{package}.{name}") for _, name, _ in pkgutil.iter_modules(folder))
     return [getattr(module, attribute) for module in modules if hasattr(module, attribute)]
+
+
+def names(folder: Iterable[str]) -> tuple[str, ...]:
+    """The names of the modules in a package's `__path__`, sorted, without importing them."""
+    return tuple(sorted(name for _, name, _ in pkgutil.iter_modules(folder)))

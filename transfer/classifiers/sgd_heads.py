@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from pretrain.optim import trust_ratios
+from pretrain.optim.optimisers.lars import trust_ratios
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import hits
 from transfer.classifiers.head_options import Head

@@ -39,14 +39,16 @@ def _as_typed(value: Any) -> str:
 Listed = Callable[[], Mapping[str, Any]]  # schemas, or lists of options, by the heading under which each is listed
 
 
-def add_help(parser: argparse.ArgumentParser, schemas: Listed, slow: tuple[str, Listed] | None = None) -> None:
+def add_help(
+    parser: argparse.ArgumentParser, schemas: Listed, slow: tuple[tuple[str, ...], Listed] | None = None
+) -> None:
     """Give a parser made with add_help=False a `--help [WORD]` that also lists the options of schemas.
 
     Args:
         parser: of the tool.
         schemas: returns what is listed, by heading; asked only when help is wanted.
-        slow: (prefix, more of the like). These take an import of torch. They are asked only for a WORD that begins
-            with the prefix or that no other option's name holds.
+        slow: (prefixes, more of the like). These take an import of torch. They are asked only for a WORD that begins
+            with one of the prefixes or that no other option's name holds.
     """
 
     class Help(argparse.Action):

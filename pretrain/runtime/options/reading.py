@@ -145,8 +145,9 @@ def _assign(section: Any, tree: Mapping[Any, Any], where: str, whole: Any, prefi
             continue
         if key not in names or isinstance(written, Mapping):
             wrong = f"{name}.{next(iter(written), '')}" if isinstance(written, Mapping) and written else name
-            near = nearest(wrong, [one.name for one in options(whole)])
-            raise UserError(f"{where}: there is no option '{wrong}'; did you mean '{near}'?")
+            known = [one.name for one in options(whole)]
+            hint = f"; did you mean '{nearest(wrong, known)}'?" if known else ": it has none."
+            raise UserError(f"{where}: there is no option '{wrong}'{hint}")
         try:
             setattr(section, key, typed(kinds[key], written))
         except ValueError as error:

@@ -13,12 +13,15 @@ import yaml
 
 from helpers.repository import ROOT
 from helpers.tiny_runs import assert_same, configure, curves, last_checkpoint, write_images
-from pretrain import config, methods, optim
+from pretrain import config, methods
 from pretrain.data.loader import StepSampler
 from pretrain.engine import checkpoint, resume
 from pretrain.engine.history import read_history
 from pretrain.engine.learner import build, fill_balance
 from pretrain.engine.position import Position, beginning, position_in
+from pretrain.optim.base import Part
+from pretrain.optim.build import build as build_optimiser
+from pretrain.optim.build import under_own_options
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import FIXED, FREE, TOLD, options
 from pretrain.train import train
@@ -81,7 +84,8 @@ def test_the_three_lists_are_these():
     assert {"optim.base_lr", "optim.bias_base_lr", "optim.momentum", "optim.weight_decay", "optim.epochs"} < kinds[FREE]
     assert {"optim.target_momentum", "optim.warmup_epochs", "data.workers", "run.log_every"} < kinds[FREE]
     assert {"optim.batch_size", "run.precision", "data.root", "mixing.cutmix_alpha", "views.size"} < kinds[TOLD]
-    wanted = {name for name in NAMES if name.startswith(("model.", "method."))} | {"run.seed", "optim.optimiser"}
+    wanted = {name for name in NAMES if name.startswith(("model.", "method."))} | {"run.seed"}
+    wanted |= {"optim.optimiser", "optim.exclude", "optim.predictor_lr"}
     assert kinds[FIXED] == wanted
 
 
@@ -170,15 +174,15 @@ def test_a_checkpoint_of_earlier_code_stands_where_its_steps_say(tmp_path, line)
 # --- the optimiser ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sgd", "lars"])
+@pytest.mark.parametrize("name", ["sgd", "lars", "adamw", "lamb"])
 def test_a_stored_state_leaves_every_option_of_the_optimiser_as_it_was_asked_for(name):
     weight = torch.nn.Parameter(torch.ones(3, 3, dtype=torch.float64))
-    first = optim.build(name, [weight], 0.9, 1e-4, 1.0)
+    first = build_optimiser(name, [Part([("weight", weight)])], 0.9, 1e-4, 1.0)
     weight.grad = torch.ones_like(weight)
     first.step()
-    second = optim.build(name, [weight], 0.5, 0.25, 2.0)
+    second = build_optimiser(name, [Part([("weight", weight)])], 0.5, 0.25, 2.0)
     asked = [{key: value for key, value in group.items() if key != "params"} for group in second.param_groups]
-    second.load_state_dict(optim.under_own_options(second, first.state_dict()))
+    second.load_state_dict(under_own_options(second, first.state_dict()))
     assert [{key: value for key, value in group.items() if key != "params"} for group in second.param_groups] == asked
     assert_same(list(second.state_dict()["state"].values()), list(first.state_dict()["state"].values()))
 

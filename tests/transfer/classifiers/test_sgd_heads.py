@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretrain.optim import LARS
+from pretrain.optim.optimisers.lars import LARS
 from pretrain.runtime.errors import UserError
 from transfer.classifiers import logistic_regression, racing_heads, sgd_heads
 from transfer.classifiers.head_options import Head, check_head

@@ -1,21 +1,23 @@
-"""What changes the parameters: LARS, the groups that are treated alike, and the schedules of rates.
-
-A schedule is an fvcore ParamScheduler over the share of steps done, 0 to 1.
-"""
+"""LARS, the optimiser of the 800-epoch recipe and of SimCLR, BYOL, Barlow Twins and VICReg."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from fvcore.common.param_scheduler import (
-    CompositeParamScheduler,
-    CosineParamScheduler,
-    LinearParamScheduler,
-    ParamScheduler,
-)
 from torch.optim.sgd import sgd
+
+from pretrain.optim.base import Group, Optimiser
+from pretrain.runtime.options import FREE, option
+
+
+@dataclass
+class Options:
+    """Of LARS."""
+
+    trust: float = option(1e-3, "what the ratio of the norms is multiplied by", above=0, resume=FREE)
 
 
 def trust_ratios(sizes: torch.Tensor, lengths: torch.Tensor, trust: float) -> torch.Tensor:
@@ -96,62 +98,19 @@ class LARS(torch.optim.Optimizer):
         )
 
 
-def build(
-    name: str,
-    parameters: Iterable[torch.nn.Parameter],
-    momentum: float,
-    weight_decay: float,
-    bias_lr_share: float,
-) -> torch.optim.Optimizer:
-    """`sgd`, the 100-epoch recipe, or `lars`, the 800-epoch one (paper, Appendix B).
-
-    Each group has an "lr_share", its learning rate as a share of the schedule's; the caller multiplies. Under SGD all
-    parameters decay (official code). Under LARS parameters of one dimension, the biases and those of norms, have
-    neither decay nor adaptation.
+def build(groups: Sequence[Group], momentum: float, weight_decay: float, options: Options) -> torch.optim.Optimizer:
+    """LARS over `groups`, at a learning rate of 0.
 
     Args:
-        name: of the optimiser.
-        parameters: all that learn.
-        momentum: of either optimiser.
+        groups: the parameters, and which of them decay and adapt.
+        momentum: of the accumulated steps.
         weight_decay: of the parameters that decay.
-        bias_lr_share: learning rate of parameters of one dimension over that of the others.
+        options: the further ones.
     """
-    vectors: list[torch.nn.Parameter] = []
-    others: list[torch.nn.Parameter] = []
-    for parameter in parameters:
-        (vectors if parameter.ndim <= 1 else others).append(parameter)
-    groups = [{"params": others, "lr_share": 1.0}, {"params": vectors, "lr_share": bias_lr_share}]
-    if name == "sgd":
-        # Fused: one kernel a group, and on the device it takes the scaler's verdict without asking the host.
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=True)
-    groups[1] |= {"adapt": False, "weight_decay": 0.0}
-    return LARS(groups, lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    dicts = [one.as_dict() | ({} if one.adapts else {"adapt": False}) for one in groups]
+    return LARS(dicts, lr=0.0, momentum=momentum, weight_decay=weight_decay, trust=options.trust)
 
 
-def under_own_options(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored state of `optimizer` with the options that it has now, such as momentum and weight decay.
-
-    torch's own `load_state_dict` would put the stored ones in their place.
-    """
-    own = optimizer.state_dict()["param_groups"]
-    groups = [{**now, "params": then["params"]} for now, then in zip(own, state["param_groups"], strict=True)]
-    return {**state, "param_groups": groups}
-
-
-def warmup_cosine(peak: float, warmup: float) -> ParamScheduler:
-    """Linear from 0 to `peak` over the first share `warmup` of the run, then half a cosine from `peak` to 0.
-
-    The cosine spans exactly the steps after the warm-up; the official code divides by all steps, so it never ends.
-    """
-    if warmup == 0:
-        return CosineParamScheduler(peak, 0.0)
-    return CompositeParamScheduler(
-        [LinearParamScheduler(0.0, peak), CosineParamScheduler(peak, 0.0)],
-        lengths=[warmup, 1 - warmup],
-        interval_scaling=["rescaled", "rescaled"],
-    )
-
-
-def target_momentum(start: float) -> ParamScheduler:
-    """1 - (1-start)(cos(πt)+1)/2 for t from 0 to 1: from `start` to 1 (official code; BYOL)."""
-    return CosineParamScheduler(start, 1.0)
+OPTIMISER = Optimiser(
+    "layer-wise adaptive rates (You et al., 2017)", build, Options, exclude="vectors", kept=lambda momentum: 1, copies=1
+)

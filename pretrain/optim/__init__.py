@@ -1,0 +1,1 @@
+"""What changes the parameters: optimisers, groups of parameters that are treated alike, and schedules of rates."""
