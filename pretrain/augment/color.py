@@ -15,6 +15,7 @@ import torch
 Number = TypeVar("Number", float, torch.Tensor)
 MOST_SIGMA = 2.4  # pixels; wider blurs need boxes of more than 5 taps
 REACH = 6  # pixels to either side that a blur of at most MOST_SIGMA sees
+BRIGHT = 128  # from where `solarize` inverts
 SURE = 1 / 1024  # see `hue`
 
 
@@ -72,6 +73,11 @@ def hue(images: torch.Tensor, steps: Number) -> torch.Tensor:
     red, green, blue = 2 - (turn - 3).abs_(), (turn - 2).abs_().sub_(1), (turn - 4).abs_().sub_(1)
     share = torch.stack([red, green, blue], dim=-3).clamp_(0, 1)
     return share.mul_(depth.neg_().unsqueeze(-3)).add_((value + 0.5).unsqueeze(-3)).floor_()
+
+
+def solarize(images: torch.Tensor) -> torch.Tensor:
+    """Invert the channels that are brighter than half of the scale, from 128 on, as Pillow and BYOL do."""
+    return torch.where(images >= BRIGHT, 255 - images, images)
 
 
 def hue_steps(turn: Number) -> Number:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +17,10 @@ from pretrain.augment import color
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-GLOBAL_VIEWS = 2
-# columns of the drawn numbers: three factors, the hue's turn, the order of these four, then gray, σ in pixels and flip
-BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, FLIP = 0, 1, 2, 3, slice(4, 8), 8, 9, 10
-NUMBERS = 11
-UNCHANGED = [1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 0.0]
+# columns of the drawn numbers: three factors, hue's turn, the order of these four, gray, σ in pixels, flip, solarize
+BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, FLIP, SOLARIZE = 0, 1, 2, 3, slice(4, 8), 8, 9, 10, 11
+NUMBERS = 12
+UNCHANGED = [1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0]
 BLENDS = (color.brightness, color.contrast, color.saturation)  # by their columns
 AT_ONCE = 150_000  # values that operations take in hand together: more would leave a core's cache
 BLUR_SIGMA = (0.1, 2.0)
@@ -68,11 +69,44 @@ def place(where: str, device: torch.device) -> str:
     return where if where != "auto" else "device" if device.type == "cuda" else "worker"
 
 
-class MultiCrop:
-    """Two global views and `local_count` local ones, all under the official photometry (paper, Appendix B).
+class Photometry(NamedTuple):
+    """Strengths and chances of the photometry of one view, as the options of the same names have them."""
 
-    RandomResizedCrop, ColorJitter with probability, grayscale, blur, flip, in that order and with torchvision's
-    distributions. photometry: `worker` applies them here, `device` only draws their numbers.
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    jitter_probability: float
+    gray_probability: float
+    blur_probability: float
+    flip_probability: float
+    solarize_probability: float = 0.0
+
+    def draw(self, stream: Stream) -> list[float]:
+        """The NUMBERS of one view; what is drawn last is what came last, so that earlier draws stay as they were."""
+        numbers = list(UNCHANGED)
+        if stream.random() < self.jitter_probability:
+            numbers[BRIGHTNESS:HUE] = [_between(max(0.0, 1 - by), 1 + by, stream) for by in self[:HUE]]
+            numbers[HUE] = _between(-self.hue, self.hue, stream)
+            numbers[ORDER] = sorted(numbers[ORDER], key=lambda _: stream.random())
+        numbers[GRAY] = float(stream.random() < self.gray_probability)
+        if stream.random() < self.blur_probability:
+            numbers[SIGMA] = _between(*BLUR_SIGMA, stream)
+        numbers[FLIP] = float(stream.random() < self.flip_probability)
+        numbers[SOLARIZE] = float(stream.random() < self.solarize_probability)
+        return numbers
+
+    def with_own(self, own: Mapping[str, float | None]) -> Photometry:
+        """The same with the values that a view has for its own; None leaves the common one."""
+        return self._replace(**{name: value for name, value in own.items() if value is not None})
+
+
+class MultiCrop:
+    """`global_count` global views and `local_count` local ones under the official photometry (paper, Appendix B).
+
+    RandomResizedCrop, ColorJitter with probability, grayscale, blur, solarize, flip, in that order and with
+    torchvision's distributions. photometry: `worker` applies them here, `device` only draws their numbers. first and
+    second: what the first and the second global view have for their own, by the names of Photometry.
 
     `crop(pixels, seed, epoch, index)` takes uint8 (H, W, 3). Each view has a generator of its own, keyed by (seed,
     epoch, index, view), so it depends neither on the worker nor on how many other views there are.
@@ -96,13 +130,17 @@ class MultiCrop:
         local_size: int = 96,
         local_min_scale: float = 0.05,
         local_max_scale: float = 0.4,
+        solarize_probability: float = 0.0,
+        global_count: int = 2,
+        first: Mapping[str, float | None] = MappingProxyType({}),
+        second: Mapping[str, float | None] = MappingProxyType({}),
     ) -> None:
         assert photometry in ("worker", "device"), f"photometry={photometry}: `place` turns auto into one of the two"
-        self.sizes = [(GLOBAL_VIEWS, size, (min_scale, max_scale))]
+        self.sizes = [(global_count, size, (min_scale, max_scale))]
         self.sizes += [(local_count, local_size, (local_min_scale, local_max_scale))] if local_count else []
-        self.factors, self.hue = (brightness, contrast, saturation), hue
-        self.jitter_probability, self.gray_probability = jitter_probability, gray_probability
-        self.blur_probability, self.flip_probability = blur_probability, flip_probability
+        chances = jitter_probability, gray_probability, blur_probability, flip_probability, solarize_probability
+        self.common = Photometry(brightness, contrast, saturation, hue, *chances)
+        self.own = self.common.with_own(first), self.common.with_own(second)
         self.applies = photometry == "worker"
 
     @torch.inference_mode()  # a fifth off the cost of small operations
@@ -114,24 +152,15 @@ class MultiCrop:
             for view in range(count):
                 stream = Stream(seed, epoch, index, first + view)
                 put(crop(picture, random_window(pixels.shape[0], pixels.shape[1], scale, stream), size)[0], cut[view])
-                drawn.append(self.draw(stream))
+                drawn.append(self.photometry_of(first + view).draw(stream))
             crops.append(apply(cut, drawn) if self.applies else cut)
             draws.append(torch.tensor(drawn))
             first += count
         return Views(tuple(crops), None if self.applies else tuple(draws))
 
-    def draw(self, stream: Stream) -> list[float]:
-        """The NUMBERS of one view's photometry."""
-        numbers = list(UNCHANGED)
-        if stream.random() < self.jitter_probability:
-            numbers[BRIGHTNESS:HUE] = [_between(max(0.0, 1 - by), 1 + by, stream) for by in self.factors]
-            numbers[HUE] = _between(-self.hue, self.hue, stream)
-            numbers[ORDER] = sorted(numbers[ORDER], key=lambda _: stream.random())
-        numbers[GRAY] = float(stream.random() < self.gray_probability)
-        if stream.random() < self.blur_probability:
-            numbers[SIGMA] = _between(*BLUR_SIGMA, stream)
-        numbers[FLIP] = float(stream.random() < self.flip_probability)
-        return numbers
+    def photometry_of(self, view: int) -> Photometry:
+        """Of view number `view`, the global ones first."""
+        return self.own[view] if view < len(self.own) else self.common
 
 
 def _between(low: float, high: float, stream: Stream) -> float:
@@ -204,6 +233,8 @@ def apply(views: torch.Tensor, draws: list[list[float]]) -> torch.Tensor:
             image = color.luma(image)
         if numbers[SIGMA]:
             image = color.blur(image, numbers[SIGMA])
+        if numbers[SOLARIZE]:
+            image = color.solarize(image)
         put((image.flip(-1) if numbers[FLIP] else image).expand(view.shape), view)
     return views
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pretrain.augment import color
-from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, Batch, normalise
+from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, SOLARIZE, Batch, normalise
 from pretrain.runtime.compile import compiled
 
 
@@ -46,6 +46,7 @@ def photometry(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         images = changed
     images = torch.where(strengths[GRAY] > 0, color.gray(images), images)
     images = torch.where(strengths[SIGMA] > 0, color.blur(images, strengths[SIGMA]), images)
+    images = torch.where(strengths[SOLARIZE] > 0, color.solarize(images), images)
     return torch.where(strengths[FLIP] > 0, images.flip(-1), images)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pretrain import config
-from pretrain.augment.multicrop import GLOBAL_VIEWS, NUMBERS, Batch, MultiCrop, place
+from pretrain.augment.multicrop import NUMBERS, Batch, MultiCrop, place
 from pretrain.data.loader import StepSampler, ViewDataset, collate
 from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed, shared_memory
@@ -30,7 +31,7 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
         sampler: which images each step sees.
         device: where the batches go.
     """
-    views = vars(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
+    views = dataclasses.asdict(cfg.views) | {"photometry": place(cfg.views.photometry, device)}
     return DataLoader(
         ViewDataset(source, MultiCrop(**views), cfg.run.seed),
         batch_sampler=sampler,
@@ -69,8 +70,8 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
 def _room(cfg: config.Config) -> int:
     """Bytes of shared memory that the workers of this rank need at most."""
     views = cfg.views
-    pixels = GLOBAL_VIEWS * views.size**2 + views.local_count * views.local_size**2
-    numbers = 4 * NUMBERS * (GLOBAL_VIEWS + views.local_count)
+    pixels = views.global_count * views.size**2 + views.local_count * views.local_size**2
+    numbers = 4 * NUMBERS * (views.global_count + views.local_count)
     images = cfg.optim.batch_size // distributed.world_size()
     return shared_memory.needed(images * (3 * pixels + numbers), cfg.data.workers, PREFETCH)
 

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from pretrain import config
-from pretrain.augment.multicrop import GLOBAL_VIEWS
 from pretrain.engine.learner import PRECISIONS, build_form
 from pretrain.methods import GradientForm, LossForm, find
 from pretrain.methods.collectives import FLOAT, Remembers, Shapes
@@ -70,8 +69,8 @@ class StepMemory:
 
     def shapes(self, images: int) -> Shapes:
         """The size of a step with so many images on this rank."""
-        views, batch = GLOBAL_VIEWS + self.cfg.views.local_count, self.cfg.optim.batch_size
-        return Shapes(views, GLOBAL_VIEWS, images, batch, self.cfg.model.projector_width)
+        count, batch = self.cfg.views.global_count, self.cfg.optim.batch_size
+        return Shapes(count + self.cfg.views.local_count, count, images, batch, self.cfg.model.projector_width)
 
     def held(self, images: int) -> dict[str, int]:
         """Bytes between two steps, and of a step's rows; activations are not among them."""
@@ -84,7 +83,7 @@ class StepMemory:
             "gradients": learning,
             "optimiser": learning * kept,
             "memory": _remembered(self.form, shapes),
-            "rows": shapes.rows(shapes.views + GLOBAL_VIEWS * branches),
+            "rows": shapes.rows(shapes.views + shapes.global_views * branches),
         }
 
     def kept(self, images: int) -> tuple[int, int]:
@@ -105,7 +104,7 @@ class StepMemory:
         kept, largest = self.kept(images // parts)
         held = self.held(images)
         pixels = sum(count * 3 * side**2 for count, side in self._sizes)
-        mixed = GLOBAL_VIEWS * 3 * self.cfg.views.size**2 * FLOAT if self.cfg.mixing.cutmix_alpha else 0
+        mixed = self.cfg.views.global_count * 3 * self.cfg.views.size**2 * FLOAT if self.cfg.mixing.cutmix_alpha else 0
         inputs = images * (pixels * (2 + FLOAT) + mixed)  # as bytes twice: the next batch is copied meanwhile
         copied = held["gradients"] * find_optimiser(self.cfg.optim.optimiser).copies
         return Peak(sum(held.values()), inputs, kept, max(2 * largest, copied - kept, 0), WORKSPACE)
@@ -119,7 +118,7 @@ class StepMemory:
         """Number and side of the views of each size."""
         views = self.cfg.views
         local = [(views.local_count, views.local_size)] if views.local_count else []
-        return [(GLOBAL_VIEWS, views.size), *local]
+        return [(views.global_count, views.size), *local]
 
     def _views(self, images: int) -> list[torch.Tensor]:
         """What passes through the network at once: on a GPU global views one by one, local ones together."""

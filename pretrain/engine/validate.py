@@ -55,10 +55,16 @@ def _check_optim(optim: config.Optim) -> None:
 
 
 def _check_method(cfg: config.Config) -> None:
-    """Build a form, so that what its row refuses is refused now, and look whether its queue fits the batch."""
-    for part in build_form(cfg).modules():
+    """Build a form, so that what its row refuses is refused now, and look whether views and queue fit it."""
+    form, views = build_form(cfg), cfg.views.global_count
+    if views > 2 and not form.linear_in_targets:
+        raise UserError(
+            f"views.global_count={views} does not go with method.name={cfg.method.name}, whose gradient pairs two "
+            "views and is no mean over several: leave it at 2; views.local_count adds small views."
+        )
+    for part in form.modules():
         if isinstance(part, NegativeQueue):
-            part.check_fits(2 * cfg.optim.batch_size)
+            part.check_fits(views * cfg.optim.batch_size)
 
 
 def _check_kept(cfg: config.Config) -> None:

@@ -16,7 +16,7 @@ class BarlowTwins(GradientForm):
     Args: normalisation, "bn" (f, g) or "l2" (h); identity, A = I (g, h).
     """
 
-    scale, row_by_row = 2.0, False
+    scale, row_by_row, linear_in_targets = 2.0, False, False  # the cross-correlation is quadratic in the targets
 
     def __init__(self, balance: float, normalisation: str, identity: bool) -> None:
         super().__init__()

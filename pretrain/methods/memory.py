@@ -176,8 +176,9 @@ class NegativeQueue(nn.Module):
         """
         if self.size % samples:
             raise UserError(
-                f"method.queue_size={self.size} is not divisible by the {samples} samples of a step (two views of "
-                f"optim.batch_size): choose a multiple, such as {max(1, round(self.size / samples)) * samples}."
+                f"method.queue_size={self.size} is not divisible by the {samples} samples of a step (the global "
+                "views of optim.batch_size images): choose a multiple, such as "
+                f"{max(1, round(self.size / samples)) * samples}."
             )
 
     def sent(self, shapes: Shapes) -> list[Sent]:

@@ -24,8 +24,11 @@ class GradientForm(nn.Module, ABC):
     Attributes:
         normalisation: of the rows: "l2", "bn" (over the batch, without affine part) or "none".
         row_by_row: whether a row's gradient depends on no other row of its view; then one call takes all views.
+        linear_in_targets: whether the gradient for a mean of targets is the mean of the gradients for each, so that
+            more than two global views are a mean over pairs.
     """
 
+    linear_in_targets = True
     normalisation: str
     row_by_row: bool
     balance: float
@@ -52,8 +55,12 @@ class GradientForm(nn.Module, ABC):
 
 
 class LossForm(nn.Module, ABC):
-    """A method given by a loss, without a closed form of its gradient: row c. Its parameters are trained too."""
+    """A method given by a loss, without a closed form of its gradient: row c. Its parameters are trained too.
 
+    linear_in_targets: as of a GradientForm.
+    """
+
+    linear_in_targets = True
     normalisation: str
 
     @abstractmethod

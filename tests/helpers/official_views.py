@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from pretrain.config import Views
 
 OFFICIAL = {
-    name: value for name, value in vars(Views(size=64)).items() if name != "photometry" and not name.startswith("local")
+    name: value
+    for name, value in asdict(Views(size=64)).items()
+    if name != "photometry" and not name.startswith("local")
 }

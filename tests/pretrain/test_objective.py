@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import pytest
@@ -12,7 +13,7 @@ from torchvision.transforms import v2
 from helpers.oracles.unigrad import unigrad_loss
 from pretrain.engine.diagnostics import effective_rank
 from pretrain.gradients import attract, repel_correlation
-from pretrain.methods import build
+from pretrain.methods import ROWS, build, keywords
 from pretrain.methods.memory import FeatureCorrelation
 from pretrain.objective import objective, pairing, surrogate
 from pretrain.runtime.errors import UserError
@@ -172,6 +173,21 @@ def test_torchvisions_cutmix_of_image_numbers_is_a_mixing_matrix():
 def test_pairing_is_a_mean_over_other_global_views():
     expected = [[0, 1], [1, 0], [0.5, 0.5], [0.5, 0.5]]
     torch.testing.assert_close(pairing(4, 2), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_says_whether_three_global_views_are_a_mean_over_pairs(name):
+    """Each view's gradient for the mean of two targets, and the mean of its gradients for each of them."""
+    online, targets, found = unit(3, 6, 8, seed=1), unit(3, 6, 8, seed=2), []
+    settings = {"hidden": 8} if "hidden" in keywords(name) else {}
+    torch.manual_seed(0)
+    first = build(name, width=8, **settings, **({"queue_size": 36} if name == "moco" else {})).double()
+    for pairs in (pairing(3, 3), torch.eye(3).roll(1, 1), torch.eye(3).roll(2, 1)):
+        rows = online.clone().requires_grad_()
+        sum(objective(copy.deepcopy(first), rows, targets, views=pairs).values()).backward()
+        found.append(rows.grad)
+    alike = torch.allclose(found[0], (found[1] + found[2]) / 2, rtol=1e-9, atol=1e-12)
+    assert alike == first.linear_in_targets
 
 
 BAD = {

@@ -38,6 +38,7 @@ OPERATIONS = {
         0.03,
         6,
     ),
+    "solarize": (lambda x, _: color.solarize(x), lambda im, _: official.solarize(im, 128), [0], 0, 0),
     "blur": (
         lambda x, sigma: color.blur(x, sigma),
         lambda im, sigma: im.filter(ImageFilter.GaussianBlur(sigma)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import subprocess
 import sys
@@ -25,6 +26,11 @@ from tools.benchmarks.reference.views import photometry as official_photometry
 
 PICTURE = texture(200, 150, 0)
 PIXELS = np.array(PICTURE)
+BYOL = {  # Table 6 of its paper: what its two views have for their own, and in common
+    "first": {"blur_probability": 1.0},
+    "second": {"blur_probability": 0.1, "solarize_probability": 0.2},
+    "saturation": 0.2,
+}
 
 
 @pytest.mark.parametrize("scale", [(0.2, 1.0), (0.05, 0.4)], ids=["global", "local"])
@@ -37,7 +43,7 @@ def test_windows_are_distributed_as_torchvisions(scale, shape):
 
 def test_photometry_is_distributed_as_torchvisions():
     crop = MultiCrop(**OFFICIAL)
-    numbers = np.array([crop.draw(Stream(1, 0, index, 0)) for index in range(4000)])
+    numbers = np.array([crop.common.draw(Stream(1, 0, index, 0)) for index in range(4000)])
     torch.manual_seed(0)
     theirs = [v1.ColorJitter.get_params((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.1, 0.1)) for _ in range(4000)]
     jittered = numbers[numbers[:, multicrop.BRIGHTNESS] != 1]
@@ -50,6 +56,41 @@ def test_photometry_is_distributed_as_torchvisions():
     shares = len(jittered), numbers[:, multicrop.GRAY].sum(), len(blurred), numbers[:, multicrop.FLIP].sum()
     for share, expected in zip(shares, (0.8, 0.2, 0.5, 0.5), strict=True):
         assert abs(share / 4000 - expected) < 4 * math.sqrt(expected * (1 - expected) / 4000)
+
+
+def test_the_default_draws_are_those_of_the_first_release():
+    """Written down before views could differ: the numbers of a run that goes on must not change."""
+    draw = MultiCrop(**OFFICIAL).common.draw
+    numbers = np.array([draw(Stream(1, 2, i, view))[:11] for i in range(50) for view in range(3)], np.float32)
+    assert hashlib.blake2b(numbers.tobytes(), digest_size=16).hexdigest() == "67f998a70c6af5555b53e6a36bca0203"
+
+
+def test_each_view_draws_with_what_it_has_for_its_own_and_else_what_all_have():
+    crop = MultiCrop(**OFFICIAL | BYOL, local_count=1, local_size=32, photometry="device")
+    drawn = [[crop.photometry_of(view).draw(Stream(5, 0, index, view)) for view in range(3)] for index in range(2000)]
+    found = np.array(drawn)
+    for view, (blurred, solarized) in enumerate([(1.0, 0.0), (0.1, 0.2), (0.5, 0.0)]):
+        for share, column in ((blurred, multicrop.SIGMA), (solarized, multicrop.SOLARIZE)):
+            apart = abs((found[:, view, column] > 0).mean() - share)
+            assert apart <= 4 * math.sqrt(share * (1 - share) / 2000), (view, column)
+        assert 0.78 < found[:, view, multicrop.SATURATION].min() < 0.82
+
+
+def test_views_of_their_own_are_pillows_and_alike_in_worker_and_on_the_device():
+    options = OFFICIAL | BYOL | {"solarize_probability": 0.5, "global_count": 3}
+    found = np.array([view for index in range(15) for view in pixel_agreement(PIXELS, options, index)])
+    assert np.quantile(found[:, 1], 0.9) <= 24 and found[:, 0].mean() < 0.5  # a level beside 128 may end up inverted
+    plain, finished = (MultiCrop(**options, photometry=where) for where in ("device", "worker"))
+    for index in range(6):
+        given, got = plain(PIXELS, 0, 0, index), finished(PIXELS, 0, 0, index)
+        (batched,) = photometry.pictures(Batch(*given, []))
+        assert batched.shape == (3, 3, 64, 64)
+        assert (batched.int() - got.crops[0].int()).abs().float().mean() < 0.3
+
+
+def test_a_third_global_view_leaves_the_first_two_as_they_were():
+    two, three = (MultiCrop(**OFFICIAL | {"global_count": count})(PIXELS, 0, 0, 0).crops[0] for count in (2, 3))
+    assert torch.equal(two, three[:2]) and not torch.equal(three[2], three[1])
 
 
 @pytest.mark.parametrize("size", [32, 96, 224])

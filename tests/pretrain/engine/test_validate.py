@@ -28,6 +28,9 @@ def configure(*words):
         ("views.max_scale=1.5", "at most 1"),
         ("views.blur_probability=2", "at least 0 and at most 1"),
         ("views.hue=0.7", "at most 0.5 turns"),
+        ("views.global_count=1", "at least 2"),
+        ("views.first.solarize_probability=1.5", "at least 0 and at most 1"),
+        ("views.second.hue=0.6", "at most 0.5"),
         ("views.contrast=-1", "at least 0"),
         ("data.workers=-1", "at least 0"),
     ],
@@ -50,3 +53,16 @@ def test_more_workers_than_cores_draw_one_sentence(capsys):
 def test_auto_leaves_photometry_to_a_gpu_and_keeps_a_cpus_in_the_workers():
     assert [place("auto", torch.device(kind)) for kind in ("cuda", "cpu")] == ["device", "worker"]
     assert place("worker", torch.device("cuda")) == "worker" and place("device", torch.device("cpu")) == "device"
+
+
+@pytest.mark.parametrize("name", ["barlow_twins", "barlow_twins_identity", "barlow_twins_l2"])
+def test_a_row_that_pairs_two_views_refuses_three_global_ones(name):
+    with pytest.raises(UserError, match=f"views.global_count=3 does not go with method.name={name}"):
+        ready(configure("views.global_count=3", f"method.name={name}"))
+
+
+def test_a_queue_takes_the_samples_of_all_global_views():
+    words = ["method.name=moco", "optim.batch_size=32", "views.global_count=3"]
+    ready(configure(*words, "method.queue_size=192"))
+    with pytest.raises(UserError, match="not divisible by the 96 samples"):
+        ready(configure(*words, "method.queue_size=128"))

@@ -37,7 +37,7 @@ def absent() -> str:
 
 def _sizes(options: Views) -> list[tuple[int, int, tuple[float, float]]]:
     """(number of views, side, scale) for each size."""
-    sizes = [(multicrop.GLOBAL_VIEWS, options.size, (options.min_scale, options.max_scale))]
+    sizes = [(options.global_count, options.size, (options.min_scale, options.max_scale))]
     local = (options.local_count, options.local_size, (options.local_min_scale, options.local_max_scale))
     return [*sizes, local] if options.local_count else sizes
 

@@ -14,8 +14,8 @@ from functools import partial
 import torch
 
 from pretrain import train
-from pretrain.augment.multicrop import GLOBAL_VIEWS, Batch, normalise
-from pretrain.config import Config, load
+from pretrain.augment.multicrop import Batch, normalise
+from pretrain.config import Config, Views, load
 from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready
 from pretrain.methods.unigrad import UniGrad
@@ -81,7 +81,7 @@ class Size:
 
     def batch_of_noise(self, device: torch.device, seed: int = 0) -> Batch:
         """Views of random bytes, on the device, their photometry done."""
-        generator, shapes = torch.Generator().manual_seed(seed), [(GLOBAL_VIEWS, self.size)]
+        generator, shapes = torch.Generator().manual_seed(seed), [(Views().global_count, self.size)]
         shapes += [(self.locals, self.local_size)] if self.locals else []
         crops = [
             torch.randint(0, 256, (views, self.batch, 3, side, side), dtype=torch.uint8, generator=generator)

@@ -27,7 +27,7 @@ def decode(data: bytes) -> Image.Image:
 
 def pipelines(options: Views) -> list[v1.Compose]:
     """One transform a view, from a picture to a normalised float tensor, as the official code's loader has it."""
-    sizes = [(options.size, (options.min_scale, options.max_scale))] * multicrop.GLOBAL_VIEWS
+    sizes = [(options.size, (options.min_scale, options.max_scale))] * options.global_count
     sizes += [(options.local_size, (options.local_min_scale, options.local_max_scale))] * options.local_count
     jitter = v1.ColorJitter(options.brightness, options.contrast, options.saturation, options.hue)
     return [
@@ -60,6 +60,7 @@ def photometry(view: torch.Tensor, numbers: list[float]) -> torch.Tensor:
     picture = official.to_grayscale(picture, 3) if numbers[multicrop.GRAY] else picture
     if numbers[multicrop.SIGMA]:
         picture = picture.filter(ImageFilter.GaussianBlur(numbers[multicrop.SIGMA]))
+    picture = official.solarize(picture, 128) if numbers[multicrop.SOLARIZE] else picture
     finished: torch.Tensor = official.pil_to_tensor(official.hflip(picture) if numbers[multicrop.FLIP] else picture)
     return finished
 
