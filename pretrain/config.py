@@ -18,7 +18,11 @@ from pretrain.runtime.options import FIXED, FREE, TOLD, Further, Option, Rule, d
 __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
 
 BRANCHES = ("momentum", "stop_gradient")
-BEST_BY = ("knn_top1", "effective_rank")  # metrics that are measured along a run and rise with the trunk's quality
+BEST_BY = (
+    "knn_top1",
+    "linear_top1",
+    "effective_rank",
+)  # metrics that are measured along a run and rise with the trunk's quality
 
 
 @dataclass
@@ -174,6 +178,12 @@ class Run:
         "how often the effective rank and, with data.val, k-NN accuracy are measured",
         at_least=0,
         unit="epochs",
+        resume=FREE,
+    )
+    linear_probe: bool | None = option(
+        None,
+        "let a linear head learn the labels from the trunk's features, which do not feel it, and log its top-1; unset: "
+        "where data.val is given",
         resume=FREE,
     )
     knn_images: int = option(

@@ -25,6 +25,7 @@ from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.quality.kept import Keeper
+from pretrain.engine.quality.linear import classes_of
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
@@ -71,6 +72,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     device = ready(cfg)
     cfg = fill_balance(cfg)
     source = open_source(cfg.data.root, cfg.data.class_depth)
+    classes = classes_of(cfg, source)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
         # a rank without images ends in a sentence before the others are tired of it
         distributed.start(device, cfg.run.timeout_minutes + EARLIER)
@@ -95,7 +97,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         keep_compiled(Path(cfg.run_dir, ".compiled"))
         stack.enter_context(distributed.departure_told())
         stack.enter_context(device_memory.shortage_told(device, _smaller(cfg)))
-        run(cfg, source, sampler, build(cfg, device), wish, probe)
+        run(cfg, source, sampler, build(cfg, device, classes), wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
 
@@ -234,7 +236,7 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
         rows = _target_rows(learner, clean[:1], momentum)
         if isinstance(learner.form, EarlyForm) and learner.targets[1] in rows:
             learner.form.prepare(rows[learner.targets[1]])
-        online = _online_rows(learner, seen)
+        online, features = _online_rows(learner, seen)
     rows.setdefault("stop_gradient", online.detach()[: len(clean[0])])
     targets, negative_targets = (rows[branch] for branch in learner.targets)
     terms = objective(learner.form, online, targets, mixing=mixing, negative_targets=negative_targets)
@@ -248,6 +250,8 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     values = terms | diagnostics.cosines(online, targets)
+    if learner.linear and features is not None and batch.labels is not None:
+        values |= learner.linear.learn(features, batch.labels, mixing)
     return Stepped(values, {"lr": lr, "target_momentum": momentum}, online.detach(), targets)
 
 
@@ -276,13 +280,19 @@ def _target_rows(learner: Learner, views: Sequence[torch.Tensor], momentum: floa
     return rows
 
 
-def _online_rows(learner: Learner, views: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(K, n, C) with a graph behind them; or as leaves, where the batch passes in parts and again (accumulation.py)."""
+def _online_rows(learner: Learner, views: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(K, n, C) with a graph behind them; or as leaves, where the batch passes in parts and again (accumulation.py).
+
+    Beside them the trunk's detached features (V, n, D) of the global views, where a linear head learns from them.
+    """
+    learner.model.online.kept = [] if learner.linear else None
     if learner.accumulate == 1:
         online: torch.Tensor = learner.branch(views)
-        return online
-    with torch.no_grad(), without_running_statistics(learner.model.online):
-        return accumulation.rows_of(learner.model.online, views, learner.accumulate).requires_grad_()
+    else:
+        with torch.no_grad(), without_running_statistics(learner.model.online):
+            online = accumulation.rows_of(learner.model.online, views, learner.accumulate).requires_grad_()
+    kept, learner.model.online.kept = learner.model.online.kept, None
+    return online, accumulation.put_together(kept, learner.accumulate) if kept else None
 
 
 def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None) -> dict[str, torch.Tensor | float]:
@@ -299,6 +309,7 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
     readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
     if measure:
         readings["effective_rank"] = learner.health.effective_rank()
+        readings |= learner.linear.read() if learner.linear else {}
         if probe and distributed.rank() == 0:
             readings |= probe(learner.model.online.trunk)
     return readings

@@ -41,12 +41,14 @@ class Batch(NamedTuple):
     """The views of n images.
 
     crops: for each size uint8 (V_s, n, 3, S, S), the global views first. draws: (V_s, n, P) float32, the numbers of
-    the photometry where it is left to the device, else None. unreadable: files that were passed over.
+    the photometry where it is left to the device, else None. unreadable: files that were passed over. labels: (n,)
+    int64, the class of each image, -1 where it has none; no view depends on them.
     """
 
     crops: tuple[torch.Tensor, ...]
     draws: tuple[torch.Tensor, ...] | None
     unreadable: list[str]
+    labels: torch.Tensor | None = None
 
 
 class Stream:

@@ -13,9 +13,11 @@ from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.seeds import seed_of
 
+Item = tuple[Views, list[str], int]  # views of an image, files that were passed over for it, its class or -1
 
-class ViewDataset(Dataset[tuple[Views, list[str]]]):
-    """`dataset[epoch, index] -> (views, files that were passed over)`.
+
+class ViewDataset(Dataset[Item]):
+    """`dataset[epoch, index] -> (views, files that were passed over, class of the image or -1)`.
 
     Randomness is keyed by (seed, epoch, index, view), so the views of a step do not depend on which worker makes them,
     on the number of workers, or on where a run was resumed. An unreadable file is replaced by the next readable one.
@@ -27,25 +29,27 @@ class ViewDataset(Dataset[tuple[Views, list[str]]]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Views, list[str]]:
+    def __getitem__(self, place: tuple[int, int]) -> Item:
         epoch, index = place
+        labels = self.source.labels
         unreadable: list[str] = []
         for offset in range(len(self.source)):
+            taken = (index + offset) % len(self.source)
             try:
-                pixels = self.source.read_pixels((index + offset) % len(self.source))
+                pixels = self.source.read_pixels(taken)
             except UnreadableImage as error:
                 unreadable.append(str(error))
                 continue
-            return self.views(pixels, self.seed, epoch, index), unreadable
+            return self.views(pixels, self.seed, epoch, index), unreadable, -1 if labels is None else labels[taken]
         raise UserError(f"no file under {self.source.root} can be decoded, for example {unreadable[0]}.")
 
 
-def collate(images: Sequence[tuple[Views, list[str]]]) -> Batch:
+def collate(images: Sequence[Item]) -> Batch:
     """The batch of n images' views."""
-    views, unreadable = zip(*images, strict=True)
+    views, unreadable, labels = zip(*images, strict=True)
     crops = _stacked([view.crops for view in views])
     draws = None if views[0].draws is None else _stacked([view.draws for view in views])
-    return Batch(crops, draws, [name for names in unreadable for name in names])
+    return Batch(crops, draws, [name for names in unreadable for name in names], torch.tensor(labels))
 
 
 def _stacked(images: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:

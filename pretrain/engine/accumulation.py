@@ -28,6 +28,12 @@ def rows_of(branch: Callable[[Views], torch.Tensor], views: Views, count: int) -
     return torch.cat([branch(part) for part in split(views, count)], dim=1)
 
 
+def put_together(passes: Sequence[torch.Tensor], count: int) -> torch.Tensor:
+    """(V, n, D) from what was kept of `count` parts: (v, n / count, D) of the passes of each part, in their order."""
+    each = len(passes) // count
+    return torch.cat([torch.cat(list(passes[first : first + each])) for first in range(0, len(passes), each)], dim=1)
+
+
 def send_back(branch: nn.Module, views: Views, gradient: torch.Tensor, count: int) -> None:
     """Pass each part of the batch forward again and send its share of the gradient back through the branch.
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from pretrain import config, methods
 from pretrain.engine import diagnostics
-from pretrain.models.siamese import Siamese, project
+from pretrain.engine.quality.linear import LinearProbe
+from pretrain.models.siamese import Siamese, project, project_keeping
 from pretrain.optim.base import Part
 from pretrain.optim.build import build as build_optimiser
 from pretrain.optim.build import find as find_optimiser
@@ -39,11 +40,13 @@ class Learner:
     seed: int
     cutmix_alpha: float
     accumulate: int
+    linear: LinearProbe | None = None
 
     def parts(self) -> dict[str, object]:
         """All state of a run, by its name in a checkpoint; the order of images is a function of seed and step."""
         names = ("model", "form", "health", "optimizer", "scaler")
-        return {name: getattr(self, name) for name in names}
+        optional = {"linear": self.linear} if self.linear else {}
+        return {name: getattr(self, name) for name in names} | optional
 
 
 def fill_balance(cfg: config.Config) -> config.Config:
@@ -86,14 +89,18 @@ def wire(run: config.Run) -> torch.dtype:
     return PRECISIONS[run.gradient_dtype or ("bf16" if run.precision == "bf16" else "fp32")]
 
 
-def build(cfg: config.Config, device: torch.device) -> Learner:
-    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed."""
+def build(cfg: config.Config, device: torch.device, classes: int = 0) -> Learner:
+    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed.
+
+    Args: classes, that a linear head learns to tell apart from the trunk's features; 0 for none.
+    """
     torch.manual_seed(cfg.run.seed)
     form = build_form(cfg)
     model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
     model = model.to(device).to(memory_format=torch.channels_last)
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
         model.online.project = model.target.project = compiled(project, "the network", graphs=cfg.run.cuda_graphs)
+        model.online.project_keeping = compiled(project_keeping, "the network", graphs=cfg.run.cuda_graphs)
     distributed.average_gradients(form.to(device))  # in place, as every module's `to`
     return Learner(
         model=model,
@@ -110,6 +117,7 @@ def build(cfg: config.Config, device: torch.device) -> Learner:
         seed=cfg.run.seed,
         cutmix_alpha=cfg.mixing.cutmix_alpha,
         accumulate=parts_of(cfg),
+        linear=LinearProbe(model.features, classes, device) if classes else None,
     )
 
 

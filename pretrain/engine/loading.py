@@ -60,11 +60,12 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
                 None if part is None else tuple(one.to(device, non_blocking=True) for one in part)
                 for part in (batch.crops, batch.draws)
             )
+            labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
         computing.wait_stream(copying)
         assert crops is not None, "a batch without views"
-        for one in (*crops, *(draws or ())):
+        for one in (*crops, *(draws or ()), *(() if labels is None else (labels,))):
             one.record_stream(computing)  # else its memory would be given to the next copy too early
-        yield Batch(crops, draws, batch.unreadable)
+        yield Batch(crops, draws, batch.unreadable, labels)
 
 
 def _room(cfg: config.Config) -> int:

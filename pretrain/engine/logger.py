@@ -29,6 +29,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_text
 from pretrain.runtime.printable import say
 
+RUNNING = "linear_running_top1"  # of quality/linear.py
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
 FEWEST_DIRECTIONS = 2.5  # effective rank below which the features no longer tell images apart
 
@@ -288,9 +289,10 @@ class Monitor:
                     self.board.add_scalar(name, value, line["step"])
 
     def _show(self, line: dict[str, float]) -> None:
+        learnt = f"linear top-1 {line[RUNNING]:.1f} %  " if RUNNING in line else ""
         text = (
             f"epoch {line['epoch']:.2f}  cosine of positive pairs {line['positive_cosine']:.3f}, of negative "
-            f"{line['negative_cosine']:.3f}  lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
+            f"{line['negative_cosine']:.3f}  {learnt}lr {line['lr']:.4f}  {line['images_per_second']:.1f} images/s  "
             f"data wait {line['data_wait']:.0%}  ETA {timedelta(seconds=round(seconds_left(line)))}"
         )
         if self.bar.disable:

@@ -21,6 +21,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import FIXED, TOLD, Option, options
 
 PATIENCE = 60.0  # seconds until a shared folder shows every rank the same
+ANEW = ("linear",)  # parts that may begin on the way, since nothing else depends on them
 FOLDERS = ("run_dir", "data.root", "data.val")  # spelled in more than one way; a run folder may also be moved
 Tell = Callable[[str], None]
 
@@ -126,10 +127,10 @@ def resume(
     path, state = chosen[0] if chosen else (Path(name), checkpoint.read(_once_shown(Path(name))))
     changed = changes(state["config"], cfg)
     refuse(path, changed)
-    if lacking := [name for name in (*parts, *notes) if name not in state]:
+    if lacking := [name for name in (*parts, *notes) if name not in state and name not in ANEW]:
         raise UserError(f"{path} lacks {', '.join(lacking)}: another version wrote it; use that, or another run_dir.")
     for name, part in parts.items():
-        _load(path, name, part, state[name], tell)
+        _load(path, name, part, state.get(name), tell)
     tell(f"resumed from {path}")
     _tell_changes(path, changed, tell)
     return Resumed(path, state, changed)
@@ -173,11 +174,15 @@ def _load(path: Path, name: str, part: Any, state: Any, tell: Tell) -> None:
     """Load the state of one part; an optimiser keeps its own options, and a scaler may begin anew."""
     if isinstance(part, torch.amp.GradScaler) and part.is_enabled() and not state:
         return tell("the scale of fp16's loss begins anew: the checkpoint is of another precision")
+    if name in ANEW and state is None:
+        return tell(f"the {name} probe begins anew: {path.name} has none")
     try:
         part.load_state_dict(
             optimisers.under_own_options(part, state) if isinstance(part, torch.optim.Optimizer) else state
         )
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        if name in ANEW:
+            return tell(f"the {name} probe begins anew: that of {path.name} does not fit ({error})")
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"the {name} in {path} does not fit this run ({reason}): choose another run_dir, or the code and the "

@@ -70,8 +70,8 @@ def _check_method(cfg: config.Config) -> None:
 def _check_kept(cfg: config.Config) -> None:
     if cfg.run.keep_best == "knn_top1" and not cfg.data.val:
         raise UserError(
-            "run.keep_best=knn_top1 needs k-NN accuracy along the run: add data.val=FOLDER with class folders, or choose "
-            "run.keep_best=effective_rank."
+            "run.keep_best=knn_top1 needs k-NN accuracy along the run: add data.val=FOLDER with class folders, or "
+            "choose run.keep_best=effective_rank."
         )
 
 

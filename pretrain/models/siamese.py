@@ -64,6 +64,13 @@ def project(trunk: nn.Module, projector: nn.Module, views: torch.Tensor) -> torc
     return projected
 
 
+def project_keeping(trunk: nn.Module, projector: nn.Module, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `project`, and the trunk's features (V·n, D) beside it."""
+    features = trunk(views.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+    projected: torch.Tensor = projector(features)
+    return projected, features
+
+
 class Branch(nn.Module):
     """Trunk, projector and normalisation; normalised images to (K, n, C) rows in float32.
 
@@ -71,13 +78,15 @@ class Branch(nn.Module):
     view has its own batch statistics, as in the official code, and all local views of a size share theirs. The
     normalisation of the rows has statistics of each view.
 
-    Attributes: project, the function of that name, or a compiled one in its place.
+    Attributes: project and project_keeping, the functions of those names, or compiled ones in their place; kept, where
+        a list is put there, gets the detached features (V, n, D) of the global views of every pass.
     """
 
     def __init__(self, trunk: nn.Module, projector: nn.Module, normalisation: nn.Module) -> None:
         super().__init__()
         self.trunk, self.projector, self.normalisation = trunk, projector, normalisation
-        self.project = project
+        self.project, self.project_keeping = project, project_keeping
+        self.kept: list[torch.Tensor] | None = None
 
     def forward(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
         """Rows of all K views of n images, the global ones first, in the order of `views`."""
@@ -86,13 +95,21 @@ class Branch(nn.Module):
         # takes 5 to 7 % less time. One GPU, bound by its memory, is likely to lose (not measured).
         at_once = len(views[0]) if distributed.world_size() > 1 or views[0].device.type == "cpu" else 1
         with statistics_of_each(self, at_once):
-            rows = [self.project(self.trunk, self.projector, batch) for batch in torch.split(views[0], at_once)]
+            rows = [self._projected(batch) for batch in torch.split(views[0], at_once)]
         rows += [self.project(self.trunk, self.projector, smaller) for smaller in views[1:]]
         with torch.autocast(views[0].device.type, enabled=False):
             precise = torch.cat([row.to(torch.promote_types(row.dtype, torch.float32)) for row in rows])
             with statistics_of_each(self.normalisation, len(precise) // images):
                 normalised: torch.Tensor = self.normalisation(precise)
                 return normalised.view(-1, images, normalised.shape[1])
+
+    def _projected(self, views: torch.Tensor) -> torch.Tensor:
+        """Of global views; their features are kept where that is asked for."""
+        if self.kept is None:
+            return self.project(self.trunk, self.projector, views)
+        projected, features = self.project_keeping(self.trunk, self.projector, views)
+        self.kept.append(features.detach().view(*views.shape[:2], -1))
+        return projected
 
 
 class Siamese(nn.Module):
@@ -120,6 +137,7 @@ class Siamese(nn.Module):
         super().__init__()
         trunk, features = build_trunk(arch, zero_init_residual)
         projector = build_projector(features, projector_width, projector_depth)
+        self.features = features  # D, channels of the trunk's output
         self.online = Branch(trunk, projector, build_normalisation(normalisation, projector_width))
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 

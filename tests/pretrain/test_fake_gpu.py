@@ -129,18 +129,27 @@ def test_a_step_of_a_whole_network_never_makes_the_host_wait(words, ranks):
     assert never_waits("unigrad", words, ranks).launches > 500
 
 
-def never_waits(row, words, ranks):
+@pytest.mark.parametrize("ranks", [1, 8])
+@pytest.mark.parametrize("words", ["", ALL])
+def test_a_linear_head_that_learns_along_never_makes_the_host_wait(monkeypatch, words, ranks):
+    monkeypatch.setattr(siamese, "build_trunk", small_trunk)
+    without, having = (never_waits("unigrad", words, ranks, classes).launches for classes in (0, 1000))
+    assert 10 < having - without < 120
+
+
+def never_waits(row, words, ranks, classes=0):
     """One step of a row at some fake ranks; what was watched."""
     chosen = [f"method.name={row}", "run.device=cuda", "run_dir=r", "data.root=d", *words.split()]
     cfg = load(Config, None, [*TINY, *chosen])
     with fake_ranks(ranks), fake_gpu():
-        learner = build(fill_balance(cfg), GPU)
+        learner = build(fill_balance(cfg), GPU, classes)
         objective._checked.add(learner.form)  # the first step may wait: it looks at the norms of its rows
         sizes = [(2, 32), (cfg.views.local_count, 16)][: 1 + bool(cfg.views.local_count)]
         crops = [torch.zeros(views, 8, 3, side, side, dtype=torch.uint8).pin_memory() for views, side in sizes]
         draws = [torch.zeros(views, 8, NUMBERS).pin_memory() for views, _ in sizes]
         with Watched() as watched:
-            stepped = step(learner, Batch(tuple(crops), tuple(draws), []), 1, 10)
+            labels = torch.zeros(8, dtype=torch.int64).to(GPU, non_blocking=True)
+            stepped = step(learner, Batch(tuple(crops), tuple(draws), [], labels), 1, 10)
         assert all(value.device == GPU and not value.dim() for value in stepped.values.values())
         assert all(one.grad is not None and one.grad.device == GPU for one in learner.model.online.parameters())
         assert all(one.grad is None and one.device == GPU for one in learner.model.target.parameters())

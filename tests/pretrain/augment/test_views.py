@@ -142,7 +142,7 @@ def test_finish_normalises_alike_wherever_photometry_was_applied():
     device = torch.device("cpu")
     for where in ("device", "worker"):
         crop = MultiCrop(**OFFICIAL, local_count=3, local_size=32, photometry=where)
-        batch = collate([(crop(PIXELS, 0, 0, index), []) for index in range(2)])
+        batch = collate([(crop(PIXELS, 0, 0, index), [], -1) for index in range(2)])
         finished = photometry.finish(batch, device)
         assert [tuple(size.shape) for size in finished] == [(2, 2, 3, 64, 64), (3, 2, 3, 32, 32)]
         for ours, pictures in zip(finished, photometry.pictures(batch), strict=True):

@@ -51,7 +51,7 @@ def test_a_missing_or_empty_folder_is_named(tmp_path, missing):
 def test_a_corrupt_image_is_replaced_and_named(folder):
     source = open_source(folder)
     source.paths[3].write_bytes(source.paths[3].read_bytes()[:60])
-    ((views,), draws), unreadable = ViewDataset(source, MultiCrop(**VIEWS), 0)[0, 3]
+    ((views,), draws), unreadable, _ = ViewDataset(source, MultiCrop(**VIEWS), 0)[0, 3]
     assert views.shape == (2, 3, 16, 16) and views.dtype == torch.uint8 and draws is None
     assert len(unreadable) == 1 and str(source.paths[3]) in unreadable[0]
 

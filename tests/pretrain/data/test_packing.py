@@ -118,7 +118,7 @@ def test_a_flipped_byte_is_skipped_counted_and_named(folder, tmp_path):
     packed = open_source(tmp_path / "packed")
     with pytest.raises(UnreadableImage, match=r"bee_0\.jpg .its bytes in images.blob have changed"):
         packed.read_pixels(3)
-    _, unreadable = ViewDataset(packed, MultiCrop(**OFFICIAL), 0)[0, 3]
+    _, unreadable, _ = ViewDataset(packed, MultiCrop(**OFFICIAL), 0)[0, 3]
     assert len(unreadable) == 1 and "bee_0.jpg" in unreadable[0]
 
 

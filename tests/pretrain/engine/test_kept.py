@@ -104,7 +104,7 @@ def test_no_best_of_this_metric_is_less_than_any(tmp_path, content):
     ("word", "told"),
     [
         ("run.keep_best=knn_top1", "add data.val=FOLDER"),
-        ("run.keep_best=knn", "choose one of knn_top1, effective_rank"),
+        ("run.keep_best=knn", "choose one of knn_top1, linear_top1, effective_rank"),
         ("run.keep_every_epochs=-1", "at least 0"),
     ],
 )
