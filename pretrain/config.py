@@ -73,8 +73,26 @@ class Model:
     )
     projector_depth: int = option(3, "linear layers of the projector", at_least=1, at_most=100, resume=FIXED)
     projector_width: int = option(
-        2048, "C, width of each of them", at_least=1, at_most=1_000_000, unit="channels", resume=FIXED
+        2048, "C, width of the rows", at_least=1, at_most=1_000_000, unit="channels", resume=FIXED
     )
+    projector_hidden: int | None = option(
+        None,
+        "width of the projector's layers but the last; unset is projector_width",
+        at_least=1,
+        at_most=1_000_000,
+        unit="channels",
+        resume=FIXED,
+    )
+    projector_norm: str = option(
+        "batch", "norm after each layer of the projector but the last", choices=("batch", "none"), resume=FIXED
+    )
+    projector_last_norm: str = option(
+        "none",
+        "norm after the projector's last layer; batch_plain: without weight and bias (SimSiam)",
+        choices=("none", "batch", "batch_plain"),
+        resume=FIXED,
+    )
+    projector_last_bias: bool = option(True, "whether the projector's last layer has a bias", resume=FIXED)
 
 
 @dataclass

@@ -33,16 +33,39 @@ def build_trunk(arch: str, zero_init_residual: bool = True) -> tuple[nn.Module, 
     return trunk, width
 
 
-def build_projector(features: int, width: int, depth: int) -> nn.Sequential:
-    """`depth` linear layers to `width` channels: hidden ones without bias, with BN and ReLU; the last with bias only.
+def build_projector(
+    features: int,
+    width: int,
+    depth: int,
+    hidden: int | None = None,
+    norm: str = "batch",
+    last_norm: str = "none",
+    last_bias: bool = True,
+) -> nn.Sequential:
+    """`depth` linear layers: hidden ones with BN and ReLU, or with bias and ReLU; then one to `width` channels.
 
-    This is the official code's projector (2048-2048-2048 at depth 3).
+    By default this is the official code's projector (2048-2048-2048 at depth 3).
+
+    Args:
+        features: channels of what is projected.
+        width: C, channels of the rows.
+        depth: number of linear layers.
+        hidden: channels of all layers but the last; None is `width`.
+        norm: of the hidden layers: "batch", which then have no bias, or "none".
+        last_norm: of the last layer: "none", "batch", or "batch_plain", which has no weight and bias.
+        last_bias: whether the last layer has a bias.
     """
     layers: list[nn.Module] = []
     for _ in range(depth - 1):
-        layers += [nn.Linear(features, width, bias=False), ViewBatchNorm(width), nn.ReLU(inplace=True)]
-        features = width
-    return nn.Sequential(*layers, nn.Linear(features, width))
+        inner = hidden or width
+        layers += [nn.Linear(features, inner, bias=norm == "none")]
+        layers += [ViewBatchNorm(inner)] if norm == "batch" else []
+        layers += [nn.ReLU(inplace=True)]
+        features = inner
+    layers += [nn.Linear(features, width, bias=last_bias)]
+    if last_norm != "none":
+        layers += [ViewBatchNorm(width, affine=last_norm == "batch")]
+    return nn.Sequential(*layers)
 
 
 class UnitRows(nn.Module):
@@ -122,7 +145,8 @@ class Siamese(nn.Module):
         arch: one of TRUNKS.
         zero_init_residual: whether the last BN of each residual block begins at weight 0.
         projector_depth: number of the projector's linear layers.
-        projector_width: channels of each of these, and of the rows.
+        projector_width: C, channels of the rows.
+        projector_hidden, projector_norm, projector_last_norm, projector_last_bias: as in build_projector.
         normalisation: "l2", "bn" or "none", as in build_normalisation.
     """
 
@@ -132,12 +156,17 @@ class Siamese(nn.Module):
         zero_init_residual: bool,
         projector_depth: int,
         projector_width: int,
+        projector_hidden: int | None = None,
+        projector_norm: str = "batch",
+        projector_last_norm: str = "none",
+        projector_last_bias: bool = True,
         normalisation: str = "l2",
     ) -> None:
         super().__init__()
         trunk, features = build_trunk(arch, zero_init_residual)
-        projector = build_projector(features, projector_width, projector_depth)
         self.features = features  # D, channels of the trunk's output
+        layers = projector_hidden, projector_norm, projector_last_norm, projector_last_bias
+        projector = build_projector(features, projector_width, projector_depth, *layers)
         self.online = Branch(trunk, projector, build_normalisation(normalisation, projector_width))
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,9 @@ from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
 
 VIEWS = {
-    name: value for name, value in vars(Views(size=16)).items() if name != "photometry" and not name.startswith("local")
+    name: value
+    for name, value in asdict(Views(size=16)).items()
+    if name != "photometry" and not name.startswith("local")
 }
 
 
