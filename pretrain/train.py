@@ -26,6 +26,7 @@ from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.quality.kept import Keeper
 from pretrain.engine.quality.linear import classes_of
+from pretrain.engine.quality.norms import norms
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
@@ -305,6 +306,7 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
         probe: measures the trunk, on rank 0 and with `measure` only; None for no such measurement.
     """
     readings: dict[str, torch.Tensor | float] = {}
+    readings |= norms(learner.model, learner.form, "momentum" in learner.targets)
     readings |= learner.health.observe(stepped.targets)
     readings |= diagnostics.figure_3(learner.form, stepped.online[0], stepped.targets[1])
     if measure:

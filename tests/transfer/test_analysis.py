@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
@@ -16,7 +17,7 @@ from pretrain.models.siamese import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results
-from transfer.analysis import FrozenRows, few_shot, per_class, rankme, retrieval
+from transfer.analysis import FrozenRows, alpha_req, few_shot, lidar, per_class, rankme, retrieval
 from transfer.datasets.corruptions import CORRUPTIONS, corrupted
 from transfer.features.rows import Features
 
@@ -69,6 +70,47 @@ def test_rankme_is_the_entropy_of_the_singular_values(shape):
     assert rankme.rankme(rows) == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
     assert rankme.rankme(torch.eye(6)) == pytest.approx(6, rel=1e-5)
     assert rankme.rankme(torch.ones(9, 4)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 5), (6, 4, 9)])
+def test_lidar_is_the_entropy_of_the_generalised_eigenvalues(shape):
+    """scipy solves Σb v = λ Σw v directly; the scatters are summed row by row."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(shape, generator=generator) + 2 * torch.randn(shape[0], 1, shape[2], generator=generator)
+    n, q, width = shape
+    between, within, means = np.zeros((width, width)), 1e-4 * np.eye(width), rows.double().numpy().mean(1)
+    for image in range(n):
+        between += np.outer(means[image] - means.mean(0), means[image] - means.mean(0)) / (n - 1)
+        for view in rows[image].double().numpy():
+            within += np.outer(view - means[image], view - means[image]) / (n * (q - 1))
+    shares = scipy.linalg.eigh(between, within, eigvals_only=True).clip(0)
+    shares = shares / shares.sum() + 1e-7
+    assert lidar.lidar(rows) == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-9)
+
+
+def test_lidar_counts_the_directions_in_which_images_differ():
+    """Four of eight channels tell images apart; in the others views of one image differ as much as images do."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(2000, 1, 8, generator=generator) * torch.tensor([1.0] * 4 + [0.0] * 4)
+    noise = torch.randn(2000, 30, 8, generator=generator)
+    assert lidar.lidar(centres + 0.01 * noise) == pytest.approx(4, abs=0.05)
+    assert lidar.lidar(noise) == pytest.approx(8, abs=0.05)
+
+
+@pytest.mark.parametrize(("count", "width", "power"), [(900, 128, 1.0), (900, 64, 2.5), (40, 8, 0.5)])
+def test_alpha_req_is_numpys_weighted_line_through_the_spectrum(count, width, power):
+    spread = torch.arange(1, width + 1).pow(-power / 2)
+    rows = torch.randn(count, width, generator=torch.Generator().manual_seed(0)) * spread + 3
+    values = np.linalg.eigvalsh(np.cov(rows.double().numpy().T))[::-1]
+    first, last = (11, min(100, width)) if width > 20 else (1, width)
+    places = np.arange(first, last + 1)
+    slope, _ = np.polyfit(np.log(places), np.log(values[first - 1 : last]), 1, w=places**-0.5)  # polyfit squares w
+    assert alpha_req.alpha(rows) == pytest.approx(-slope, rel=1e-4)
+    assert alpha_req.alpha(rows) == pytest.approx(power, rel=0.35)
+
+
+def test_alpha_req_of_a_collapsed_trunk_is_not_a_number():
+    assert math.isnan(alpha_req.alpha(torch.ones(9, 4)))
 
 
 def test_few_shot_is_perfect_on_points_and_better_with_more_images():

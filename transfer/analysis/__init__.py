@@ -84,6 +84,7 @@ class Reading:
         name: as it is typed in readings=[...].
         shows: what it shows, in one line.
         measure: (rows) to names with numbers, in percent where they have a unit, and with functions that draw pictures.
+        units: of numbers that are not in percent, by their names.
         needs: further libraries, by the module that is imported the name that pip installs.
         least_images: of val.
         order: of the result file; equal ones stand in the order of their names.
@@ -93,6 +94,7 @@ class Reading:
     shows: str
     measure: Callable[[FrozenRows], Iterator[tuple[str, float | Callable[[], Image.Image]]]]
     needs: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     least_images: int = 1
     order: int = 100
 

@@ -61,8 +61,14 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
 
 EVALUATOR = Evaluator(
-    Task("readings", "Further readings", headline_alone=False, order=40),
-    "few-shot, per class, retrieval, RankMe, robustness to corruptions, pictures of neighbours and t-SNE",
+    Task(
+        "readings",
+        "Further readings",
+        headline_alone=False,
+        units={name: unit for reading in readings().values() for name, unit in reading.units.items()},
+        order=40,
+    ),
+    "few-shot, per class, retrieval, RankMe, LiDAR, alpha-ReQ, robustness; pictures of neighbours and t-SNE",
     measure,
     needs=lambda _: Needs.FROZEN_ROWS,
     options=Options,

@@ -37,7 +37,7 @@ class LARS(torch.optim.Optimizer):
     calls, and nothing waits for the device.
 
     fp16's scaler leaves its scale and its verdict on the device, as for torch's fused optimisers: gradients are divided
-    by the one, and where the other is 1 (a gradient is not finite) p and m stay as they are.
+    by the one, in place, and where the other is 1 (a gradient is not finite) p and m stay as they are.
 
     Args: groups, each with "params" and optionally "adapt" (bool, default True), "lr", "weight_decay".
     """
@@ -72,7 +72,7 @@ class LARS(torch.optim.Optimizer):
         gradients = [cast(torch.Tensor, parameter.grad) for parameter in parameters]
         scale: torch.Tensor | None = getattr(self, "grad_scale", None)
         if scale is not None:
-            gradients = list(torch._foreach_mul(gradients, scale.double().reciprocal().to(gradients[0].dtype)))
+            torch._foreach_mul_(gradients, scale.double().reciprocal().to(gradients[0].dtype))
         directions = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         if group["adapt"]:
             sizes = torch.stack(torch._foreach_norm(parameters))
