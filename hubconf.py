@@ -20,12 +20,7 @@ def trunk(path: str | Path, branch: str | None = None, arch: str | None = None) 
     Raises:
         pretrain.runtime.errors.UserError: no whole trunk; the sentence says what is wrong with the file.
     """
-    import torchvision
-
     from pretrain.weights.read_trunk import read_trunk
+    from pretrain.weights.trunk import plain_trunk
 
-    found = read_trunk(path, branch, arch)
-    network = torchvision.models.get_model(found.arch, weights=None)
-    network.fc = nn.Identity()
-    network.load_state_dict(found.state, strict=True)
-    return network.eval()
+    return plain_trunk(read_trunk(path, branch, arch))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pretrain.augment.options import Views
 from pretrain.models import TRUNKS
@@ -47,6 +47,22 @@ class Data:
         at_least=0,
         at_most=100,
         resume=FREE,
+    )
+    mean: list[float] | Literal["imagenet", "auto"] = option(
+        "imagenet",
+        "mean of the pixels from 0 to 1, a number a channel; imagenet, or auto: measured on a sample of root",
+        at_least=0,
+        at_most=1,
+        resume=FIXED,
+    )
+    std: list[float] | Literal["imagenet", "auto"] = option(
+        "imagenet", "standard deviation of the pixels, likewise", above=0, at_most=1, resume=FIXED
+    )
+    channels: int = option(
+        3,
+        "3 of colour, or 1: images become grey before the network, whose first layer reads one channel",
+        choices=(1, 3),
+        resume=FIXED,
     )
 
 

@@ -27,6 +27,7 @@ from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.quality.kept import Keeper
 from pretrain.engine.quality.linear import classes_of
 from pretrain.engine.quality.norms import norms
+from pretrain.engine.statistics import measured
 from pretrain.engine.validate import ready
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
@@ -79,6 +80,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         distributed.start(device, cfg.run.timeout_minutes + EARLIER)
         stack.callback(distributed.stop)
         distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
+        cfg = measured(cfg, source)
         cfg = with_parts(cfg, device)
         if cfg.optim.batch_size % (distributed.world_size() * parts_of(cfg)):
             raise UserError(
@@ -231,7 +233,7 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
     new_step()
     set_rates(learner.optimizer, lr)
     precise = torch.promote_types(learner.dtype, torch.float32)
-    clean = [views.to(precise) for views in photometry.finish(batch, learner.device)]
+    clean = [views.to(precise) for views in photometry.finish(batch, learner.device, learner.pixels)]
     seen, mixing = mixed(learner, clean, done)
     with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
         rows = _target_rows(learner, clean[:1], momentum)

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import nn
 
 from pretrain.data.sources import ImageSource
-from pretrain.models import siamese
+from pretrain.models import trunks as networks
+from pretrain.models.pixels import Pixels
 from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
@@ -69,7 +70,7 @@ class Source:
     def width(self) -> int:
         """Length of a feature row."""
         with torch.device("meta"):
-            return siamese.build_trunk(self.trunk_file.arch)[1]
+            return networks.build_trunk(self.trunk_file.arch)[1]
 
     @cached_property
     def rows(self) -> tuple[Features, Features]:
@@ -86,7 +87,9 @@ class Source:
         if common.cache:
             transform = common.image_size, resize_for(common.image_size, common.resize)
             precision = chosen_precision(common.frozen_precision, self.device)
-            wanted = cache.Wanted(self.sha256, source, self.width, *transform, precision)
+            wanted = cache.Wanted(
+                self.sha256, source, self.width, *transform, precision, Pixels(*self.trunk_file.pixels)
+            )
             given = (Path(common.cache), wanted, self.trunk, common.batch_size, common.workers, self.device)
             return cache.features(*given, common.timeout_minutes)
         features = extract_with(common, self.trunk(), source, self.device, f"features of {source.root.name}")

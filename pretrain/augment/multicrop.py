@@ -15,8 +15,6 @@ from torch.nn import functional
 
 from pretrain.augment import color
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # columns of the drawn numbers: three factors, hue's turn, the order of these four, gray, σ in pixels, flip, solarize
 BRIGHTNESS, CONTRAST, SATURATION, HUE, ORDER, GRAY, SIGMA, FLIP, SOLARIZE = 0, 1, 2, 3, slice(4, 8), 8, 9, 10, 11
 NUMBERS = 12
@@ -247,12 +245,3 @@ def _blend(image: torch.Tensor, numbers: list[float], order: list[int]) -> torch
         if operation != HUE and numbers[operation] != UNCHANGED[operation]:
             image = BLENDS[operation](image, numbers[operation])
     return image
-
-
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """uint8 (..., 3, H, W) to float32 with ImageNet's mean and standard deviation per channel, on images' device."""
-    # filled there, number by number: a list's numbers are copied there, for which the host waits
-    mean, std = (
-        torch.stack([torch.full((1, 1), value, device=images.device) for value in values]) for values in (MEAN, STD)
-    )
-    return images.float().div_(255).sub_(mean).div_(std)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 
 from pretrain.augment import color
-from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, SOLARIZE, Batch, normalise
+from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, SOLARIZE, Batch
+from pretrain.augment.normalisation import normalise
+from pretrain.models.pixels import IMAGENET, Pixels
 from pretrain.runtime.compile import compiled
 
 
-def finish(batch: Batch, device: torch.device) -> list[torch.Tensor]:
-    """Normalised float32 views (V_s, n, 3, S, S) of each size on `device`; nothing waits for it.
+def finish(batch: Batch, device: torch.device, pixels: Pixels = IMAGENET) -> list[torch.Tensor]:
+    """Normalised float32 views (V_s, n, C, S, S) of each size on `device`; nothing waits for it.
+
+    Args: pixels, of C channels, by which the views are scaled.
 
     Where the workers applied the photometry this only normalises; else it is applied here, compiled on CUDA.
     """
     crops = [crop.to(device, non_blocking=True) for crop in batch.crops]
     if batch.draws is None:
-        return [normalise(crop) for crop in crops]
+        return [normalise(crop, pixels) for crop in crops]
     draws = [drawn.to(device, non_blocking=True) for drawn in batch.draws]
-    return [_finished(crop, drawn) for crop, drawn in zip(crops, draws, strict=True)]
+    return [_finished(crop, drawn, pixels) for crop, drawn in zip(crops, draws, strict=True)]
 
 
 def pictures(batch: Batch) -> list[torch.Tensor]:
@@ -50,13 +57,20 @@ def photometry(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return torch.where(strengths[FLIP] > 0, images.flip(-1), images)
 
 
-def _eager(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    return normalise(photometry(crops.float(), draws))
+def _eager(crops: torch.Tensor, draws: torch.Tensor, pixels: Pixels) -> torch.Tensor:
+    return normalise(photometry(crops.float(), draws), pixels)
 
 
-_compiled = compiled(_eager, "the photometry")
+@cache
+def _compiled(pixels: Pixels) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """With the statistics as constants of the graph."""
+
+    def finished(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        return _eager(crops, draws, pixels)
+
+    return compiled(finished, "the photometry")
 
 
-def _finished(crops: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+def _finished(crops: torch.Tensor, draws: torch.Tensor, pixels: Pixels) -> torch.Tensor:
     """Compiled on CUDA, where passes over memory are what it costs; as written on a CPU."""
-    return _compiled(crops, draws) if crops.device.type == "cuda" else _eager(crops, draws)
+    return _compiled(pixels)(crops, draws) if crops.device.type == "cuda" else _eager(crops, draws, pixels)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torchvision
 from torch import nn
 
-from pretrain.augment.multicrop import MEAN, STD
+from pretrain.models.pixels import pixels_of
+from pretrain.models.trunks import plain_trunk
 from pretrain.runtime.digests import KEY, check_digests, digests_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch, save_torch
@@ -132,7 +132,8 @@ def export_trunk(path: Path, trunk: nn.Module, arch: str, meta: Mapping[str, Any
         arch: torchvision's name of the network, such as "resnet50".
         meta: what JSON can hold about the origin; meta["step"] is 0 for random initialisation.
     """
-    meta = {"mean": list(MEAN), "std": list(STD), **meta}
+    mean, std = pixels_of(trunk)
+    meta = {"mean": list(mean), "std": list(std), **meta}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.state_dict().items()}
     content = {"format": formats.EXPORT, "arch": arch, "state_dict": state, "meta": meta, KEY: digests_of(state)}
     return save_torch(path, content)
@@ -158,10 +159,9 @@ def load_trunk(path: str | Path) -> nn.Module:
             held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
         else:
             arch, held = content.get("arch"), content.get("state_dict")
-        trunk: nn.Module = torchvision.models.get_model(arch, weights=None)
-        trunk.fc = nn.Identity()
+        trunk = plain_trunk(arch, held["conv1.weight"].shape[1])
         trunk.load_state_dict(held, strict=True)
-    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, UserError) as error:
         raise UserError(
             f"{path} is not a trunk that this repository wrote: make one of it with "
             f"`python tools/convert.py {shlex.quote(str(path))} trunk.pth --to torchvision`."

@@ -10,6 +10,8 @@ from torch import nn
 from pretrain import config, methods
 from pretrain.engine import diagnostics
 from pretrain.engine.quality.linear import LinearProbe
+from pretrain.engine.statistics import pixels_of_run
+from pretrain.models.pixels import Pixels, attach, pixels_of
 from pretrain.models.siamese import Siamese, project, project_keeping
 from pretrain.optim.base import Part
 from pretrain.optim.build import build as build_optimiser
@@ -41,6 +43,11 @@ class Learner:
     cutmix_alpha: float
     accumulate: int
     linear: LinearProbe | None = None
+
+    @property
+    def pixels(self) -> Pixels:
+        """What the images are scaled by."""
+        return pixels_of(self.model.online.trunk)
 
     def parts(self) -> dict[str, object]:
         """All state of a run, by its name in a checkpoint; the order of images is a function of seed and step."""
@@ -96,7 +103,8 @@ def build(cfg: config.Config, device: torch.device, classes: int = 0) -> Learner
     """
     torch.manual_seed(cfg.run.seed)
     form = build_form(cfg)
-    model = Siamese(**vars(cfg.model), normalisation=form.normalisation)
+    model = Siamese(**vars(cfg.model), normalisation=form.normalisation, channels=cfg.data.channels)
+    attach(model.online.trunk, pixels_of_run(cfg.data))
     model = model.to(device).to(memory_format=torch.channels_last)
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
         model.online.project = model.target.project = compiled(project, "the network", graphs=cfg.run.cuda_graphs)

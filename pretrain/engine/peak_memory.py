@@ -60,7 +60,7 @@ class StepMemory:
         self.cfg = cfg
         with torch.device("meta"):
             self.form: GradientForm | LossForm = build_form(cfg)
-            self.model = Siamese(**vars(cfg.model), normalisation=self.form.normalisation)
+            self.model = Siamese(**vars(cfg.model), normalisation=self.form.normalisation, channels=cfg.data.channels)
         self.targets = set(find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target))
         self.extra = "stop_gradient" in self.targets and bool(cfg.mixing.cutmix_alpha)  # clean views pass online, too
         for norm in _norms(self.model):  # as on one rank: what is kept is the same, and no other rank is asked
@@ -124,7 +124,10 @@ class StepMemory:
         """What passes through the network at once: on a GPU global views one by one, local ones together."""
         (count, side), *local = self._sizes
         sizes = [(1, side)] * count + local
-        return [torch.empty(n, images, 3, side, side, dtype=self._dtype, device="meta") for n, side in sizes]
+        return [
+            torch.empty(n, images, self.cfg.data.channels, side, side, dtype=self._dtype, device="meta")
+            for n, side in sizes
+        ]
 
 
 def _kept(model: Siamese, passes: Iterable[torch.Tensor], dtype: torch.dtype) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import sys
 import torch
 
 from pretrain import config
+from pretrain.engine import statistics
 from pretrain.engine.learner import build_form
 from pretrain.methods.memory import NegativeQueue
 from pretrain.runtime import distributed
@@ -27,6 +28,7 @@ def ready(cfg: config.Config) -> torch.device:
             raise UserError(f"{name} is not set: add {name}=FOLDER to the command or the configuration.")
     check(cfg)
     _check_scales(cfg.views)
+    statistics.check(cfg.data)
     _check_optim(cfg.optim)
     _check_method(cfg)
     _check_kept(cfg)

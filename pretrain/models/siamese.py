@@ -1,4 +1,4 @@
-"""The network: torchvision trunk, projector, and the pair of branches that gives rows."""
+"""The network: trunk, projector, and the pair of branches that gives rows."""
 
 from __future__ import annotations
 
@@ -6,31 +6,12 @@ import copy
 from collections.abc import Sequence
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
 
-from pretrain.models import TRUNKS, convolution
 from pretrain.models.batchnorm import ViewBatchNorm, statistics_of_each
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime import distributed
-from pretrain.runtime.errors import UserError
-
-
-def build_trunk(arch: str, zero_init_residual: bool = True) -> tuple[nn.Module, int]:
-    """A torchvision ResNet whose `fc` is the identity, and the width of its features.
-
-    Raises:
-        UserError: `arch` is none of TRUNKS.
-    """
-    if arch not in TRUNKS:
-        raise UserError(f"model.arch={arch} is not known: choose one of {', '.join(TRUNKS)}.")
-    trunk = torchvision.models.get_model(
-        arch, weights=None, zero_init_residual=zero_init_residual, norm_layer=ViewBatchNorm
-    )
-    width = trunk.fc.in_features
-    trunk.fc = nn.Identity()
-    convolution.use_in(trunk)
-    return trunk, width
 
 
 def build_projector(
@@ -148,6 +129,7 @@ class Siamese(nn.Module):
         projector_width: C, channels of the rows.
         projector_hidden, projector_norm, projector_last_norm, projector_last_bias: as in build_projector.
         normalisation: "l2", "bn" or "none", as in build_normalisation.
+        channels: of the images.
     """
 
     def __init__(
@@ -161,9 +143,10 @@ class Siamese(nn.Module):
         projector_last_norm: str = "none",
         projector_last_bias: bool = True,
         normalisation: str = "l2",
+        channels: int = 3,
     ) -> None:
         super().__init__()
-        trunk, features = build_trunk(arch, zero_init_residual)
+        trunk, features = build_trunk(arch, zero_init_residual, channels)
         self.features = features  # D, channels of the trunk's output
         layers = projector_hidden, projector_norm, projector_last_norm, projector_last_bias
         projector = build_projector(features, projector_width, projector_depth, *layers)

@@ -64,7 +64,8 @@ def read_trunk(
     check_numbers(tensors, where)
     inferred = infer_arch(where, tensors)
     _check_arch(where, told, inferred, arch)
-    state = check_trunk(with_counters(tensors, inferred), inferred, str(path))
+    pixels = said or layout.pixels
+    state = check_trunk(with_counters(tensors, inferred), inferred, str(path), len(pixels[0]))
     _check_digest(path, content, state)
     named = chosen if layout.target else ""
     return TrunkFile(
@@ -77,7 +78,7 @@ def read_trunk(
         called=recognised.branches[chosen].called,
         other=next((one.called for name, one in recognised.branches.items() if name != chosen), ""),
         left_out=_left_out(content, set(mapping.values())),
-        pixels=said or layout.pixels,
+        pixels=pixels,
         pixels_from=_who_says(said, layout),
         own_names=own_names,
         peer=layout.peer or layout.naming.peer,

@@ -29,7 +29,16 @@ HOLDERS = (
 )
 NAMES = ("arch", "architecture")  # what is always a network's name
 PERHAPS = ("model", "backbone", "encoder", "model_name", "base_model", "base_encoder", "network", "net")
-IMAGES = ("provenance.input", "meta", "args", "pretrained_cfg", "default_cfg", "hyper_parameters", "config")
+IMAGES = (
+    "provenance.input",
+    "meta",
+    "config.data",
+    "args",
+    "pretrained_cfg",
+    "default_cfg",
+    "hyper_parameters",
+    "config",
+)
 HUB_IMAGES = ("hub", "hub.pretrained_cfg")
 # what may be a network's name, and no method's
 LOOKS = re.compile(r"res(n|t|2)|net(?!work)|vit\b|vit_|swin|conv|mixer|vgg|ception|\brn?\d")
@@ -171,12 +180,11 @@ def _of_zoo(content: Mapping[str, Any]) -> bool:
 
 
 def scaled(mean: Any, std: Any) -> ImageStatistics | None:
-    """Statistics of three channels in 0..1, from those in 0..1 or in 0..255; None where they are none."""
-    if not all(isinstance(one, (list, tuple)) and len(one) == 3 for one in (mean, std)):
+    """Statistics of three channels, or of one, in 0..1, from those in 0..1 or in 0..255; None where they are none."""
+    if not all(isinstance(one, (list, tuple)) and len(one) in (1, 3) for one in (mean, std)) or len(mean) != len(std):
         return None
     numbers = [*mean, *std]
     if not all(isinstance(one, (int, float)) and abs(one) <= BRIGHTEST for one in numbers) or min(std) <= 0:
         return None
     factor = 255 if max(mean) > 1 or max(std) > 1 else 1
-    (a, b, c), (d, e, f) = ([float(one) / factor for one in part] for part in (mean, std))
-    return (a, b, c), (d, e, f)
+    return tuple(float(one) / factor for one in mean), tuple(float(one) / factor for one in std)

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.models import TRUNKS, siamese
+from pretrain.models import TRUNKS
+from pretrain.models import trunks as networks
+from pretrain.models.pixels import Pixels, attach
 from pretrain.runtime.digests import bytes_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
@@ -51,19 +53,50 @@ class TrunkFile:
     peer: str = ""
     stated: str = ""
 
+    @property
+    def channels(self) -> int:
+        """Of the images: 3 of colour, or 1 of the grey value."""
+        return len(self.pixels[0])
+
 
 def build_trunk(trunk_file: TrunkFile) -> nn.Module:
-    """A torchvision ResNet in eval mode with `fc` the identity, filled strictly from `trunk_file`."""
-    trunk, _ = siamese.build_trunk(trunk_file.arch)
+    """A torchvision ResNet in eval mode with `fc` the identity, filled strictly from `trunk_file`.
+
+    It carries what its images are scaled by (pretrain/models/pixels.py).
+    """
+    trunk, _ = networks.build_trunk(trunk_file.arch, channels=trunk_file.channels)
+    trunk.load_state_dict(trunk_file.state, strict=True)
+    attach(trunk, Pixels(*trunk_file.pixels))
+    return trunk.eval()
+
+
+def plain_trunk(trunk_file: TrunkFile) -> nn.Module:
+    """torchvision's own ResNet in eval mode with `fc` the identity, filled strictly from `trunk_file`."""
+    trunk = networks.plain_trunk(trunk_file.arch, trunk_file.channels)
     trunk.load_state_dict(trunk_file.state, strict=True)
     return trunk.eval()
 
 
+def require_colour(trunk_file: TrunkFile, path: object, by: str) -> None:
+    """Refuse a trunk of grey images for what takes colour.
+
+    Raises:
+        UserError: naming the file and what cannot take it.
+    """
+    if trunk_file.channels != 3:
+        raise UserError(
+            f"{path} takes grey images (data.channels={trunk_file.channels}), for which {by} has no such trunk: "
+            "evaluate it with tools/evaluate.py, or pretrain with data.channels=3, which repeats grey."
+        )
+
+
 @lru_cache
-def shapes_of(arch: str) -> dict[str, torch.Size]:
+def shapes_of(arch: str, channels: int = 3) -> dict[str, torch.Size]:
     """torchvision's names of the trunk's tensors to their shapes, in torchvision's order."""
     with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in siamese.build_trunk(arch)[0].state_dict().items()}
+        return {
+            name: tensor.shape for name, tensor in networks.build_trunk(arch, channels=channels)[0].state_dict().items()
+        }
 
 
 def _signature(shapes: Mapping[str, torch.Size]) -> Signature:
@@ -117,14 +150,20 @@ def with_counters(tensors: Mapping[str, Any], arch: str) -> dict[str, Any]:
     return {**tensors, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
 
 
-def check_trunk(tensors: Mapping[str, Any], arch: str, where: str) -> dict[str, Tensor]:
+def check_trunk(tensors: Mapping[str, Any], arch: str, where: str, channels: int = 3) -> dict[str, Tensor]:
     """The tensors of `arch` in torchvision's order, float32 (counters int64) and contiguous, when exactly the trunk's.
+
+    Args:
+        tensors: under torchvision's names.
+        arch: torchvision's name of the network.
+        where: the file, for the sentence.
+        channels: of the images.
 
     Raises:
         UserError: a tensor is missing, left over, of the wrong shape, not finite, or of numbers that float32 cannot
             hold; the first few are named.
     """
-    shapes = shapes_of(arch)
+    shapes = shapes_of(arch, channels)
     shared = [name for name in shapes if isinstance(tensors.get(name), Tensor)]
     fitting = {name: tensors[name] for name in shared if tensors[name].shape == shapes[name]}
     without = not any(name.endswith(STATISTICS) for name in shared)

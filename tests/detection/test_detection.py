@@ -28,7 +28,7 @@ from helpers.detection_samples import (
     tiny,
     write_sets,
 )
-from pretrain.augment.multicrop import normalise
+from pretrain.augment.normalisation import normalise
 from pretrain.runtime.errors import UserError
 from pretrain.weights.read_trunk import read_trunk
 from transfer import results

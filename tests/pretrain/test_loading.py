@@ -11,8 +11,8 @@ from torch import nn
 import pretrain
 from helpers.checkpoint_files import assert_same_tensors, training_checkpoint, write_export, write_official
 from helpers.repository import ROOT
-from pretrain.augment.multicrop import MEAN, STD
 from pretrain.engine.checkpoint import export_trunk
+from pretrain.models.pixels import IMAGENET
 from pretrain.runtime.errors import UserError
 from pretrain.weights.read_trunk import read_trunk
 from tools import convert as tool
@@ -45,7 +45,7 @@ def test_the_example_computes_the_trunks_features(folder, monkeypatch, library):
     with torch.no_grad():
         exec(EXAMPLES[library], seen)
     trunk = pretrain.load_trunk(folder / "trunk.pth")
-    normalised = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    normalised = (pixels - torch.tensor(IMAGENET.mean)[:, None, None]) / torch.tensor(IMAGENET.std)[:, None, None]
     parts = [*trunk.children()][: -3 if library == "detectron2" else None]  # res4 is what precedes layer4
     parts = parts if library == "detectron2" else [*parts[:-1], nn.Flatten(1)]
     with torch.no_grad():

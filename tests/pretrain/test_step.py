@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from helpers.tiny_runs import TINY, fixed_batch
-from pretrain.augment.multicrop import Batch, normalise
+from pretrain.augment.multicrop import Batch
+from pretrain.augment.normalisation import normalise
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
 from pretrain.objective import objective

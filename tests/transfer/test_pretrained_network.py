@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretrain.augment.multicrop import MEAN, STD
+from pretrain.models.pixels import IMAGENET
 from transfer.classifiers import knn, logistic_regression
 from transfer.datasets.labelled import open_labelled, thinned
 from transfer.features.extract import extract
@@ -32,7 +32,9 @@ def network():
             self.whole = whole
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            grey_levels = (images * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]) * 255
+            grey_levels = (
+                images * torch.tensor(IMAGENET.std)[:, None, None] + torch.tensor(IMAGENET.mean)[:, None, None]
+            ) * 255
             return self.whole.extract_features((grey_levels - 127) / 128).mean((2, 3))  # as it was trained
 
     return Trunk()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pretrain.augment.multicrop import normalise
+from pretrain.augment.normalisation import normalise
 from pretrain.data.sources import ImageSource
+from pretrain.models.pixels import pixels_of
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.classifiers import sgd_heads
@@ -149,7 +150,7 @@ def _train(
         unreadable.update(reasons)
         if len(indices):
             with torch.no_grad(), autocast(precision, device):
-                images = normalise(images.to(device, non_blocking=True))
+                images = normalise(images.to(device, non_blocking=True), pixels_of(trunk))
                 rows = trunk(images.contiguous(memory_format=torch.channels_last)).float()
         else:
             rows = torch.empty(0, trained.weight.shape[2], device=device)

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretrain.augment.multicrop import normalise
+from pretrain.augment.normalisation import normalise
 from pretrain.data.sources import ImageSource
+from pretrain.models.pixels import pixels_of
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import hits, reported
@@ -242,7 +243,9 @@ def _step(
     precision: str,
 ) -> torch.Tensor:
     """One SGD step on this rank's uint8 images (n, 3, S, S); their mean cross-entropy before it, on labels' device."""
-    images = normalise(images.to(labels.device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    images = normalise(images.to(labels.device, non_blocking=True), pixels_of(network)).contiguous(
+        memory_format=torch.channels_last
+    )
     with autocast(precision, labels.device):
         loss = functional.cross_entropy(network(images).float(), labels)
     optimizer.zero_grad()

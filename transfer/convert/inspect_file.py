@@ -49,7 +49,7 @@ def describe_file(
     trunk = read_trunk(path, branch, prefix=prefix, allow_pickle=allow_pickle)
     mean, std = trunk.pixels
     yield f"trunk: {trunk.arch}, {len(trunk.state)} tensors from {trunk.called}, whole, finite, with running statistics"
-    yield f"input: RGB in 0..1, mean {mean}, std {std}, as {trunk.pixels_from}"
+    yield f"input: {'RGB' if trunk.channels == 3 else 'grey'} in 0..1, mean {mean}, std {std}, as {trunk.pixels_from}"
     yield "left out: " + (", ".join(f"{group} ({count})" for group, count in trunk.left_out.items()) or "nothing")
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from pretrain.data.sources import ImageSource
+from pretrain.models.pixels import IMAGENET, Pixels
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_atomically, write_json
@@ -49,7 +50,10 @@ FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform and in a precision."""
+    """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform and in a precision.
+
+    pixels: what the trunk's images are scaled by.
+    """
 
     checkpoint_sha256: str
     source: ImageSource
@@ -57,6 +61,7 @@ class Wanted:
     image_size: int
     resize: int
     precision: str = "fp32"
+    pixels: Pixels = IMAGENET
 
     def about(self) -> dict[str, Any]:
         """Everything that the rows depend on."""
@@ -68,7 +73,9 @@ class Wanted:
             "image_size": self.image_size,
             "resize": self.resize,
         }
-        return about if self.precision == "fp32" else about | {"precision": self.precision}
+        if self.precision != "fp32":
+            about["precision"] = self.precision
+        return about if self.pixels == IMAGENET else about | {"pixels": list(self.pixels)}
 
 
 def images_sha256(source: ImageSource) -> str:

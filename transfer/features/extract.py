@@ -16,9 +16,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 from tqdm import tqdm
 
-from pretrain.augment.multicrop import normalise
+from pretrain.augment.normalisation import normalise
 from pretrain.data.decode import UnreadableImage
 from pretrain.data.sources import ImageSource, read_image
+from pretrain.models.pixels import pixels_of
 from pretrain.runtime import distributed, shared_memory
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import say
@@ -296,7 +297,9 @@ def _started(network: nn.Module, batch: Batch, device: torch.device, precision: 
     read = indices.tolist()
     if not read:
         return lambda: (torch.empty(0), read, reasons)
-    images = normalise(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+    images = normalise(images.to(device, non_blocking=True), pixels_of(network)).contiguous(
+        memory_format=torch.channels_last
+    )
     with autocast(precision, device):
         rows: torch.Tensor = network(images)
     arrived = to_host(rows.float())

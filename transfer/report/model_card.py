@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pretrain.models import siamese
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_text
 from pretrain.weights.read_trunk import read_trunk
@@ -37,7 +37,7 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
         raise UserError(f"{export} is missing: a run writes it with its first checkpoint, so let it train until then.")
     trunk, sha256 = read_trunk(export), sha256_of(export)
     with torch.device("meta"):
-        width = siamese.build_trunk(trunk.arch)[1]
+        width = build_trunk(trunk.arch)[1]
     mine = [entry for entry in data.results if maker([run], entry.result) or entry.result.checkpoint_sha256 == sha256]
     trials = group_trials(mine, [run])
     card = (

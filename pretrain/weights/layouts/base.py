@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pretrain.weights.names import TORCHVISION, Naming
 
-ImageStatistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+ImageStatistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation, a number a channel
 IMAGENET: ImageStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 UNSCALED: ImageStatistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # ToTensor and nothing after it
 

@@ -21,6 +21,7 @@ from helpers.textured import texture
 from pretrain.augment import multicrop, photometry
 from pretrain.augment.multicrop import Batch, MultiCrop, Stream
 from pretrain.data.loader import collate
+from pretrain.models import pixels
 from tools.benchmarks.reference.views import kolmogorov_smirnov, pixel_agreement, window_agreement
 from tools.benchmarks.reference.views import photometry as official_photometry
 
@@ -146,7 +147,7 @@ def test_finish_normalises_alike_wherever_photometry_was_applied():
         finished = photometry.finish(batch, device)
         assert [tuple(size.shape) for size in finished] == [(2, 2, 3, 64, 64), (3, 2, 3, 32, 32)]
         for ours, pictures in zip(finished, photometry.pictures(batch), strict=True):
-            expected = official.normalize(pictures.float() / 255, multicrop.MEAN, multicrop.STD)
+            expected = official.normalize(pictures.float() / 255, *pixels.IMAGENET)
             torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
 
 
@@ -191,7 +192,7 @@ def test_compiled_photometry_on_a_gpu_gives_the_workers_pixels_and_pins(capsys):
     batch = Batch(*(tuple(one.unsqueeze(1).pin_memory() for one in part) for part in given), [])
     (got,) = photometry.finish(batch, torch.device("cuda"))
     (expected,) = photometry.finish(batch, torch.device("cpu"))
-    assert (got.cpu() - expected).abs().max() < 1.1 / 255 / min(multicrop.STD)
+    assert (got.cpu() - expected).abs().max() < 1.1 / 255 / min(pixels.IMAGENET.std)
     assert "uncompiled" not in capsys.readouterr().err
 
 

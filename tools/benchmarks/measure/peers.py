@@ -12,6 +12,7 @@ import numpy as np
 
 from pretrain.augment import multicrop
 from pretrain.config import Views
+from pretrain.models import pixels
 from tools.benchmarks.reference import views as official_views
 
 Peer = Callable[[bytes], object]  # makes all views of one image from its file's bytes
@@ -82,7 +83,7 @@ def _albumentations(options: Views) -> Peer:
                 albumentations.ToGray(p=options.gray_probability),
                 albumentations.GaussianBlur(0, multicrop.BLUR_SIGMA, p=options.blur_probability),
                 albumentations.HorizontalFlip(p=options.flip_probability),
-                albumentations.Normalize(multicrop.MEAN, multicrop.STD),
+                albumentations.Normalize(*pixels.IMAGENET),
                 ToTensorV2(),
             ]
         )

@@ -14,7 +14,8 @@ from functools import partial
 import torch
 
 from pretrain import train
-from pretrain.augment.multicrop import Batch, normalise
+from pretrain.augment.multicrop import Batch
+from pretrain.augment.normalisation import normalise
 from pretrain.config import Config, Views, load
 from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready

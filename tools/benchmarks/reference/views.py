@@ -15,6 +15,7 @@ from torchvision.transforms import functional as official
 
 from pretrain.augment import multicrop
 from pretrain.config import Views
+from pretrain.models import pixels
 
 RATIO = (3 / 4, 4 / 3)
 
@@ -39,7 +40,7 @@ def pipelines(options: Views) -> list[v1.Compose]:
                 v1.RandomApply([v1.Lambda(_blur)], options.blur_probability),
                 v1.RandomHorizontalFlip(options.flip_probability),
                 v1.ToTensor(),
-                v1.Normalize(multicrop.MEAN, multicrop.STD),
+                v1.Normalize(*pixels.IMAGENET),
             ]
         )
         for size, scale in sizes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
-from pretrain.augment.multicrop import MEAN, STD
+from pretrain.models.pixels import IMAGENET
 from pretrain.runtime.errors import UserError
 from transfer.detection.data.formats import formats_of
 from transfer.detection.evaluation.evaluators import evaluators_for
@@ -24,8 +24,8 @@ HEADS = {"segm": ("MODEL.MASK_ON", "masks"), "keypoints": ("MODEL.KEYPOINT_ON", 
 # what a trunk saw whose file says nothing of it: the input of torchvision, and of every self-supervised method here
 ORIGIN = {
     "format": "RGB",
-    "mean": [255 * value for value in MEAN],
-    "std": [255 * value for value in STD],
+    "mean": [255 * value for value in IMAGENET.mean],
+    "std": [255 * value for value in IMAGENET.std],
     "stride_in_1x1": False,
 }
 
