@@ -1,12 +1,14 @@
 """Evaluate a trunk: python tools/evaluate.py knn --checkpoint FILE --data ROOT --out RESULT.json [key=value ...].
 
 ROOT holds train/CLASS/ and val/CLASS/. Several evaluators at once, such as knn,linear, share frozen features; --out
-then holds {task}.
+then holds {task}. FILE may be a folder of checkpoints, such as RUN/export, or a pattern, such as
+'RUN/export/epoch_*.pth'; --out then holds {checkpoint}, each one's name without its ending, or {run}, its run folder's.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 from pathlib import Path
 
@@ -14,12 +16,32 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
+from pretrain.runtime.files import natural_key
 from pretrain.runtime.options import add_help
 from pretrain.runtime.options.arguments import Once, a_path, expanded
 
 
-def destinations(names: list[str], out: str) -> dict[str, Path]:
-    """Where each evaluator's result goes; the folders are made, so that nothing fails after the work is done.
+def checkpoints(given: Path) -> list[Path]:
+    """The checkpoints that a file, a folder or a pattern names, epoch_0009 before epoch_0010.
+
+    Raises:
+        UserError: a folder without a checkpoint, or a pattern that no file fits.
+    """
+    if given.is_dir():
+        found = [path for path in given.iterdir() if path.suffix == ".pth" and not path.name.startswith(".")]
+        if not found:
+            raise UserError(f"{given} holds no checkpoint (*.pth): give a file, or a folder such as RUN/export.")
+    elif glob.has_magic(str(given)) and not given.exists():
+        found = [path for path in map(Path, glob.glob(str(given), recursive=True)) if path.is_file()]
+        if not found:
+            raise UserError(f"no file fits --checkpoint '{given}': look with `ls {given}`.")
+    else:
+        return [given]
+    return sorted(found, key=lambda path: natural_key(str(path)))
+
+
+def destinations(names: list[str], checkpoints: list[Path], out: str) -> dict[tuple[Path, str], Path]:
+    """Where the result of each checkpoint and evaluator goes; the folders are made, so that nothing fails afterwards.
 
     Raises:
         UserError: an unknown evaluator, one file for several, or a place that cannot be written.
@@ -30,8 +52,17 @@ def destinations(names: list[str], out: str) -> dict[str, Path]:
         find_evaluator(name)
     if len(set(names)) > 1 and "{task}" not in out:
         raise UserError(f"--out {out} is one file for {len(names)} tasks: put {{task}} in its name.")
-    paths = {name: Path(out.replace("{task}", name)) for name in names}
-    for path in paths.values():
+    paths, taken = {}, dict[Path, tuple[Path, str]]()
+    for checkpoint, name in ((one, name) for one in checkpoints for name in dict.fromkeys(names)):
+        run = checkpoint.resolve().parents[1].name if len(checkpoint.resolve().parents) > 1 else ""
+        filled = out.replace("{task}", name).replace("{checkpoint}", checkpoint.stem).replace("{run}", run)
+        path = paths[checkpoint, name] = Path(filled)
+        if (first := taken.setdefault(path, (checkpoint, name))) != (checkpoint, name):
+            raise UserError(
+                f"--out {out} is one file for {first[0]} and {checkpoint}: put {{checkpoint}} in its name, and {{run}} "
+                "where they are of several runs."
+            )
+    for path in taken:
         if path.is_dir():
             raise UserError(f"--out {path} is a folder: give the name of a JSON file in it.")
         try:
@@ -69,7 +100,8 @@ def parser() -> argparse.ArgumentParser:
         description="\n\n".join([__doc__, *words]), formatter_class=form, add_help=False, allow_abbrev=False
     )
     root.add_argument("tasks", help="an evaluator, or several with commas")
-    root.add_argument("--checkpoint", type=a_path, required=True, help="a checkpoint or export of pretraining")
+    told = "a checkpoint or export of pretraining, a folder of them, or a pattern"
+    root.add_argument("--checkpoint", type=a_path, required=True, help=told)
     root.add_argument("--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/")
     root.add_argument("--out", type=expanded, required=True, help="JSON file to write")
     root.add_argument("--config", type=a_path, action=Once, help="YAML of options, such as one under configs/finetune/")
@@ -82,17 +114,18 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line, evaluate, print a line for each result and write it as JSON."""
     args = parser().parse_intermixed_args(argv)
     names = args.tasks.split(",")
-    paths = destinations(names, args.out)
+    of = checkpoints(args.checkpoint)
+    paths = destinations(names, of, args.out)
 
     from pretrain.runtime import distributed
     from transfer import evaluate, results
 
     told = ""
-    for result in evaluate.evaluate(names, args.checkpoint, args.data, args.config, args.overrides, paths):
+    for path, result in evaluate.evaluate(names, evaluate.distinct(of), args.data, args.config, args.overrides, paths):
         if distributed.rank() > 0:
             continue
-        results.save(paths[result.task], result)
-        if told != (told := f"{evaluate.line(result)}\nresult: {paths[result.task]}"):  # once more with its pictures
+        results.save(path, result)
+        if told != (told := f"{evaluate.line(result)}\nresult: {path}"):  # once more with its pictures
             print(told, flush=True)
 
 

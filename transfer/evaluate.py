@@ -1,7 +1,8 @@
-"""One trunk on one labelled data set: checks before any long work, the chosen evaluators, and their results."""
+"""Trunks on one labelled data set: checks before any long work, the chosen evaluators, and their results."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from pretrain.models import trunks as networks
 from pretrain.models.pixels import Pixels
 from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
+from pretrain.runtime.digests import digests_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load
@@ -125,26 +127,26 @@ def choose(name: str, config: Path | None, overrides: Sequence[str], what: str =
 
 def evaluate(
     names: Sequence[str],
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     root: Path,
     config: Path | None,
     overrides: Sequence[str],
-    files: Mapping[str, Path] | None = None,
-) -> Iterator[Result]:
-    """One result for each of `names`, in that order; evaluators that need frozen rows share them.
+    files: Mapping[tuple[Path, str], Path],
+) -> Iterator[tuple[Path, Result]]:
+    """A result and its file for each of `checkpoints` and `names`, in that order; evaluators share frozen rows.
 
     A result with pictures comes twice: with its numbers alone before they are drawn, and with their names afterwards.
 
     Args:
         names: of evaluators.
-        checkpoint: any file that `transfer.convert` reads.
+        checkpoints: any files that `pretrain.weights` reads, each as `distinct` gives it.
         root: of train/CLASS/ and val/CLASS/.
         config: YAML of options, None for none.
         overrides: of the form key=value.
-        files: result files by evaluator, beside which pictures are written; without them they are not.
+        files: result files by checkpoint and evaluator, beside which pictures are written.
 
     Raises:
-        UserError: anything wrong with the options, the checkpoint or the data, before the first long computation.
+        UserError: anything wrong with the options, a checkpoint or the data, before the first long computation.
     """
     chosen = [choose(name, config, overrides) for name in names]
     _tell_unused(chosen, overrides)
@@ -160,18 +162,47 @@ def evaluate(
         say(data.val.about)
     for one in chosen:
         one.evaluator.check_data(one.own, common, data)
-    source = Source(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data, common, device)
-    _tell_silent(source)
-    distributed.start(device, timeout_minutes=WAIT)
-    patience = Patience(common.timeout_minutes, str(root), "workers", "timeout_minutes")
-    for one in chosen:
-        with deaths_told(patience):
-            result, pictures = _measure(one, source)
-        yield result
-        if pictures and files and distributed.rank() == 0:
-            images = [_draw(files[one.evaluator.name], name, draw) for name, draw in pictures.items()]
-            yield replace(result, artefacts={"images": images})
+    for place, checkpoint in enumerate(checkpoints):
+        source = Source(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data, common, device)
+        _tell_silent(source)
+        if place == 0:
+            distributed.start(device, timeout_minutes=WAIT)
+        for one in chosen:
+            yield from _results(one, source, files[checkpoint, one.evaluator.name])
     distributed.stop()
+
+
+def distinct(checkpoints: Sequence[Path]) -> list[Path]:
+    """Checkpoints of which no two hold the same trunk, by epoch: best.pth is one of the others, and no second trial.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    if len(checkpoints) < 2:
+        return list(checkpoints)
+    found: dict[str, tuple[float, bool, int, Path]] = {}
+    for place, path in enumerate(checkpoints):
+        trunk = read_trunk(path)
+        epoch = trunk.meta.get("epoch")
+        same = repr(sorted(digests_of(trunk.state).items()))
+        mine = (epoch if isinstance(epoch, int | float) else math.inf, not path.stem.startswith("epoch_"), place, path)
+        first, second = sorted((found.get(same, mine), mine))
+        if first is not second and distributed.asked_rank() == 0:
+            say(f"note: {second[-1]} holds the trunk of {first[-1].name}, which is measured once")
+        found[same] = first
+    return [path for *_, path in sorted(found.values())]
+
+
+def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Result]]:
+    """The result of one evaluator and its file; once more where it has pictures, which are drawn in between."""
+    with deaths_told(
+        Patience(source.common.timeout_minutes, str(source.data.train.root.parent), "workers", "timeout_minutes")
+    ):
+        result, pictures = _measure(one, source)
+    yield file, result
+    if pictures and distributed.rank() == 0:
+        images = [_draw(file, name, draw) for name, draw in pictures.items()]
+        yield file, replace(result, artefacts={"images": images})
 
 
 def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:
@@ -261,7 +292,7 @@ def line(result: Result) -> str:
     """A result in one line."""
     metrics = ", ".join(f"{name} {value:.2f} {tasks.unit(result.task, name)}" for name, value in result.metrics.items())
     counts = ", ".join(f"{name} {count}" for name, count in result.counts.items())
-    return (
-        f"{result.task} on {result.dataset}, {result.init} {result.arch}: {metrics} | {result.protocol} | {counts}, "
-        f"seed {result.seed}, {result.seconds:.0f} s"
-    )
+    epoch = result.pretraining.get("epoch")
+    after = f" after epoch {epoch:g}" if result.init == "pretrained" and isinstance(epoch, int | float) else ""
+    of = f"{result.task} on {result.dataset}, {result.init} {result.arch}{after}"
+    return f"{of}: {metrics} | {result.protocol} | {counts}, seed {result.seed}, {result.seconds:.0f} s"

@@ -199,6 +199,23 @@ def compare(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> li
     return rows
 
 
+def of_last_epochs(results: Sequence[Downstream]) -> list[Downstream]:
+    """Without those of a run's earlier exports, where the same evaluation has one of a later epoch."""
+
+    def place(entry: Downstream) -> tuple[object, ...]:
+        one = entry.result
+        return evaluation(one), one.seed, str(one.pretraining.get("run") or one.checkpoint)
+
+    def epochs(entry: Downstream) -> float:
+        epoch = entry.result.pretraining.get("epoch")
+        return float(epoch) if finite(epoch) else math.inf
+
+    last: dict[tuple[object, ...], float] = {}
+    for entry in results:
+        last[place(entry)] = max(epochs(entry), last.get(place(entry), 0.0))
+    return [entry for entry in results if entry.result.init == "random" or epochs(entry) == last[place(entry)]]
+
+
 def days_text(results: Sequence[Result]) -> str:
     """ "2025-01-02", or "2025-01-02 to 2025-01-05"."""
     days = sorted({one.date[:10] for one in results})

@@ -32,6 +32,7 @@ class Line:
     x: tuple[float, ...]
     y: tuple[float, ...]  # one that is not finite interrupts the line
     style: int = 0  # number of its look; lines of one name share one
+    best: int | None = None  # place of the value that is told as the best one
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Chart:
                 (x0, y0), (x1, y1) = drawn[0], drawn[-1]
                 text = f"{line.name}: {y0:.4g}{self.unit} at {self.x_label} {x0:g}"
                 text += f", {y1:.4g}{self.unit} at {x1:g}" if len(drawn) > 1 else " (a single point)"
+            if line.best is not None:
+                text += f", best {line.y[line.best]:.4g}{self.unit} at {line.x[line.best]:g}"
             parts.append(text + (f", {lost} of {len(line.y)} values not finite" if lost else ""))
         return f"{self.title}. {'; '.join(parts)}."
 
@@ -103,7 +106,8 @@ def thin(line: Line, columns: int = MOST_COLUMNS) -> Line:
         if real:
             kept |= {min(real, key=line.y.__getitem__), max(real, key=line.y.__getitem__)}
     order = sorted(kept)
-    return replace(line, x=tuple(line.x[i] for i in order), y=tuple(line.y[i] for i in order))
+    best = None if line.best is None else order.index(line.best)  # a peak, which stays
+    return replace(line, x=tuple(line.x[i] for i in order), y=tuple(line.y[i] for i in order), best=best)
 
 
 def look(style: int) -> dict[str, Any]:
@@ -127,4 +131,5 @@ def _data(number: int, line: Line, among_others: bool) -> dict[str, Any]:
         marked |= {real[round(share * (len(real) - 1))] for share in (offset, 0.5 + offset)}
     y = [value if finite(value) else None for value in line.y]
     flags = [int(index in marked) for index in range(len(y))]
-    return {"line": number, "name": line.name, "x": list(line.x), "y": y, "marked": flags}
+    best = [int(index == line.best) for index in range(len(y))]
+    return {"line": number, "name": line.name, "x": list(line.x), "y": y, "marked": flags, "best": best}

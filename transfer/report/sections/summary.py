@@ -8,7 +8,7 @@ from itertools import groupby
 
 from transfer.report.collect.names import RANDOM, arch_name, evaluation_names
 from transfer.report.collect.search import Collected
-from transfer.report.collect.trials import Row, compare
+from transfer.report.collect.trials import Row, compare, of_last_epochs
 from transfer.report.render.bars import Bars, Group
 from transfer.report.render.document import Block, block
 from transfer.report.sections import Section, sentence
@@ -21,7 +21,7 @@ def build(data: Collected) -> Iterator[Block]:
     """A warning where the images are synthetic, what was trained and what came of it, and the picture."""
     if synthetic := data.synthetic_sets():
         yield block("Text", text=sentence("summary", "warning", synthetic=synthetic), style="warning")
-    rows = _headlines(compare(data.results, data.runs))
+    rows = _headlines(compare(of_last_epochs(data.results), data.runs))
     compared = [row for row in rows if row.difference is not None]
     names = evaluation_names(row.of.key for row in rows)
     kinds = Counter(sentence("summary", "run", run=run) for run in data.runs)
