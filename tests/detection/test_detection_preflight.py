@@ -9,7 +9,7 @@ pytest.importorskip("detectron2")
 import torch
 
 from helpers.detection_samples import C4, CONFIGS, FPN, QUIET, random_trunk, save_trunk, tiny, write_sets
-from pretrain.models import siamese
+from pretrain.models import TRUNKS
 from pretrain.runtime.errors import UserError
 from pretrain.weights.layouts.base import UNSCALED
 from pretrain.weights.trunk import TrunkFile
@@ -121,7 +121,7 @@ def test_a_caffe2_style_pickle_without_its_wrapper_is_refused(tmp_path, sets):
     assert "has no known layout" in refused(C4, sets, tmp_path / "out", path)
 
 
-@pytest.mark.parametrize("arch", siamese.TRUNKS)
+@pytest.mark.parametrize("arch", TRUNKS)
 def test_the_keys_of_a_trunk_describe_it(arch):
     cfg = load.load_config(
         COCO_1X, ["MODEL.WEIGHTS=random", *(f"{key}={value}" for key, value in validate.keys_of(arch).items())]

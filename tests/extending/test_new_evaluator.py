@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.recipes import carry_out, files_of, run_in
 from pretrain.engine.checkpoint import export_trunk
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 
 HEADING = "A new evaluator"
 CLASSES, TRAIN, VAL, WIDTH = 3, 12, 20, 512

@@ -21,7 +21,7 @@ from helpers.repository import CONFIGS, ROOT
 from pretrain import config
 from pretrain.data.sources import open_source, read_image
 from pretrain.models import residual
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
 from tools.datasets.drawing import objects

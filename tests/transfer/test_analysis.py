@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 
 from helpers.painted import paint_both
 from pretrain.engine.checkpoint import export_trunk
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results

@@ -14,7 +14,7 @@ import torch
 from helpers import tool_process
 from helpers.painted import paint, paint_both
 from pretrain.engine.checkpoint import export_trunk
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results

@@ -12,7 +12,7 @@ from torch.utils.data import DistributedSampler
 from helpers.painted import paint_both
 from helpers.tiny_runs import free_port
 from pretrain.engine.checkpoint import export_trunk
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from tools import evaluate

@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers.painted import paint_both
 from pretrain.engine.checkpoint import export_trunk
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from tools import report as report_tool

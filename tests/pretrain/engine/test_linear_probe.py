@@ -41,7 +41,7 @@ def classes(tmp_path_factory):
     return root
 
 
-def tiny_trunk(arch, zero_init_residual):
+def tiny_trunk(arch, zero_init_residual, channels=3):
     return nn.Sequential(nn.Conv2d(3, 8, 3, 4), ViewBatchNorm(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8
 
 
@@ -72,7 +72,7 @@ def test_a_step_leaves_the_same_network_bit_for_bit_with_and_without_the_head(sm
 def test_parts_give_the_head_the_features_in_the_order_of_their_labels(monkeypatch):
     """Of a trunk without batch statistics, which differ between parts: its mean colours."""
 
-    def colours(arch, zero_init_residual):
+    def colours(arch, zero_init_residual, channels=3):
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 3
 
     monkeypatch.setattr(siamese, "build_trunk", colours)

@@ -18,7 +18,7 @@ from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.train import step, train
 
 
-def small_trunk(arch, zero_init_residual):
+def small_trunk(arch, zero_init_residual, channels=3):
     return nn.Sequential(nn.Conv2d(3, 8, 3, 4), ViewBatchNorm(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8
 
 

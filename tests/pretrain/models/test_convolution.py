@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pretrain.models import convolution
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 
 SHAPES = [  # channels in and out, height, width, kernel, stride, padding
     (3, 5, 1, 1, 3, 1, 1),

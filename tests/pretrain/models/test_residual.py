@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pretrain.models.residual import silent_blocks
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 
 
 @pytest.mark.parametrize(("arch", "blocks"), [("resnet18", 8), ("resnet50", 16)])

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from pretrain.models.batchnorm import ViewBatchNorm
-from pretrain.models.siamese import Siamese, build_projector, build_trunk
+from pretrain.models.siamese import Siamese, build_projector
+from pretrain.models.trunks import build_trunk
 
 
 @pytest.fixture

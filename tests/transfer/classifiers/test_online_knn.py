@@ -11,7 +11,7 @@ import torch
 from helpers.painted import paint, paint_both
 from pretrain.config import Config, load
 from pretrain.data.sources import open_source
-from pretrain.models.siamese import build_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import pretrain
 from transfer.classifiers import knn, online_knn

@@ -18,7 +18,7 @@ from helpers.checkpoint_files import (
     write_official,
     write_plain,
 )
-from pretrain.models.siamese import TRUNKS
+from pretrain.models import TRUNKS
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from pretrain.weights.names import detectron2_name, from_detectron2_name
