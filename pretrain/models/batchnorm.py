@@ -108,7 +108,9 @@ def _over_all_ranks(moments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     means, variances = moments.double().unbind(1)
     means, squares = distributed.all_mean(torch.stack([means, variances + means.square()], 1)).unbind(1)
-    return means.to(moments.dtype), (squares - means.square()).clamp_min(0).to(moments.dtype)
+    return norm_kernels.of_type(means, moments.dtype), norm_kernels.of_type(
+        (squares - means.square()).clamp_min(0), moments.dtype
+    )
 
 
 @contextlib.contextmanager

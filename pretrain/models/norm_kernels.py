@@ -27,6 +27,15 @@ def laid_out(maps: torch.Tensor) -> torch.Tensor:
     return maps.contiguous(memory_format=torch.channels_last if maps.dim() == 4 else torch.contiguous_format)
 
 
+def of_type(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`values` in `dtype`, always as a tensor of its own.
+
+    What an autograd function returns must be no other of its results. Else torch 2.11 compiles a backward pass whose
+    gradients are wrong, and says nothing (pytorch issue 180642).
+    """
+    return values.to(dtype, copy=True)
+
+
 def moments(maps: torch.Tensor, groups: int) -> torch.Tensor:
     """Mean and biased variance of each of V = `groups` views, (V, 2, C), in float32 or better and in two passes."""
     precise = torch.promote_types(maps.dtype, torch.float32)
@@ -45,7 +54,7 @@ def normalise(maps: torch.Tensor, norm: Norm) -> torch.Tensor:
     if torch.compiler.is_compiling():
         own = (norm.means, norm.weight * _inverses(norm), norm.bias.expand_as(norm.means))
         means, scales, bias = (_of_every_image(each, maps) for each in own)
-        return ((maps - means) * scales + bias).to(maps.dtype)
+        return of_type((maps - means) * scales + bias, maps.dtype)
     groups = len(norm.means)
     output = torch.empty_like(maps)
     for view, out, mean, variance in zip(
