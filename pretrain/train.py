@@ -43,6 +43,7 @@ from pretrain.runtime.signals import Stopping, Wish
 from pretrain.runtime.watch import GOES_ON, deaths_told, watched
 
 EARLIER = 1.0  # minutes
+FEW = 64  # images of a process at once, below which its GPU may wait for the host
 
 
 class Stepped(NamedTuple):
@@ -128,7 +129,7 @@ def run(
     if place >= sampler.steps:
         return _nothing_left(cfg, learner, sampler, begun)
     length = Length.of(begun, sampler)
-    _say(_greeting(cfg, len(source), length, learner.device))
+    _say(_greeting(cfg, len(source), length, learner.device) + _slow_launches(cfg, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
     stopping, patience, keeper = Stopping(wish), patience_of(cfg), Keeper(cfg, learner)
@@ -172,6 +173,14 @@ def _greeting(cfg: config.Config, images: int, length: Length, device: torch.dev
         f"{length.start}, on {distributed.world_size()} x {device}; balance {cfg.method.balance}, "
         f"width {cfg.model.projector_width}"
     )
+
+
+def _slow_launches(cfg: config.Config, device: torch.device) -> str:
+    """What a GPU with few images could gain from CUDA graphs, or "" (docs/scaling.md has the times)."""
+    images = cfg.optim.batch_size // distributed.world_size() // parts_of(cfg)
+    if device.type != "cuda" or cfg.run.cuda_graphs or cfg.run.compile is False or images > FEW:
+        return ""
+    return f"; with {images} images at once the GPU may wait for the host: try run.cuda_graphs=true"
 
 
 def _log(

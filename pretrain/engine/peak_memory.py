@@ -26,7 +26,7 @@ from pretrain.runtime.errors import UserError
 
 GIB = 2**30
 WORKSPACE = 2 * GIB  # an assumption: the CUDA context, workspaces of cuDNN and cuBLAS, what the allocator splits
-COMPILED = 0.5  # the least that a compiled pass keeps of what an uncompiled one keeps; a guess, on the safe side
+COMPILED = 0.9  # what a compiled pass keeps of what an uncompiled one does, at least; .96 was seen (docs/scaling.md)
 COUNTED = (2, 4)  # images of the two passes from which any number follows
 
 

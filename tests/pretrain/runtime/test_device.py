@@ -12,6 +12,7 @@ from pretrain.engine.validate import ready
 from pretrain.runtime import provenance
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
+from pretrain.train import _slow_launches
 
 
 @pytest.fixture
@@ -79,6 +80,29 @@ def test_fp32_is_fp32_unless_asked_and_pretraining_lets_cudnn_choose_its_kernels
     assert backends() == (False, False, True)
     ready(load(Config, None, ["run_dir=r", "data.root=d", "run.tf32=true"]))
     assert backends() == (True, True, True) and provenance.command().endswith("\nhardware 1 x H100, TF32 on\n")
+
+
+@pytest.mark.parametrize("count, word, said", [(0, "", "needs a GPU"), (1, "run.compile=false", "needs run.compile")])
+def test_cuda_graphs_are_refused_where_nothing_is_compiled_for_a_gpu(gpus, count, word, said):
+    gpus(count)
+    with pytest.raises(UserError, match=f"run.cuda_graphs=true {said}.*: leave it out"):
+        ready(load(Config, None, ["run_dir=r", "data.root=d", "run.cuda_graphs=true", *word.split()]))
+
+
+@pytest.mark.parametrize(
+    "device, words, told",
+    [
+        ("cuda", "optim.batch_size=64", True),
+        ("cuda", "optim.batch_size=128", False),
+        ("cuda", "optim.batch_size=128 optim.accumulate=2", True),
+        ("cuda", "optim.batch_size=64 run.cuda_graphs=true", False),
+        ("cuda", "optim.batch_size=64 run.compile=false", False),
+        ("cpu", "optim.batch_size=64", False),
+    ],
+)
+def test_a_run_of_few_images_on_a_gpu_hears_of_cuda_graphs(device, words, told):
+    cfg = load(Config, None, ["run_dir=r", "data.root=d", *words.split()])
+    assert ("try run.cuda_graphs=true" in _slow_launches(cfg, torch.device(device))) == told
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="copies to a GPU")
