@@ -38,7 +38,7 @@ setup(
         "packaging>=23.0",
     ],
     extras_require={
-        "timm": ["timm>=1.0.3"],  # conversion for timm is then checked in timm itself
+        "timm": ["timm>=1.0.3"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
         "test": [
             "pytest",
             "pytest-xdist",

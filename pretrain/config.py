@@ -83,7 +83,11 @@ class Mixing:
 class Model:
     """The trunk and the projector."""
 
-    arch: str = option("resnet50", "trunk, under torchvision's name", choices=TRUNKS, resume=FIXED)
+    arch: str = option(
+        "resnet50",
+        f"trunk: timm/NAME for any network of timm with pooled features, or torchvision's {', '.join(TRUNKS)}",
+        resume=FIXED,
+    )
     zero_init_residual: bool = option(
         True, "start with residual branches at zero; a run of few epochs is better off without", resume=FIXED
     )

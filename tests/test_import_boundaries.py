@@ -29,7 +29,11 @@ ALLOWED = {
     "pretrain.runtime.options.arguments": set(),
     "pretrain.runtime.distributed": {"pretrain.runtime.errors"},
     "pretrain.models.norm_kernels": set(),
-    "pretrain.models.batchnorm": {"pretrain.models.norm_kernels", "pretrain.runtime.distributed"},
+    "pretrain.models.batchnorm": {
+        "pretrain.models.norm_kernels",
+        "pretrain.runtime.distributed",
+        "pretrain.runtime.errors",
+    },
     "pretrain.gradients": set(),
     "pretrain.methods.collectives": set(),
     "pretrain.methods.folded": set(),

@@ -82,14 +82,13 @@ def main(argv: list[str] | None = None) -> None:
     from pretrain.runtime.files import sha256_of
     from pretrain.runtime.printable import printable
     from pretrain.weights.read_trunk import read_trunk
-    from pretrain.weights.trunk import require_colour
     from transfer.convert.peers import peer_of
     from transfer.convert.verify import TOLERANCE, write_verified
     from transfer.convert.write import provenance_of
 
     verifier = destination.ready_verifier()
     trunk = read_trunk(args.source, args.branch, args.arch, args.prefix, args.allow_pickle)
-    require_colour(trunk, args.source, args.to)
+    destination.require(trunk, args.source)
     origin = provenance_of(args.source, trunk)
     differences = write_verified(args.out, trunk, lambda path: destination.write(path, trunk, origin), verifier.stages)
     print(

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import nn
 
 from pretrain.data.sources import ImageSource
-from pretrain.models import trunks as networks
 from pretrain.models.pixels import Pixels
+from pretrain.models.trunks import width_of
 from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.digests import digests_of
@@ -71,8 +71,7 @@ class Source:
     @property
     def width(self) -> int:
         """Length of a feature row."""
-        with torch.device("meta"):
-            return networks.build_trunk(self.trunk_file.arch)[1]
+        return width_of(self.trunk_file.arch)
 
     @cached_property
     def rows(self) -> tuple[Features, Features]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from pretrain.models.pixels import pixels_of
+from pretrain.models.pixels import IMAGENET, pixels_of
 from pretrain.models.trunks import plain_trunk
 from pretrain.runtime.digests import KEY, check_digests, digests_of
 from pretrain.runtime.errors import UserError
@@ -157,9 +157,11 @@ def load_trunk(path: str | Path) -> nn.Module:
         if content.get("format") == formats.CHECKPOINT:
             prefix, arch = "online.trunk.", content["config"]["model"]["arch"]
             held = {name[len(prefix) :]: one for name, one in content["model"].items() if name.startswith(prefix)}
+            channels = content["config"].get("data", {}).get("channels", 3)
         else:
             arch, held = content.get("arch"), content.get("state_dict")
-        trunk = plain_trunk(arch, held["conv1.weight"].shape[1])
+            channels = len(content.get("meta", {}).get("mean") or IMAGENET.mean)  # earlier exports say no mean
+        trunk = plain_trunk(arch, channels)
         trunk.load_state_dict(held, strict=True)
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, UserError) as error:
         raise UserError(

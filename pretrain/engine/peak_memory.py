@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -64,7 +63,7 @@ class StepMemory:
         self.targets = set(find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target))
         self.extra = "stop_gradient" in self.targets and bool(cfg.mixing.cutmix_alpha)  # clean views pass online, too
         for norm in _norms(self.model):  # as on one rank: what is kept is the same, and no other rank is asked
-            vars(norm)["forward"] = partial(nn.BatchNorm2d.forward, norm)
+            vars(norm)["forward"] = norm.alone
         self._kept: tuple[int, int, int] | None = None
 
     def shapes(self, images: int) -> Shapes:

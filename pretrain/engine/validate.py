@@ -11,6 +11,7 @@ from pretrain import config
 from pretrain.engine import statistics
 from pretrain.engine.learner import build_form
 from pretrain.methods.memory import NegativeQueue
+from pretrain.models.trunks import check_trunk
 from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
@@ -28,6 +29,7 @@ def ready(cfg: config.Config) -> torch.device:
             raise UserError(f"{name} is not set: add {name}=FOLDER to the command or the configuration.")
     check(cfg)
     _check_scales(cfg.views)
+    _check_trunk(cfg)
     statistics.check(cfg.data)
     _check_optim(cfg.optim)
     _check_method(cfg)
@@ -38,6 +40,11 @@ def ready(cfg: config.Config) -> torch.device:
     if cfg.run.threads:
         torch.set_num_threads(cfg.run.threads)
     return device
+
+
+def _check_trunk(cfg: config.Config) -> None:
+    sizes = [cfg.views.size, *([cfg.views.local_size] if cfg.views.local_count else [])]
+    check_trunk(cfg.model.arch, cfg.data.channels, sizes)
 
 
 def _check_scales(views: config.Views) -> None:

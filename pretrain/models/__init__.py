@@ -1,5 +1,7 @@
 """Networks: trunk, projector and normalisation, and the two branches that they make."""
 
+TIMM = "timm/"  # begins the name of a trunk of timm
+
 # torchvision's names of the trunks; here, where listing them imports no torch
 TRUNKS = (
     "resnet18",

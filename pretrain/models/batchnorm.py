@@ -12,6 +12,7 @@ from torch import nn
 from pretrain.models import norm_kernels
 from pretrain.models.norm_kernels import Norm
 from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
 
 
 class ViewBatchNorm(nn.BatchNorm2d):
@@ -43,6 +44,10 @@ class ViewBatchNorm(nn.BatchNorm2d):
         views = [super(ViewBatchNorm, self).forward(view) for view in input.chunk(self.groups)]
         return torch.cat(views) if len(views) > 1 else views[0]
 
+    def alone(self, input: torch.Tensor) -> torch.Tensor:
+        """As torch's own does it with one batch, whatever the number of views and ranks."""
+        return super().forward(input)
+
     def _over_ranks(self, input: torch.Tensor) -> torch.Tensor:
         weight = self.weight if self.affine else torch.ones_like(self.running_var)
         bias = self.bias if self.affine else torch.zeros_like(self.running_mean)
@@ -55,6 +60,46 @@ class ViewBatchNorm(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         return output
+
+
+class ActingViewBatchNorm(ViewBatchNorm):
+    """A ViewBatchNorm with an activation behind it in the same module, as timm's BatchNormAct2d has it.
+
+    Inherits for its state's names, as ViewBatchNorm does. `drop` and `act` are the modules of the one it replaces.
+    """
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise, then act."""
+        output: torch.Tensor = self.act(self.drop(super().forward(input)))
+        return output
+
+    def alone(self, input: torch.Tensor) -> torch.Tensor:
+        """Likewise."""
+        output: torch.Tensor = self.act(self.drop(super().alone(input)))
+        return output
+
+
+def use_in(network: nn.Module) -> None:
+    """Give every BatchNorm of a network statistics of each view over all ranks, in place; its state stays as it is.
+
+    Raises:
+        UserError: a kind of batch normalisation that is not known here, whose statistics would be those of all views.
+    """
+    for module in network.modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm) or isinstance(module, ViewBatchNorm):
+            continue
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            module.__class__ = ViewBatchNorm
+        elif type(module).__name__ == "BatchNormAct2d":
+            module.__class__ = ActingViewBatchNorm
+        else:
+            raise UserError(
+                f"model.arch: the network normalises by {type(module).__name__}, for which there are no statistics of "
+                "each view: choose a network with BatchNorm, LayerNorm or GroupNorm."
+            )
 
 
 class OverRanks(torch.autograd.Function):

@@ -10,13 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
+from pretrain.models import TIMM
 from pretrain.models.residual import silent_blocks
 from pretrain.runtime.digests import KEY, check_digests
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
 from pretrain.weights import formats
 from pretrain.weights.beside import neighbours
-from pretrain.weights.layouts.base import ImageStatistics, Layout
+from pretrain.weights.layouts.base import IMAGENET, ImageStatistics, Layout
 from pretrain.weights.pickles.objects import OddTensor
 from pretrain.weights.read_file import read_content
 from pretrain.weights.recognise import Recognised, group_of, recognise, tensors_in, text_of, value_at
@@ -56,6 +57,8 @@ def read_trunk(
             finite, of no plain numbers, or not the one whose SHA-256 the file carries.
     """
     content = read_content(path := Path(path), allow_pickle)
+    if (of_timm := _timm_name(content)) is not None:
+        return _read_timm(path, content, of_timm, branch, arch)
     recognised = recognise(path, content, prefix)
     layout, chosen = recognised.layout, _choose_branch(path, recognised, branch)
     where, told = f"{path} ({layout.name})", {**content, **neighbours(path)}
@@ -83,6 +86,53 @@ def read_trunk(
         own_names=own_names,
         peer=layout.peer or layout.naming.peer,
         stated=stated,
+    )
+
+
+def _timm_name(content: Mapping[str, Any]) -> str | None:
+    """timm/NAME, where a file that this repository wrote says that its trunk is one of timm's."""
+    if content.get("format") not in (formats.CHECKPOINT, formats.EXPORT) and "provenance" not in content:
+        return None
+    named = [value_at(content, keys) for keys in (("config", "model", "arch"), ("arch",), ("provenance", "arch"))]
+    return next((one for one in named if isinstance(one, str) and one.startswith(TIMM)), None)
+
+
+def _read_timm(
+    path: Path, content: Mapping[str, Any], name: str, branch: str | None, expected: str | None
+) -> TrunkFile:
+    """The trunk of a file that this repository wrote, under timm's names.
+
+    Raises:
+        UserError: another one than expected, no such branch, or not all tensors of that network.
+    """
+    _check_arch(str(path), {}, name, expected)
+    whole = content.get("format") == formats.CHECKPOINT
+    chosen = branch or "online"
+    if not whole and chosen == "target":
+        raise UserError(f"{path} holds a single trunk: branch 'target' needs a training checkpoint.")
+    held, prefix = (content["model"], f"{chosen}.trunk.") if whole else (content.get("state_dict", content), "")
+    mapping = {
+        key.removeprefix(prefix): key
+        for key, one in held.items()
+        if isinstance(key, str) and key.startswith(prefix) and isinstance(one, Tensor)
+    }
+    tensors = {inner: held[key] for inner, key in mapping.items()}
+    check_numbers(tensors, str(path))
+    said = check_images(str(path), content)
+    state = check_trunk(tensors, name, str(path), len((said or IMAGENET)[0]))
+    _check_digest(path, content, state)
+    return TrunkFile(
+        state=state,
+        arch=name,
+        layout=formats.CHECKPOINT if whole else formats.EXPORT,
+        meta=_meta(content, chosen if whole else ""),
+        mapping=mapping,
+        branch=chosen if whole else "",
+        called=prefix or "state_dict",
+        pixels=said or IMAGENET,
+        pixels_from="the file says" if said else "is usual (the file does not say)",
+        own_names={inner: inner for inner in mapping},
+        stated=name,
     )
 
 

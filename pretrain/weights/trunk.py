@@ -77,22 +77,9 @@ def plain_trunk(trunk_file: TrunkFile) -> nn.Module:
     return trunk.eval()
 
 
-def require_colour(trunk_file: TrunkFile, path: object, by: str) -> None:
-    """Refuse a trunk of grey images for what takes colour.
-
-    Raises:
-        UserError: naming the file and what cannot take it.
-    """
-    if trunk_file.channels != 3:
-        raise UserError(
-            f"{path} takes grey images (data.channels={trunk_file.channels}), for which {by} has no such trunk: "
-            "evaluate it with tools/evaluate.py, or pretrain with data.channels=3, which repeats grey."
-        )
-
-
 @lru_cache
 def shapes_of(arch: str, channels: int = 3) -> dict[str, torch.Size]:
-    """torchvision's names of the trunk's tensors to their shapes, in torchvision's order."""
+    """The library's names of the trunk's tensors to their shapes, in the library's order."""
     with torch.device("meta"):
         return {
             name: tensor.shape for name, tensor in networks.build_trunk(arch, channels=channels)[0].state_dict().items()

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torchvision
 from torch import Tensor, nn
 
+from pretrain.models.trunks import is_timm
 from pretrain.runtime.errors import UserError
 from pretrain.weights.numbers import COUNTER
-from pretrain.weights.trunk import TrunkFile, build_trunk, first_few
+from pretrain.weights.trunk import TrunkFile, build_trunk, first_few, plain_trunk
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def stages(trunk: nn.Module, images: Tensor) -> list[Tensor]:
 def peer_of(trunk_file: TrunkFile) -> Peer:
     """The source's own network where its library is installed, else torchvision's."""
     module, _, function = PEERS.get(trunk_file.peer, "").partition(":")
+    if is_timm(trunk_file.arch):
+        return Peer("timm", lambda trunk, images: [plain_trunk(trunk).to(images.dtype)(images)])
     own: Peer | None = getattr(importlib.import_module(module), function)() if module else None
     return own or Peer("torchvision", lambda trunk, images: stages(build_trunk(trunk).to(images.dtype), images))
 

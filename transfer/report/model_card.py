@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from pretrain.models.trunks import build_trunk
+from pretrain.models.trunks import width_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_text
 from pretrain.weights.read_trunk import read_trunk
@@ -36,8 +34,7 @@ def write_card(run_dir: str | Path, folders: Sequence[str | Path] = ()) -> Path:
     if not export.is_file():
         raise UserError(f"{export} is missing: a run writes it with its first checkpoint, so let it train until then.")
     trunk, sha256 = read_trunk(export), sha256_of(export)
-    with torch.device("meta"):
-        width = build_trunk(trunk.arch)[1]
+    width = width_of(trunk.arch)
     mine = [entry for entry in data.results if maker([run], entry.result) or entry.result.checkpoint_sha256 == sha256]
     trials = group_trials(mine, [run])
     card = (

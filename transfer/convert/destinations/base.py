@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretrain.models import TIMM
+from pretrain.runtime.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,6 +39,30 @@ def rgb_input(mean: Sequence[float], std: Sequence[float]) -> str:
     return f"RGB in 0..1, mean {tuple(mean)}, std {tuple(std)}"
 
 
+def require_network(trunk_file: TrunkFile, path: object, library: str, takes_timm: bool = False) -> None:
+    """Refuse a trunk of grey images, or of timm, for a library that has no network for it.
+
+    Args:
+        trunk_file: the trunk.
+        path: of its file.
+        library: its name.
+        takes_timm: whether it has timm's networks.
+
+    Raises:
+        UserError: naming the file, what it holds, and what can be done with it.
+    """
+    if trunk_file.arch.startswith(TIMM) and not takes_timm:
+        raise UserError(
+            f"{path} is a {trunk_file.arch}, for which {library} has no builder: convert it with --to timm or --to "
+            "safetensors, or evaluate it with tools/evaluate.py."
+        )
+    if trunk_file.channels != 3:
+        raise UserError(
+            f"{path} takes grey images (data.channels={trunk_file.channels}), for which {library} has no such trunk: "
+            "evaluate it with tools/evaluate.py, or pretrain with data.channels=3, which repeats grey."
+        )
+
+
 @dataclass(frozen=True)
 class Destination:
     """A library that converted trunks are written for.
@@ -46,6 +73,7 @@ class Destination:
     write: (path, trunk_file, origin) to the written file, atomically, with `origin` (`provenance_of`) inside it.
     verifier: returns the network that a file is checked in, or refuses where its library is absent. It may also be
         named as "module:function", where conversion itself must not import the module.
+    takes_timm: whether the library has timm's networks beside torchvision's ResNets.
     describe_input: mean and standard deviation of RGB in 0..1 to the settings that the library needs, in words.
     """
 
@@ -56,6 +84,15 @@ class Destination:
     verifier: Callable[[], Verifier] | str
     rename: Callable[[str], str] = str
     describe_input: Callable[[Sequence[float], Sequence[float]], str] = rgb_input
+    takes_timm: bool = False
+
+    def require(self, trunk_file: TrunkFile, path: object) -> None:
+        """Refuse a trunk that the library has no network for.
+
+        Raises:
+            UserError: naming the file and what it holds.
+        """
+        require_network(trunk_file, path, self.name, self.takes_timm)
 
     def ready_verifier(self) -> Verifier:
         """The network that written files are checked in.

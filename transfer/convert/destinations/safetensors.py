@@ -22,7 +22,7 @@ def write(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:
 
 
 def stages_of_safetensors(path: Path, trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
-    """Outputs of res2..res5 of torchvision's own network, filled strictly with the library's loader."""
+    """Outputs of res2..res5 of torchvision's own network, or features of timm's, filled strictly by the library."""
     from safetensors.torch import load_file
 
     from transfer.convert.verify import stages_of_state
@@ -37,8 +37,9 @@ def verifier() -> Verifier:
 
 DESTINATION = Destination(
     name="safetensors",
-    help="torchvision's names, provenance as metadata; checked in torchvision",
+    help="the names of torchvision and timm, provenance as metadata; checked in torchvision or timm",
     endings=(".safetensors",),
     write=write,
     verifier=verifier,
+    takes_timm=True,
 )

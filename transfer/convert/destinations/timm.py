@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pretrain.models import TIMM
 from transfer.convert.destinations import torchvision
 from transfer.convert.destinations.base import Destination, Verifier
 
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
 
 
 def stages_in_timm(path: Path, trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
-    """Outputs of res2..res5 of timm's own network, which timm itself fills strictly from the file."""
-    import timm
+    """Outputs of res2..res5 of timm's own network, which timm itself fills strictly from the file.
+
+    Of a trunk of timm's, its features.
+    """
     from timm.models import load_checkpoint
 
+    from pretrain.models.trunks import is_timm, plain_trunk
     from transfer.convert.peers import stages
 
-    network = timm.create_model(trunk_file.arch, pretrained=False, num_classes=0)
+    network = plain_trunk(trunk_file.arch if is_timm(trunk_file.arch) else f"{TIMM}{trunk_file.arch}")
     load_checkpoint(network, str(path), strict=True)
-    return stages(network.eval().to(images.dtype), images)
+    network = network.eval().to(images.dtype)
+    return [network(images)] if is_timm(trunk_file.arch) else stages(network, images)
 
 
 def verifier() -> Verifier:
@@ -38,8 +43,9 @@ def verifier() -> Verifier:
 
 DESTINATION = Destination(
     name="timm",
-    help="torchvision's names; checked in timm where it is installed, else in torchvision",
+    help="the names of torchvision and timm; checked in timm where it is installed, else in torchvision",
     endings=(".pth", ".pt"),
     write=torchvision.write,
     verifier=verifier,
+    takes_timm=True,
 )

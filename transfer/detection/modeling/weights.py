@@ -18,7 +18,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.weights.names import detectron2_name
 from pretrain.weights.numbers import COUNTER
 from pretrain.weights.read_trunk import read_trunk
-from pretrain.weights.trunk import TrunkFile, require_colour
+from pretrain.weights.trunk import TrunkFile
+from transfer.convert.destinations.base import require_network
 from transfer.convert.verify import STAGES
 from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
@@ -64,7 +65,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
         return Trunk(arch, "random")
     path = Path(cfg.MODEL.WEIGHTS)
     trunk = read_trunk(path)
-    require_colour(trunk, path, "detectron2")
+    require_network(trunk, path, "detectron2")
     if trunk.arch != arch:
         raise UserError(
             f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set "
