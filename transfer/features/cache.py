@@ -83,10 +83,10 @@ def images_sha256(source: ImageSource) -> str:
 
     That of a file is its size and modification time, that of a packed image its checksum.
     """
-    assert source.labels is not None
+    labels = source.labels
     digest = hashlib.sha256(json.dumps(source.classes).encode())
     for index, name in enumerate(names_of(source, range(len(source)))):
-        told = f"{name}\0{source.labels[index]}\0{source.fingerprint(index)}\n"
+        told = f"{name}\0{-1 if labels is None else labels[index]}\0{source.fingerprint(index)}\n"
         digest.update(told.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -284,7 +284,7 @@ def _open(place: Path, wanted: Wanted) -> Features:
     Raises:
         UserError: the rows are not those that were written.
     """
-    assert wanted.source.labels is not None
+    labels = wanted.source.labels
     index = _index(place, len(wanted.source))
     sound, count = (place / ROWS).is_file(), sum(kept for kept, _ in index["parts"])
     if sound:
@@ -297,7 +297,7 @@ def _open(place: Path, wanted: Wanted) -> Features:
     read = [at for at in range(len(wanted.source)) if at not in missing]
     return Features(
         RowFile(place / ROWS, (count, wanted.width)),
-        torch.tensor([wanted.source.labels[at] for at in read]),
+        torch.tensor([-1 if labels is None else labels[at] for at in read]),
         names_of(wanted.source, read),
         tuple(reason for _, reason in index["skipped"]),
         index["seconds"],

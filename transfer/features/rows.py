@@ -47,9 +47,9 @@ def blocks(rows: torch.Tensor | RowFile, size: int) -> Iterable[torch.Tensor]:
 class Features:
     """What a network gives for the readable images of one set.
 
-    rows (n, D) float32, in memory or on disk, and labels (n,) int64, on the CPU, in the source's order. names: paths
-    relative to the source's root. skipped: one message for each unreadable file. seconds: of reading and of the network
-    together.
+    rows (n, D) float32, in memory or on disk, and labels (n,) int64, on the CPU, in the source's order; -1 where the
+    images have none. names: paths relative to the source's root. skipped: one message for each unreadable file.
+    seconds: of reading and of the network together.
     """
 
     rows: torch.Tensor | RowFile
