@@ -113,6 +113,41 @@ class Model:
         resume=FIXED,
     )
     projector_last_bias: bool = option(True, "whether the projector's last layer has a bias", resume=FIXED)
+    init: str = option(
+        "",
+        "weights to start from: a checkpoint of any project that tools/convert.py reads, or a run folder of ours; "
+        "empty is random; no resume, and not read again by one",
+        path=True,
+        resume=FIXED,
+    )
+    init_branch: str | None = option(
+        None,
+        "of a file with two branches the one whose trunk is taken, and nothing else; unset is the one that its project "
+        "evaluates, and of a checkpoint of ours everything that fits",
+        choices=("online", "target"),
+        resume=FIXED,
+    )
+    init_trunk_lr: float = option(
+        1.0, "learning rate of a trunk from model.init, as a share of the others'", at_least=0, resume=FIXED
+    )
+    init_warmup_epochs: float = option(
+        0.0,
+        "epochs at the start in which a trunk from model.init waits, and only projector and predictor learn",
+        at_least=0,
+        unit="epochs",
+        resume=FIXED,
+    )
+    freeze_stages: int = option(
+        0,
+        "stages of a trunk from model.init that never learn: 1 is the stem, 2 the stem and layer1, 5 all of it",
+        at_least=0,
+        at_most=5,
+        resume=FIXED,
+    )
+
+    def network(self) -> dict[str, Any]:
+        """The options that say what the network is; the others say what it starts from."""
+        return {name: value for name, value in vars(self).items() if not name.startswith(("init", "freeze"))}
 
 
 @dataclass

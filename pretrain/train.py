@@ -29,6 +29,10 @@ from pretrain.engine.quality.linear import classes_of
 from pretrain.engine.quality.norms import norms
 from pretrain.engine.statistics import measured
 from pretrain.engine.validate import ready
+from pretrain.engine.warm_start.learning import hold
+from pretrain.engine.warm_start.origin import agreed
+from pretrain.engine.warm_start.origin import read as read_origin
+from pretrain.engine.warm_start.take import Start
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
@@ -65,7 +69,8 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
 
     SIGUSR2, SIGTERM or Ctrl-C ends the run after its step, with a checkpoint from which the same command goes on.
 
-    Returns: RUN/export/trunk.pth. Beside it stands initial.pth, the same network before the first step.
+    Returns: RUN/export/trunk.pth. Beside it stands initial.pth, the same network before the first step; where that has
+    started from weights (model.init), random.pth is the same network without them.
 
     Raises:
         UserError: anything in `cfg`, the images or an existing run folder that cannot work, before the first step; or
@@ -74,6 +79,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     """
     device = ready(cfg)
     cfg = fill_balance(cfg)
+    origin = read_origin(cfg, _say)
     source = open_source(cfg.data.root, cfg.data.class_depth)
     classes = classes_of(cfg, source)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
@@ -101,7 +107,9 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         keep_compiled(Path(cfg.run_dir, ".compiled"))
         stack.enter_context(distributed.departure_told())
         stack.enter_context(device_memory.shortage_told(device, _smaller(cfg)))
-        run(cfg, source, sampler, build(cfg, device, classes), wish, probe)
+        learner = build(cfg, device, classes, agreed(origin, cfg, _say))
+        del origin  # as large as the network
+        run(cfg, source, sampler, learner, wish, probe)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
 
@@ -199,8 +207,11 @@ def _begin(cfg: config.Config, learner: Learner, sampler: StepSampler) -> tuple[
     run_dir = Path(cfg.run_dir)
     resumed = resume.resume(run_dir, learner.parts(), ["monitor"], cfg, _say)
     if resumed is None:
+        if learner.start:
+            _say(Start(**learner.start).line())
         records.open_run(cfg, learner)
         return None, beginning(sampler)
+    learner.start = resumed.state.get(records.START, {})
     position = position_in(resumed.state, run_dir, sampler)
     for remark in position.remarks(sampler):
         _say(f"note: {remark}")
@@ -259,6 +270,8 @@ def step(learner: Learner, batch: Batch, done: int, steps: int) -> Stepped:
         assert online.grad is not None, "a leaf after its backward"
         with torch.autocast(learner.device.type, learner.dtype, enabled=learner.dtype.itemsize < 4):
             accumulation.send_back(learner.branch, seen, online.grad, learner.accumulate)
+    if done / steps < learner.trunk_waits:
+        hold(learner.model.online.trunk.parameters())
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     values = terms | diagnostics.cosines(online, targets)

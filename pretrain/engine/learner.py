@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,8 +12,12 @@ from pretrain import config, methods
 from pretrain.engine import diagnostics
 from pretrain.engine.quality.linear import LinearProbe
 from pretrain.engine.statistics import pixels_of_run
+from pretrain.engine.warm_start.learning import apart
+from pretrain.engine.warm_start.origin import Origin
+from pretrain.engine.warm_start.take import take
+from pretrain.models.frozen import freeze
 from pretrain.models.pixels import Pixels, attach, pixels_of
-from pretrain.models.siamese import Siamese, project, project_keeping
+from pretrain.models.siamese import Branch, Siamese, project, project_keeping
 from pretrain.optim.base import Part
 from pretrain.optim.build import build as build_optimiser
 from pretrain.optim.build import find as find_optimiser
@@ -43,6 +48,8 @@ class Learner:
     cutmix_alpha: float
     accumulate: int
     linear: LinearProbe | None = None
+    start: dict[str, Any] = dataclasses.field(default_factory=dict)  # what it has started from; empty at random
+    trunk_waits: float = 0.0  # share of the run in which the trunk does not learn
 
     @property
     def pixels(self) -> Pixels:
@@ -96,15 +103,30 @@ def wire(run: config.Run) -> torch.dtype:
     return PRECISIONS[run.gradient_dtype or ("bf16" if run.precision == "bf16" else "fp32")]
 
 
-def build(cfg: config.Config, device: torch.device, classes: int = 0) -> Learner:
-    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed.
-
-    Args: classes, that a linear head learns to tell apart from the trunk's features; 0 for none.
-    """
+def untrained(cfg: config.Config) -> tuple[Siamese, methods.GradientForm | methods.LossForm]:
+    """Network and method at their random initialisation drawn from run.seed."""
     torch.manual_seed(cfg.run.seed)
     form = build_form(cfg)
-    model = Siamese(**vars(cfg.model), normalisation=form.normalisation, channels=cfg.data.channels)
+    model = Siamese(**cfg.model.network(), normalisation=form.normalisation, channels=cfg.data.channels)
     attach(model.online.trunk, pixels_of_run(cfg.data))
+    return model, form
+
+
+def build(cfg: config.Config, device: torch.device, classes: int = 0, origin: Origin | None = None) -> Learner:
+    """Network, method and optimiser as `cfg` says, at their random initialisation drawn from run.seed.
+
+    Args:
+        cfg: of the run.
+        device: that it is for.
+        classes: that a linear head learns to tell apart from the trunk's features; 0 for none.
+        origin: weights that are taken instead where they fit.
+
+    Raises:
+        UserError: the trunk of `origin` is not this run's.
+    """
+    model, form = untrained(cfg)
+    start = take(origin, model, form) if origin else None
+    freeze(model.online.trunk, model.target.trunk, cfg.model.freeze_stages)
     model = model.to(device).to(memory_format=torch.channels_last)
     if cfg.run.compile or (cfg.run.compile is None and device.type == "cuda"):
         model.online.project = model.target.project = compiled(project, "the network", graphs=cfg.run.cuda_graphs)
@@ -116,7 +138,7 @@ def build(cfg: config.Config, device: torch.device, classes: int = 0) -> Learner
         form=form,
         targets=methods.find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target),
         health=diagnostics.Health().to(device),
-        optimizer=_optimiser(cfg.optim, model.online, form),
+        optimizer=_optimiser(cfg, model.online, form),
         scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
         lr=_lr(cfg.optim),
         target_momentum=_target_momentum(cfg.optim),
@@ -126,15 +148,19 @@ def build(cfg: config.Config, device: torch.device, classes: int = 0) -> Learner
         cutmix_alpha=cfg.mixing.cutmix_alpha,
         accumulate=parts_of(cfg),
         linear=LinearProbe(model.features, classes, device) if classes else None,
+        start=dataclasses.asdict(start) if start else {},
+        trunk_waits=cfg.model.init_warmup_epochs / cfg.optim.epochs,
     )
 
 
-def _optimiser(optim: config.Optim, online: nn.Module, form: nn.Module) -> torch.optim.Optimizer:
+def _optimiser(cfg: config.Config, online: Branch, form: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of all that learns; a trunk that has learned before has groups of its own."""
+    optim = cfg.optim
     parts = [Part([*online.named_parameters(), *form.named_parameters()])]
     if optim.predictor_lr == "constant":
         constant = peak(optim.base_lr, optim.batch_size, optim.lr_scaling)
         parts = [Part(online.named_parameters()), Part(form.named_parameters(), constant=constant)]
-    return build_optimiser(
+    optimizer = build_optimiser(
         optim.optimiser,
         parts,
         optim.momentum,
@@ -143,6 +169,9 @@ def _optimiser(optim: config.Optim, online: nn.Module, form: nn.Module) -> torch
         exclude=optim.exclude,
         options={name: getattr(optim, name, None) for name in vars(find_optimiser(optim.optimiser).options())},
     )
+    if cfg.model.init:
+        apart(optimizer, online.trunk, cfg.model.init_trunk_lr)
+    return optimizer
 
 
 def _lr(optim: config.Optim) -> Schedule:

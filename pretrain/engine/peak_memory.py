@@ -18,6 +18,7 @@ from pretrain.engine.learner import PRECISIONS, build_form
 from pretrain.methods import GradientForm, LossForm, find
 from pretrain.methods.collectives import FLOAT, Remembers, Shapes
 from pretrain.models.batchnorm import ViewBatchNorm
+from pretrain.models.frozen import freeze
 from pretrain.models.siamese import Siamese, project
 from pretrain.optim.build import find as find_optimiser
 from pretrain.runtime import distributed
@@ -59,7 +60,9 @@ class StepMemory:
         self.cfg = cfg
         with torch.device("meta"):
             self.form: GradientForm | LossForm = build_form(cfg)
-            self.model = Siamese(**vars(cfg.model), normalisation=self.form.normalisation, channels=cfg.data.channels)
+            normalisation, channels = self.form.normalisation, cfg.data.channels
+            self.model = Siamese(**cfg.model.network(), normalisation=normalisation, channels=channels)
+            freeze(self.model.online.trunk, self.model.target.trunk, cfg.model.freeze_stages)
         self.targets = set(find(cfg.method.name).branches(cfg.method.positive_target, cfg.method.negative_target))
         self.extra = "stop_gradient" in self.targets and bool(cfg.mixing.cutmix_alpha)  # clean views pass online, too
         for norm in _norms(self.model):  # as on one rank: what is kept is the same, and no other rank is asked

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from pretrain import config
 from pretrain.engine import checkpoint, history
-from pretrain.engine.learner import Learner
+from pretrain.engine.learner import Learner, untrained
 from pretrain.engine.logger import Monitor
 from pretrain.engine.position import NAME, Position
 from pretrain.runtime import distributed, provenance
-from pretrain.runtime.files import load_torch
+from pretrain.runtime.files import load_torch, write_json
+
+START = "init"  # of a checkpoint: what its run has started from, absent at random
 
 
 def open_run(cfg: config.Config, learner: Learner) -> None:
-    """Write what identifies a run, and its network before the first step."""
+    """Write what identifies a run, and its network before the first step.
+
+    Of a run that starts from weights also what these are, and the same network at random, as all others have it.
+    """
     if distributed.rank() == 0:
         history.open_history(cfg)
         export(cfg, learner, "initial.pth", None, 0.0)
+        if learner.start:
+            write_json(Path(cfg.run_dir, "init.json"), learner.start)
+            with torch.random.fork_rng(devices=[]):
+                trunk = untrained(cfg)[0].online.trunk
+            random = Path(cfg.run_dir, "export", "random.pth")
+            checkpoint.export_trunk(random, trunk, cfg.model.arch, _meta(cfg, None, 0.0))
 
 
 def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Position) -> None:
@@ -35,6 +49,7 @@ def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Posit
 
     def write() -> None:
         keep, notes = cfg.run.keep_checkpoints, {"monitor": read, NAME: position.stored()}
+        notes |= {START: learner.start} if learner.start else {}
         checkpoint.save(Path(cfg.run_dir), position.step, parts, tree, keep, **notes)
         export(cfg, learner, "trunk.pth", position, epoch)
 
@@ -72,7 +87,14 @@ def export(
         epoch: passes over the images by then.
         notes: what the file says of itself beside where it comes from.
     """
-    meta = {
+    start = {f"init_{name}": value for name, value in learner.start.items() if value}
+    meta = {**_meta(cfg, position, epoch), **start, **notes}
+    checkpoint.export_trunk(Path(cfg.run_dir, "export", name), learner.model.online.trunk, cfg.model.arch, meta)
+
+
+def _meta(cfg: config.Config, position: Position | None, epoch: float) -> dict[str, Any]:
+    """What an export says of its run."""
+    return {
         "method": cfg.method.name,
         "step": position.step if position else 0,
         "epoch": epoch,
@@ -82,6 +104,4 @@ def export(
         "image_size": cfg.views.size,
         "run": str(Path(cfg.run_dir).resolve()),
         "commit": provenance.commit() or "unknown",
-        **notes,
     }
-    checkpoint.export_trunk(Path(cfg.run_dir, "export", name), learner.model.online.trunk, cfg.model.arch, meta)

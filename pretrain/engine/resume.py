@@ -22,7 +22,7 @@ from pretrain.runtime.options import FIXED, TOLD, Option, options
 
 PATIENCE = 60.0  # seconds until a shared folder shows every rank the same
 ANEW = ("linear",)  # parts that may begin on the way, since nothing else depends on them
-FOLDERS = ("run_dir", "data.root", "data.val")  # spelled in more than one way; a run folder may also be moved
+FOLDERS = ("run_dir", "data.root", "data.val", "model.init")  # spelled in more than one way; some may be moved
 Tell = Callable[[str], None]
 
 

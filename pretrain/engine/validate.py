@@ -10,6 +10,7 @@ import torch
 from pretrain import config
 from pretrain.engine import statistics
 from pretrain.engine.learner import build_form
+from pretrain.engine.warm_start.origin import check_options
 from pretrain.methods.memory import NegativeQueue
 from pretrain.models.trunks import check_trunk
 from pretrain.runtime import distributed
@@ -34,6 +35,7 @@ def ready(cfg: config.Config) -> torch.device:
     _check_optim(cfg.optim)
     _check_method(cfg)
     _check_kept(cfg)
+    check_options(cfg)
     device = choose_device(cfg.run.device, "run.device", cfg.run.tf32, fixed_shapes=True)
     _check_graphs(cfg.run, device)
     _warn_of_workers(cfg.data.workers)

@@ -26,6 +26,7 @@ class ViewBatchNorm(nn.BatchNorm2d):
     """
 
     groups = 1
+    frozen = False  # in evaluation mode whatever its network is put into (frozen.py)
     # never None here: running statistics are always kept, and as an exponential average
     running_mean: torch.Tensor
     running_var: torch.Tensor
@@ -34,6 +35,10 @@ class ViewBatchNorm(nn.BatchNorm2d):
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         """Take (N, C) rows of a projector and (N, C, H, W) maps of a trunk alike."""
+
+    def train(self, mode: bool = True) -> ViewBatchNorm:
+        """Training mode, or evaluation mode; frozen norms stay in the latter."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise (N, C, ...) by the views' statistics in training, by the running ones in evaluation."""

@@ -231,6 +231,8 @@ def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
         batch_size = value_at(content, ("config", "optim", "batch_size"))
         meta |= _plain({"method": value_at(content, ("config", "method", "name"))})
         meta |= _plain({"seed": value_at(content, ("config", "run", "seed"))})
+        start = value_at(content, ("init",))  # pretrain/engine/records.py: what the run has started from
+        meta |= _plain({f"init_{key}": one for key, one in start.items() if one} if isinstance(start, Mapping) else {})
         seen = value_at(content, ("position", "seen"))  # earlier code counted steps only
         counted = meta.get("step", 0) * (batch_size if _is_count(batch_size) else 0)
         meta["images_seen"] = seen if _is_count(seen) else counted
