@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -198,7 +199,7 @@ def test_labels_reach_the_step_and_those_of_a_replaced_image_are_its_own(classes
     from pretrain.data.loader import ViewDataset, collate
     from pretrain.engine.loading import on_device
 
-    views = vars(load(Config, None, [*TINY, "run_dir=r", "data.root=d"]).views) | {"photometry": "worker"}
+    views = asdict(load(Config, None, [*TINY, "run_dir=r", "data.root=d"]).views) | {"photometry": "worker"}
     source = open_source(classes)
     dataset = ViewDataset(source, MultiCrop(**views), 0)
     keys = [(0, index) for index in (7, 19, 0)]
