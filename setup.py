@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "timm": ["timm>=1.0.3"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
+        "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
         "test": [
             "pytest",
             "pytest-xdist",
@@ -50,6 +51,7 @@ setup(
             "setuptools>=70.1",
             "timm>=1.0.3",
             "scikit-learn",
+            "pyarrow>=15.0.0",
         ],
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet

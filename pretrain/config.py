@@ -30,11 +30,20 @@ class Data:
     """Which images."""
 
     root: str = option(
-        "", "images to learn from: class folders, a flat folder, or a packed set", path=True, resume=TOLD
+        "",
+        "images to learn from: class folders, a flat folder, a packed set, or any other source of docs/data.md; "
+        "[A,B] are several",
+        path=True,
+        joined=True,
+        resume=TOLD,
+    )
+    weights: list[float] = option(
+        [], "shares of an epoch that several roots give, such as [.7,.3]; unset: every image once", above=0, resume=TOLD
     )
     val: str = option(
         "",
-        "class folders or a packed set; if given, and root has classes, k-NN accuracy is measured along the run",
+        "class folders or another source with labels; if given, and root has classes, k-NN accuracy is measured along "
+        "the run",
         path=True,
         resume=FREE,
     )
@@ -63,6 +72,16 @@ class Data:
         "3 of colour, or 1: images become grey before the network, whose first layer reads one channel",
         choices=(1, 3),
         resume=FIXED,
+    )
+    images_root: str = option(
+        "", "folder from which the paths of a list start; unset is the list's own", path=True, resume=TOLD
+    )
+    image_column: str = option(
+        "", "column or array that holds the images or their paths; unset: one of the usual names", resume=TOLD
+    )
+    label_column: str = option("", "the same of the labels", resume=FREE)
+    index_cache: str = option(
+        "", "folder that keeps the indexes of archives; unset is the system's for caches", path=True, resume=FREE
     )
 
 

@@ -17,7 +17,7 @@ from pretrain.augment import photometry
 from pretrain.augment.cutmix import cutmix
 from pretrain.augment.multicrop import Batch
 from pretrain.data.loader import StepSampler, collate
-from pretrain.data.sources import ImageSource, open_source
+from pretrain.data.sources import ImageSource, Reading, open_source
 from pretrain.engine import accumulation, checkpoint, diagnostics, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance, parts_of
 from pretrain.engine.loading import check_room, make_loader, on_device, patience_of
@@ -80,7 +80,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     device = ready(cfg)
     cfg = fill_balance(cfg)
     origin = read_origin(cfg, _say)
-    source = open_source(cfg.data.root, cfg.data.class_depth)
+    source = open_source(cfg.data.root, cfg.data.class_depth, reading=Reading.of(cfg.data))
     classes = classes_of(cfg, source)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
         # a rank without images ends in a sentence before the others are tired of it
@@ -101,6 +101,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
             cfg.run.seed,
             distributed.rank(),
             distributed.world_size(),
+            source.mixture,
         )
         _say(source.about)
         check_room(cfg, getattr(probe, "room", 0))

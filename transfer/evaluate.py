@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pretrain.data.sources import ImageSource
+from pretrain.data.sources import ImageSource, Reading
 from pretrain.models.pixels import Pixels
 from pretrain.models.trunks import width_of
 from pretrain.runtime import distributed
@@ -155,7 +155,7 @@ def evaluate(
     device = choose_device(common.device)
     if common.threads:
         torch.set_num_threads(common.threads)
-    data = open_labelled(root, common.data.class_depth)
+    data = open_labelled(root, common.data.class_depth, Reading.of(common.data))
     if distributed.asked_rank() == 0:
         say(data.train.about)
         say(data.val.about)

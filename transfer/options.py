@@ -23,6 +23,12 @@ class Data:
     class_depth: int = option(
         0, "how many folders below train and val name the class; 0 asks where it is not sure", at_least=0, at_most=100
     )
+    images_root: str = option("", "folder from which the paths of a list start; unset is the list's own", path=True)
+    image_column: str = option("", "column or array of the images or their paths; unset: one of the usual names")
+    label_column: str = option("", "the same of the labels")
+    index_cache: str = option(
+        "", "folder that keeps the indexes of archives; unset is the system's for caches", path=True
+    )
 
 
 @dataclass

@@ -67,6 +67,21 @@ def layout_of(tree: Tree, class_depth: int, labelled: bool, ask: str) -> Layout:
     return Layout(Ints(label_of[tree.images.folder_of]), tuple(index), len(holders))
 
 
+def numbered(labels: Sequence[int]) -> Layout:
+    """Classes that a set only numbers: they are called by their numbers, and sorted by them."""
+    values, places = np.unique(np.asarray(labels, np.int64), return_inverse=True)
+    return Layout(Ints(places.reshape(-1).astype(np.int32)), tuple(map(str, values.tolist())), 1)
+
+
+def named(labels: Sequence[str]) -> Layout:
+    """Classes by what a list calls each image's; sorted as numbers where all of them are whole numbers."""
+    if all(label.isdecimal() and label == str(int(label)) for label in set(labels)):
+        return numbered([int(label) for label in labels])
+    classes = sorted(set(labels))
+    index = {name: place for place, name in enumerate(classes)}
+    return Layout(Ints(np.asarray([index[label] for label in labels], np.int32)), tuple(classes), 1)
+
+
 def _sure_depth(holders: Sequence[Names]) -> int:
     """The depth of the classes where the folders leave no doubt, else 0.
 

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from pretrain.augment.multicrop import Batch, MultiCrop, Views
 from pretrain.data.decode import UnreadableImage
+from pretrain.data.mixture import Mixture
 from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.seeds import seed_of
@@ -60,7 +61,8 @@ def _stacked(images: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, 
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """The (epoch, index) pairs of this rank's share of every step of a run, from `start` on.
 
-    Each epoch is a fresh permutation drawn from (seed, epoch); the last, incomplete batch of an epoch is dropped. One
+    Each epoch is a fresh permutation drawn from (seed, epoch), or what a mixture of several roots makes of it
+    (mixture.py); the last, incomplete batch of an epoch is dropped. One
     iterator serves the whole run, so workers never stop between epochs and a resumed run continues mid-epoch.
 
     Raises:
@@ -68,7 +70,14 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, images: int, batch_size: int, epochs: float, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        images: int,
+        batch_size: int,
+        epochs: float,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        mixture: Mixture | None = None,
     ) -> None:
         if images < batch_size:
             raise UserError(
@@ -80,7 +89,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
                 "choose a multiple of their number."
             )
         self.images, self.batch_size, self.seed = images, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.mixture = rank, world_size, mixture
         self.steps_per_epoch = images // batch_size
         self.steps = round(epochs * self.steps_per_epoch)
         self.start = 0
@@ -100,6 +109,8 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         return [(epoch, index) for index in batch[self.rank :: self.world_size].tolist()]
 
     def _order(self, epoch: int) -> torch.Tensor:
+        if self._shuffled[0] != epoch and self.mixture is not None:
+            self._shuffled = epoch, self.mixture.order(self.seed, epoch)
         if self._shuffled[0] != epoch:
             generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
             self._shuffled = epoch, torch.randperm(self.images, generator=generator)

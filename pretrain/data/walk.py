@@ -133,7 +133,12 @@ def _sort_in(entry: os.DirEntry[str], endings: frozenset[str], found: _Folder, l
     elif ending in endings:
         found.images.append(entry.name)
     else:
-        left_out[printable(ending) if 1 < len(ending) <= LONGEST_ENDING else OTHER] += 1
+        left_out[told_ending(ending)] += 1
+
+
+def told_ending(ending: str) -> str:
+    """How what is no image is counted, by its ending."""
+    return printable(ending) if 1 < len(ending) <= LONGEST_ENDING else OTHER
 
 
 def _answer(ask: Callable[[], bool]) -> bool:

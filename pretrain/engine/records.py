@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pretrain import config
+from pretrain.data.sources import resolved
 from pretrain.engine import checkpoint, history
 from pretrain.engine.learner import Learner, untrained
 from pretrain.engine.logger import Monitor
@@ -100,7 +101,7 @@ def _meta(cfg: config.Config, position: Position | None, epoch: float) -> dict[s
         "epoch": epoch,
         "images_seen": position.seen if position else 0,
         "seed": cfg.run.seed,
-        "data": str(Path(cfg.data.root).resolve()),
+        "data": resolved(cfg.data.root),
         "image_size": cfg.views.size,
         "run": str(Path(cfg.run_dir).resolve()),
         "commit": provenance.commit() or "unknown",

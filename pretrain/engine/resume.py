@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pretrain import config, methods
+from pretrain.data.sources import resolved
 from pretrain.engine import checkpoint
 from pretrain.optim import build as optimisers
 from pretrain.runtime import distributed
@@ -85,7 +86,7 @@ def _value_at(tree: Mapping[str, Any], name: str, default: Any) -> Any:
 
 def _same_folder(name: str, before: Any, now: Any) -> bool:
     """Whether two texts name one folder; a run goes on wherever its folder lies now."""
-    return name == "run_dir" or bool(before and now and Path(before).resolve() == Path(now).resolve())
+    return name == "run_dir" or bool(before and now and resolved(before) == resolved(now))
 
 
 def _spelled(value: Any) -> str:

@@ -16,24 +16,34 @@ NUMBERS = (
     Number("class-depth", 0, "how many folders below SRC name the class; 0 asks where it is not sure", 0, 100),
     Number("workers", os.cpu_count() or 1, "processes", 0, 1024),
 )
+NAMES = {
+    "images-root": "folder from which the paths of a list start (default: the list's own)",
+    "image-column": "column or array that holds the images or their paths (default: one of the usual names)",
+    "label-column": "the same of the labels",
+    "index-cache": "folder that keeps the indexes of archives (default: the system's for caches)",
+}
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=a_path, metavar="SRC", help="class folders, or a flat folder of images")
+    parser.add_argument("source", type=a_path, metavar="SRC", help="images of any source of docs/data.md")
     parser.add_argument("out", type=a_path, metavar="OUT", help="folder to write; run again to go on after a stop")
     add_numbers(parser, NUMBERS)
+    for name, text in NAMES.items():
+        parser.add_argument(f"--{name}", default="", metavar="NAME", help=text)
 
 
 def _prepare_packed(args: argparse.Namespace) -> None:
     from pretrain.data.pack import pack
+    from pretrain.data.sources import Reading
 
     check_numbers(args, NUMBERS)
-    pack(args.source, args.out, args.short_side, args.quality, args.workers, args.class_depth)
+    reading = Reading.of(args)
+    pack(args.source, args.out, args.short_side, args.quality, args.workers, args.class_depth, reading)
 
 
 DATASET = DataSet(
     "pack",
-    "pack class folders or a flat folder into one blob and an index; OUT then serves as a data root",
+    "pack images of any source into one blob and an index; OUT then serves as a data root",
     _add_options,
     _prepare_packed,
 )

@@ -166,8 +166,15 @@ def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
         raise UserError(f"--cluster {args.cluster} is one machine: replace --nodes {args.nodes} by --tasks N.")
     if config and not config["data"]["root"]:
         raise UserError("data.root is not set: add data.root=FOLDER of images or class folders.")
-    if config and about.here and not Path(config["data"]["root"]).is_dir():
+    if config and about.here and not _is_there(config["data"]["root"]):
         raise UserError(f"image folder {config['data']['root']} does not exist: check data.root.")
+
+
+def _is_there(root: str) -> bool:
+    """Whether there is a folder of images, or what another kind of source takes."""
+    from pretrain.data.sources import FOLDER, kind_of
+
+    return Path(root).is_dir() or kind_of(root) is not FOLDER
 
 
 def _check_trials(tool: str, args: argparse.Namespace, arguments: Sequence[str]) -> None:

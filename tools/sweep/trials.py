@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain import config
+from pretrain.data.sources import part_of
 from pretrain.engine.learner import fill_balance
 from pretrain.engine.validate import ready
 from pretrain.runtime.errors import UserError
@@ -170,7 +171,12 @@ def _trial(path: Path, setting: CommonSetting, given: Sequence[str], data: Path,
     own = _flat(read_yaml(path))
     common = {key: value for key, value in setting.common.items() if key not in own}
     run_dir = out / f"{path.stem}-{seed}"
-    place = {"run_dir": run_dir, "data.root": data / "train", "data.val": data / "val", "run.seed": seed}
+    place = {
+        "run_dir": run_dir,
+        "data.root": part_of(data, "train"),
+        "data.val": part_of(data, "val"),
+        "run.seed": seed,
+    }
     overrides = [
         *_spelled(common),
         *_spelled(setting.rows.get(path.stem, {})),

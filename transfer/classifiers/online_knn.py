@@ -10,7 +10,7 @@ from torch import nn
 
 from pretrain.config import Config
 from pretrain.data.root import check_folder
-from pretrain.data.sources import ImageSource
+from pretrain.data.sources import FOLDER, ImageSource, Reading, kind_of
 from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import top
 from transfer.classifiers.knn import votes
@@ -72,8 +72,9 @@ def build_probe(cfg: Config) -> KnnProbe | None:
     """
     if not cfg.data.val:
         return None
-    check_folder(Path(cfg.data.val), "class folders in data.val, or leave k-NN accuracy out")
-    train, val = open_pair(cfg.data.root, cfg.data.val, cfg.data.class_depth)
+    if kind_of(cfg.data.val) is FOLDER:
+        check_folder(Path(cfg.data.val), "class folders in data.val, or leave k-NN accuracy out")
+    train, val = open_pair(cfg.data.root, cfg.data.val, cfg.data.class_depth, Reading.of(cfg.data))
     most = cfg.run.knn_images
     if most < len(train.classes):
         raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.root}: raise it.")

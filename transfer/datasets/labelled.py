@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretrain.data.root import check_folder
-from pretrain.data.sources import ImageSource, open_source
+from pretrain.data.sources import ImageSource, Reading, kind_of, open_source, part_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 
@@ -22,35 +22,45 @@ class Labelled:
     val: ImageSource
 
 
-def open_labelled(root: str | Path, class_depth: int = 0) -> Labelled:
-    """Read ROOT/train/CLASS/image and ROOT/val/CLASS/image.
+def open_labelled(root: str | Path, class_depth: int = 0, reading: Reading | None = None) -> Labelled:
+    """Read ROOT/train/CLASS/image and ROOT/val/CLASS/image, or train and val as other sources with labels.
 
-    Args: class_depth, how many folders below train and val name the class; 0 refuses where it is not sure.
+    Args: class_depth, how many folders below train and val name the class; 0 refuses where it is not sure. reading,
+        what else is said of how they are read.
 
     Raises:
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
     root = Path(root)
-    check_folder(root, "the folder that holds train/CLASS/ and val/CLASS/")
-    for part in ("train", "val"):
-        if not (root / part).exists():
+    if not kind_of(root).folders:
+        check_folder(root, "the folder that holds train/CLASS/ and val/CLASS/")
+    parts = [part_of(root, part) for part in ("train", "val")]
+    for part, found in zip(("train", "val"), parts, strict=True):
+        if found is None:
             there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:SHOWN])
             raise UserError(
                 f"{root} has no folder {part}{f' (it has {there})' if there else ''}: give the folder that "
                 "holds train/CLASS/ and val/CLASS/."
             )
-    return Labelled(printable(root.resolve().name), *open_pair(root / "train", root / "val", class_depth))
+    train, val = map(str, parts)
+    return Labelled(printable(root.resolve().name), *open_pair(train, val, class_depth, reading))
 
 
-def open_pair(train_root: str | Path, val_root: str | Path, class_depth: int = 0) -> tuple[ImageSource, ImageSource]:
-    """Two sets of class folders, (train, val), with one numbering of the classes, that of train.
+def open_pair(
+    train_root: str | Path, val_root: str | Path, class_depth: int = 0, reading: Reading | None = None
+) -> tuple[ImageSource, ImageSource]:
+    """Two sets with labels, (train, val), with one numbering of the classes, that of train.
 
-    Args: class_depth, how many folders below each root name the class; 0 refuses where it is not sure.
+    Args:
+        train_root, val_root: where they lie.
+        class_depth: how many folders below each root name the class; 0 refuses where it is not sure.
+        reading: what else is said of how they are read; weights are for training alone.
 
     Raises:
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
-    train, val = (open_source(root, class_depth, labelled=True) for root in (train_root, val_root))
+    reading = replace(reading or Reading(), weights=())
+    train, val = (open_source(root, class_depth, labelled=True, reading=reading) for root in (train_root, val_root))
     for source in (train, val):
         if source.labels is None:
             raise UserError(

@@ -5,27 +5,29 @@ What no kind takes is read as class folders or a flat folder (folder.py).
 
 from __future__ import annotations
 
+import glob
 import os
-from functools import cache
 from pathlib import Path
 
-from pretrain.data.sources.base import ASK, Asked, ImageSource, Kind, Reading, Source, read_image
+from pretrain.data.sources.base import ASK, Asked, ImageSource, Reading, Source, read_image
 from pretrain.data.sources.folder import FOLDER
-from pretrain.runtime.registry import collect
+from pretrain.data.sources.kinds import kind_of, kinds
+from pretrain.data.sources.several import KIND as SEVERAL
+from pretrain.data.sources.several import is_several, roots_of
+from pretrain.runtime.errors import UserError
 
-__all__ = ["ImageSource", "Reading", "Source", "kind_of", "kinds", "open_source", "read_image"]
-
-
-@cache
-def kinds() -> tuple[Kind, ...]:
-    """Every kind but the folder, in the order of their files' names; no root is of two of them."""
-    return tuple(collect(__name__, "KIND"))
-
-
-def kind_of(root: str | Path) -> Kind:
-    """The kind that reads a root; that of folders where no other does."""
-    text = os.fspath(root)
-    return next((kind for kind in kinds() if kind.takes(text)), FOLDER)
+__all__ = [
+    "FOLDER",
+    "ImageSource",
+    "Reading",
+    "Source",
+    "kind_of",
+    "kinds",
+    "open_source",
+    "part_of",
+    "read_image",
+    "resolved",
+]
 
 
 def open_source(
@@ -48,4 +50,32 @@ def open_source(
             damaged; or what was said of it does not fit it.
     """
     asked = Asked(os.fspath(root), class_depth, labelled, ask, reading or Reading())
-    return kind_of(root).open(asked)
+    kind = kind_of(root)
+    if asked.reading.weights and kind.name != SEVERAL.name:
+        raise UserError(f"{asked.option('weights')} is for several roots, and {root} is one: leave it out.")
+    return kind.open(asked)
+
+
+def part_of(root: str | Path, part: str) -> str | None:
+    """The root of one part of a set, such as "train": its folder, or a file of any kind that is called so.
+
+    Returns: None where there is none.
+
+    Raises:
+        UserError: several files are called so.
+    """
+    folder = os.path.join(root, part)
+    if kind_of(root).folders or os.path.lexists(folder):
+        return folder
+    names = [os.path.join(root, name.format(part)) for kind in kinds() for name in kind.parts]
+    found = [name for name in names if glob.glob(glob.escape(os.fspath(root)) + name[len(os.fspath(root)) :])]
+    if len(found) > 1:
+        raise UserError(f"{' and '.join(found)} are both there: leave one, or give it by itself.")
+    return found[0] if found else None
+
+
+def resolved(root: str) -> str:
+    """A root as it is written down: absolute, each of several."""
+    if is_several(root):
+        return f"[{','.join(map(resolved, roots_of(root)))}]"
+    return str(Path(root).resolve())

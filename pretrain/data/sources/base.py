@@ -90,14 +90,17 @@ class Asked:
 class Kind:
     """One kind of source.
 
-    name: a word. meaning: what such a root is, for messages. takes: whether a root is of this kind, answered by its
-    name and its first bytes at most. open: reads it; raises UserError in one sentence.
+    name: a word. meaning: what such a root is, for messages. takes: whether a root is of this kind, by its name and
+    what lies there. open: reads it; raises UserError in one sentence. parts: what the files of one part of a set are
+    called, with {} for "train" or "val". folders: whether a root may go on to a folder inside the file.
     """
 
     name: str
     meaning: str
     takes: Callable[[str], bool]
     open: Callable[[Asked], ImageSource]
+    parts: tuple[str, ...] = ()
+    folders: bool = False
 
 
 @dataclass(frozen=True)

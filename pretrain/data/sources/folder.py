@@ -14,7 +14,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 
 COMMON = ".jpg, .png, .webp, .tif"  # endings that a message names
-MEANING = "a folder of images or of class folders, or a packed set"
+SHARDS = (".tar", ".parquet")  # of which a pattern can be given
+MEANING = "a folder of images or of class folders, a packed set, or another source of docs/data.md"
 
 
 def _open(asked: Asked) -> ImageSource:
@@ -22,13 +23,17 @@ def _open(asked: Asked) -> ImageSource:
     check_folder(root, MEANING)
     tree = walk(root, endings())
     if not tree.images:
-        raise UserError(f"{root} holds no image ({COMMON} and the like){tree.omissions()}: {_remedy(tree.left_out)}.")
+        raise UserError(
+            f"{root} holds no image ({COMMON} and the like){tree.omissions()}: {_remedy(root, tree.left_out)}."
+        )
     found = layout_of(tree, asked.class_depth, asked.labelled, asked.ask)
     about = f"{printable(str(root))}: {found.counts(len(tree.images))}{tree.omissions()}"
     return ImageSource(root, tree.images, found.labels, found.classes, about=about)
 
 
-def _remedy(left_out: Iterable[str]) -> str:
+def _remedy(root: Path, left_out: Iterable[str]) -> str:
+    if shards := next((kind for kind in left_out if kind in SHARDS), None):
+        return f"give its {shards} files themselves, such as '{root}/*{shards}'"
     packed = any(kind in ARCHIVES for kind in left_out)
     return "unpack its archives" if packed else f"give {MEANING}"
 

@@ -133,8 +133,11 @@ def fill(defaults: Schema, given: Mapping[str, Any], where: str, prefix: str = "
 def _assign(section: Any, tree: Mapping[Any, Any], where: str, whole: Any, prefix: str = "") -> None:
     """Set the options of a section that `tree` names; whole: the schema, for the nearest name of an unknown one."""
     kinds = typing.get_type_hints(type(section))
-    names = [field.name for field in dataclasses.fields(section)]
+    fields = {field.name: field.metadata.get("option") for field in dataclasses.fields(section)}
+    names = list(fields)
     for key, written in tree.items():
+        if isinstance(written, list) and (rule := fields.get(key)) is not None and rule.joined:
+            written = f"[{','.join(map(str, written))}]"
         name = f"{prefix}{key}"
         below = getattr(section, key) if key in names else None
         if dataclasses.is_dataclass(below):

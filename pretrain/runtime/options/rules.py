@@ -32,6 +32,7 @@ class Rule:
     unit: str = ""
     path: bool = False
     resume: str = ""
+    joined: bool = False
 
     def known(self) -> tuple[Any, ...]:
         """The choices; empty where any value of the type will do."""
@@ -74,6 +75,7 @@ def option(
     unit: str = "",
     path: bool = False,
     resume: str = "",
+    joined: bool = False,
 ) -> Any:
     """A dataclass field that carries its own documentation and range.
 
@@ -85,8 +87,9 @@ def option(
         unit: such as "pixels".
         path: whether a text names a file or a folder; `~` at its beginning is then the home folder.
         resume: FREE, TOLD or FIXED; every option of pretraining says one.
+        joined: whether a YAML file may also give a text as a list, which is kept as the text `[a,b]`.
     """
-    metadata = {"option": Rule(help, at_least, above, at_most, below, choices, unit, path, resume)}
+    metadata = {"option": Rule(help, at_least, above, at_most, below, choices, unit, path, resume, joined)}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

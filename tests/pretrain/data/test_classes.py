@@ -129,13 +129,11 @@ def test_a_class_whose_training_folder_is_empty_is_named(tmp_path):
 
 
 FILES = {
-    "data.npz": "arrays",
-    "set.tar": "an archive.: unpack it",
+    "data.h5": "arrays",
     "set.tar.gz": "an archive.: unpack it",
-    "set.ZIP": "an archive.: unpack it",
+    "set.7Z": "an archive.: unpack it",
     "train.tfrecord": "records",
-    "shard.parquet": "arrays",
-    "names.txt": "a list",
+    "shard.arrow": "arrays",
     "labels.json": "a list",
     "cat.jpg": "a single picture",
     "cat.HEIC": "give a folder of images",
@@ -152,9 +150,9 @@ def test_a_file_for_a_folder_is_called_one_with_what_can_be_done(tmp_path, name)
 
 
 def test_every_part_of_an_evaluation_that_is_a_file_is_called_one(tmp_path):
-    (tmp_path / "all.zip").touch()
-    with pytest.raises(UserError, match="all.zip is a file, not a folder .an archive"):
-        open_labelled(tmp_path / "all.zip")
+    (tmp_path / "all.7z").touch()
+    with pytest.raises(UserError, match="all.7z is a file, not a folder .an archive"):
+        open_labelled(tmp_path / "all.7z")
     make(tmp_path / "set" / "train", "cat/1.png", "dog/1.png")
     (tmp_path / "set" / "val").touch()
     with pytest.raises(UserError, match="val is a file, not a folder"):
@@ -176,8 +174,11 @@ def test_what_is_not_there_is_told_with_its_reason(tmp_path, name, told):
         open_source(tmp_path / name)
 
 
-def test_a_folder_of_archives_is_told_to_be_unpacked(tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "told"), [("tar", r"give its \.tar files themselves, .*/\*\.tar"), ("tgz", "unpack its archives")]
+)
+def test_a_folder_of_archives_is_told_what_can_be_done(tmp_path, ending, told):
     for number in range(3):
-        (tmp_path / f"{number}.tar").touch()
-    with pytest.raises(UserError, match=r"holds no image .*left out: 3 \.tar: unpack its archives"):
+        (tmp_path / f"{number}.{ending}").touch()
+    with pytest.raises(UserError, match=rf"holds no image .*left out: 3 \.{ending}: {told}"):
         open_source(tmp_path)
