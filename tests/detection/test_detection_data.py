@@ -12,15 +12,10 @@ pytest.importorskip("detectron2")
 import numpy as np
 from PIL import Image
 
-from helpers.detection_samples import C4, FPN, NAMES, SIZE, one_class, tiny, with_keypoints, write_sets
+from helpers.detection_samples import C4, FPN, NAMES, SIZE, one_class, tiny, with_keypoints
 from pretrain.runtime.errors import UserError
 from transfer.detection.config import load
 from transfer.detection.data import catalog
-
-
-@pytest.fixture
-def sets(tmp_path):
-    return write_sets(tmp_path / "sets")
 
 
 def opened(config, root, scratch, *more):
