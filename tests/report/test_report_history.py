@@ -59,7 +59,11 @@ def test_a_run_of_one_start_or_of_no_history_has_no_such_section(tmp_path):
 )
 def test_odd_entries_are_shown_as_far_as_they_can_be(tmp_path, entry, told):
     history(tmp_path / "runs" / "a", FIRST, entry, "{cut\n", {"step": "x"})
-    rows = cells(markdown_of(tmp_path / "runs", tmp_path / "out"), "a", "How runs went on")
-    rows += cells(markdown_of(tmp_path / "runs", tmp_path / "out"), "", "How runs went on")
     said = markdown_of(tmp_path / "runs", tmp_path / "out")
     assert told in said and said.count("not recorded") >= 1
+
+
+@pytest.mark.parametrize("words", [["data.mean=auto", "optim.accumulate=auto"], ["data.mean=[0.5,0.5,0.5]"]])
+def test_a_run_is_shown_whose_options_are_lists_or_words_in_place_of_numbers(tmp_path, words):
+    a_run(tmp_path / "runs" / "a", [a_line(10)], overrides=words)
+    assert "wrong type" not in markdown_of(tmp_path / "runs", tmp_path / "out")

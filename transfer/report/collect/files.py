@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -108,9 +109,18 @@ def _fits(config: dict[str, Any]) -> bool:
             if not isinstance(at, dict):
                 return False
         value = at.get(name)
-        if not (value is None or (isinstance(value, str) if "str" in known.type else finite(value))):
+        if not (value is None or _is_of(value, set(re.findall(r"\w+", known.type)))):
             return False
     return True
+
+
+def _is_of(value: Any, kinds: set[str]) -> bool:
+    """Whether a value may be that of an option in whose type these words stand, such as list, float and Literal."""
+    if isinstance(value, list):
+        return "list" in kinds and all(_is_of(one, kinds - {"list"}) for one in value)
+    if isinstance(value, str):
+        return bool(kinds & {"str", "Literal"})
+    return bool(kinds & {"int", "float", "bool"}) and finite(value)
 
 
 def finite(value: Any) -> TypeGuard[float]:

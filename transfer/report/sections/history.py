@@ -13,6 +13,7 @@ from transfer.report.collect.trials import ABSENT
 from transfer.report.render.document import Block, note, table
 from transfer.report.sections import Section, cells, sentence
 
+EMPTY = dict.fromkeys(("images", "time", "command", "commit", "changed"))  # what an entry may lack
 LONGEST = 300  # characters of a command that are shown
 
 
@@ -20,7 +21,7 @@ def build(data: Collected) -> Iterator[Block]:
     """A table of the starts of every run that was started more than once, and whether it has had two recipes."""
     rows = []
     for run in data.runs:
-        starts = [entry for entry in _entries(run, data.notes) if finite(entry.get("step"))]
+        starts = [EMPTY | entry for entry in _entries(run, data.notes) if finite(entry.get("step"))]
         if len(starts) > 1:
             rows += [cells("start", run=run, entry=entry, changes=changes(entry), text=_text) for entry in starts]
     if rows:
