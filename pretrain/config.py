@@ -83,6 +83,14 @@ class Data:
     index_cache: str = option(
         "", "folder that keeps the indexes of archives; unset is the system's for caches", path=True, resume=FREE
     )
+    bits: int = option(
+        16,
+        "bits in use of grey images of 16 bits, such as 12 of X-rays; they are scaled to 8",
+        at_least=8,
+        at_most=16,
+        unit="bits",
+        resume=FIXED,
+    )
 
 
 @dataclass

@@ -81,6 +81,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     cfg = fill_balance(cfg)
     origin = read_origin(cfg, _say)
     source = open_source(cfg.data.root, cfg.data.class_depth, reading=Reading.of(cfg.data))
+    source = dataclasses.replace(source, bits=cfg.data.bits)
     classes = classes_of(cfg, source)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
         # a rank without images ends in a sentence before the others are tired of it

@@ -162,7 +162,8 @@ def evaluate(
     for one in chosen:
         one.evaluator.check_data(one.own, common, data)
     for place, checkpoint in enumerate(checkpoints):
-        source = Source(checkpoint, read_trunk(checkpoint), sha256_of(checkpoint), data, common, device)
+        trunk_file = read_trunk(checkpoint)
+        source = Source(checkpoint, trunk_file, sha256_of(checkpoint), data.of_bits(trunk_file.bits), common, device)
         _tell_silent(source)
         if place == 0:
             distributed.start(device, timeout_minutes=WAIT)

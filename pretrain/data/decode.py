@@ -16,6 +16,7 @@ from pretrain.runtime.printable import printable
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # where Pillow refuses, 179 million
 MOST_BYTES = 8 * MOST_PIXELS  # of a file: four channels of 16 bits without compression
+DEEPEST = 16  # bits of a grey value
 JPEG = b"\xff\xd8\xff"
 NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})  # Pillow knows them, other programs draw them
 BY_OTHER_NAMES = {"MPO": "JPEG"}  # formats that Pillow opens by another one's reader
@@ -56,14 +57,15 @@ def endings() -> frozenset[str]:
     return frozenset(ending for ending, name in known.items() if BY_OTHER_NAMES.get(name, name) in ours)
 
 
-def decode(data: bytes, name: object) -> np.ndarray:
+def decode(data: bytes, name: object, bits: int = DEEPEST) -> np.ndarray:
     """uint8 (H, W, 3) of an image file's bytes, equal to Pillow's `convert("RGB")` but for 16 bits.
 
     Greys are repeated over the channels, alpha is dropped, of an animation the first frame is taken, CMYK is converted
     without a profile, and a rotation noted in EXIF is not applied: all as torchvision's ImageFolder does. Of 16-bit
     greys the high byte is kept, where Pillow would cut everything above 255.
 
-    Args: name, of the file, for messages.
+    Args: name, of the file, for messages. bits, of such greys that are in use, 8 to 16: of these the high byte is kept,
+        and what is brighter becomes white.
 
     Raises:
         UnreadableImage: cut short, damaged, no image, or of more than MOST_PIXELS.
@@ -75,7 +77,7 @@ def decode(data: bytes, name: object) -> np.ndarray:
             return pixels
         with Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_size(image)
-            return np.array(_to_rgb(image))
+            return np.array(_to_rgb(image, bits))
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"{printable(str(name))} (more than {MOST_PIXELS // 10**6} million pixels)") from error
     except Exception as error:  # decoders of damaged files raise all there is: struct.error, KeyError, MemoryError, ...
@@ -117,13 +119,14 @@ def _read_plain(data: bytes) -> np.ndarray | None:
     return np.frombuffer(data, np.uint8, offset=found.end()).reshape(height, width, 3).copy()  # writable, as torch asks
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, bits: int) -> Image.Image:
     if image.mode == "RGB":
         return image  # as it is: a large image is not held twice
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image).clip(0, 2**bits - 1) >> (bits - 8)
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pretrain import config
+from pretrain.data.decode import DEEPEST
 from pretrain.data.sources import resolved
 from pretrain.engine import checkpoint, history
 from pretrain.engine.learner import Learner, untrained
@@ -16,6 +17,7 @@ from pretrain.engine.logger import Monitor
 from pretrain.engine.position import NAME, Position
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.files import load_torch, write_json
+from pretrain.weights.formats import BITS
 
 START = "init"  # of a checkpoint: what its run has started from, absent at random
 
@@ -89,7 +91,8 @@ def export(
         notes: what the file says of itself beside where it comes from.
     """
     start = {f"init_{name}": value for name, value in learner.start.items() if value}
-    meta = {**_meta(cfg, position, epoch), **start, **notes}
+    bits = {} if cfg.data.bits == DEEPEST else {BITS: cfg.data.bits}
+    meta = {**_meta(cfg, position, epoch), **bits, **start, **notes}
     checkpoint.export_trunk(Path(cfg.run_dir, "export", name), learner.model.online.trunk, cfg.model.arch, meta)
 
 

@@ -25,6 +25,7 @@ from pretrain.weights.stated import check_images, check_stated, contradicted
 from pretrain.weights.trunk import TrunkFile, check_numbers, check_trunk, infer_arch, tensors_sha256, with_counters
 
 PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were
+ALL_BITS = 16  # of a deep grey value
 SILENT = "silent_blocks"  # in a trunk's meta: residual blocks that add nothing; absent where every block adds something
 # names of what lies between the pixels and the pooling, in ResNets of any library
 TRUNK_PART = re.compile(
@@ -231,6 +232,8 @@ def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
         batch_size = value_at(content, ("config", "optim", "batch_size"))
         meta |= _plain({"method": value_at(content, ("config", "method", "name"))})
         meta |= _plain({"seed": value_at(content, ("config", "run", "seed"))})
+        bits = value_at(content, ("config", "data", formats.BITS))
+        meta |= {formats.BITS: bits} if _is_count(bits) and bits != ALL_BITS else {}
         start = value_at(content, ("init",))  # pretrain/engine/records.py: what the run has started from
         meta |= _plain({f"init_{key}": one for key, one in start.items() if one} if isinstance(start, Mapping) else {})
         seen = value_at(content, ("position", "seen"))  # earlier code counted steps only

@@ -18,6 +18,7 @@ from pretrain.models.pixels import Pixels, attach
 from pretrain.runtime.digests import bytes_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
+from pretrain.weights.formats import BITS
 from pretrain.weights.layouts.base import IMAGENET, ImageStatistics
 from pretrain.weights.numbers import COUNTER, as_held, beyond_float32, finite, is_whole, unfit
 
@@ -57,6 +58,12 @@ class TrunkFile:
     def channels(self) -> int:
         """Of the images: 3 of colour, or 1 of the grey value."""
         return len(self.pixels[0])
+
+    @property
+    def bits(self) -> int:
+        """Of the grey images of 16 bits that it was trained on, those in use."""
+        said = self.meta.get(BITS)
+        return said if isinstance(said, int) and 8 <= said <= 16 else 16
 
 
 def build_trunk(trunk_file: TrunkFile) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -74,7 +74,8 @@ def build_probe(cfg: Config) -> KnnProbe | None:
         return None
     if kind_of(cfg.data.val) is FOLDER:
         check_folder(Path(cfg.data.val), "class folders in data.val, or leave k-NN accuracy out")
-    train, val = open_pair(cfg.data.root, cfg.data.val, cfg.data.class_depth, Reading.of(cfg.data))
+    pair = open_pair(cfg.data.root, cfg.data.val, cfg.data.class_depth, Reading.of(cfg.data))
+    train, val = (replace(source, bits=cfg.data.bits) for source in pair)
     most = cfg.run.knn_images
     if most < len(train.classes):
         raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.root}: raise it.")

@@ -21,6 +21,10 @@ class Labelled:
     train: ImageSource
     val: ImageSource
 
+    def of_bits(self, bits: int) -> Labelled:
+        """The same images, whose deep greys use so many bits (pretrain/data/decode.py)."""
+        return replace(self, train=replace(self.train, bits=bits), val=replace(self.val, bits=bits))
+
 
 def open_labelled(root: str | Path, class_depth: int = 0, reading: Reading | None = None) -> Labelled:
     """Read ROOT/train/CLASS/image and ROOT/val/CLASS/image, or train and val as other sources with labels.

@@ -7,7 +7,7 @@ import io
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def embed(asked: Request) -> list[Path]:
         torch.set_num_threads(common.threads)
     source = open_source(asked.root, common.data.class_depth, reading=Reading.of(common.data))
     trunk = read_trunk(asked.checkpoint, asked.branch)
+    source = replace(source, bits=trunk.bits)
     if distributed.asked_rank() == 0:
         say(source.about)
     distributed.start(device, timeout_minutes=WAIT)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pretrain.data.compact import taken
-from pretrain.data.decode import decode, read_file
+from pretrain.data.decode import DEEPEST, decode, read_file
 
 ASK = "data.class_depth="  # how a user of pretraining says it
 
@@ -111,7 +111,8 @@ class ImageSource:
     labels: class index of each, or None for a set without labels. classes: names in sorted order, empty without labels.
     store, places: what holds the images, and where in it; None for files. about: one line that says how many images and
     classes there are, and what was left out. kind: its name. names: keys of the images, where they are not the paths
-    below the root. mixture: of several roots with weights, the order of an epoch (mixture.py).
+    below the root. mixture: of several roots with weights, the order of an epoch (mixture.py). bits: of deep greys
+    that are in use (decode.py).
     """
 
     root: Path
@@ -124,6 +125,7 @@ class ImageSource:
     kind: str = "folder"
     names: Sequence[str] | None = None
     mixture: Any = None
+    bits: int = DEEPEST
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -171,7 +173,7 @@ class ImageSource:
         Raises:
             UnreadableImage: missing, empty, cut short, damaged or no image.
         """
-        return decode(self.read_bytes(index), self.paths[index])
+        return decode(self.read_bytes(index), self.paths[index], self.bits)
 
 
 def state_of(path: str | Path) -> tuple[int, int] | None:

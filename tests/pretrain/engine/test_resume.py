@@ -86,6 +86,7 @@ def test_the_three_lists_are_these():
     assert {"optim.batch_size", "run.precision", "data.root", "mixing.cutmix_alpha", "views.size"} < kinds[TOLD]
     wanted = {name for name in NAMES if name.startswith(("model.", "method."))} | {"run.seed"}
     wanted |= {"optim.optimiser", "optim.exclude", "optim.predictor_lr"}
+    wanted |= {"data.mean", "data.std", "data.channels", "data.bits"}
     assert kinds[FIXED] == wanted
 
 

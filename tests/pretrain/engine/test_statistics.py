@@ -146,3 +146,31 @@ def test_a_run_goes_on_with_what_it_measured_and_with_nothing_else(folder, grey_
     train(configure(folder / "train", grey_run, *words, "data.mean=auto", "data.std=auto"))
     with pytest.raises(UserError, match="data.mean and data.std cannot change"):
         train(configure(folder / "train", grey_run, *words, "data.mean=[.5]", "data.std=[.5]"))
+
+
+def test_greys_of_12_bits_in_16_are_scaled_in_training_and_in_evaluation(tmp_path):
+    generator, deep = np.random.default_rng(0), []
+    for index in range(8):
+        for part in ("train", "val"):
+            where = tmp_path / part / "ab"[index % 2]
+            where.mkdir(parents=True, exist_ok=True)
+            values = generator.integers(0, 4096, (40, 40), dtype=np.uint16)
+            Image.fromarray(values).save(where / f"{index}.png")
+            deep += [values] if part == "train" else []
+    words = ["data.channels=1", "data.mean=auto", "data.std=auto", "data.bits=12", *SHORT]
+    file = train(configure(tmp_path / "train", tmp_path / "run", *words))
+    for one in (file, *(tmp_path / "run" / "checkpoints").glob("*.pth")):
+        trunk = read_trunk(one)
+        assert trunk.bits == 12
+        scaled = np.stack(deep) >> 4  # to 8 bits, of which the mean is half of white
+        np.testing.assert_allclose(trunk.pixels, ([scaled.mean() / 255], [scaled.std() / 255]), atol=6e-5)
+    data = open_labelled(tmp_path).of_bits(trunk.bits)
+    given = (32, 36, 4, 0, torch.device("cpu"))
+    found = extract(build_trunk(trunk), data.val, *given, what=None)
+    eight = tmp_path / "eight"
+    for path in (tmp_path / "val").rglob("*.png"):
+        values = (np.asarray(Image.open(path)) >> 4).astype(np.uint8)
+        (eight / path.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(eight / path.parent.name / path.name)
+    expected = extract(build_trunk(trunk), open_source(eight), *given, what=None)
+    assert torch.equal(found.rows[:], expected.rows[:]) and found.names == expected.names
