@@ -81,7 +81,10 @@ class Data:
     )
     label_column: str = option("", "the same of the labels", resume=FREE)
     index_cache: str = option(
-        "", "folder that keeps the indexes of archives; unset is the system's for caches", path=True, resume=FREE
+        "",
+        "folder that keeps the indexes of archives and large folders; unset is the system's for caches",
+        path=True,
+        resume=FREE,
     )
     bits: int = option(
         16,

@@ -27,7 +27,7 @@ class Data:
     image_column: str = option("", "column or array of the images or their paths; unset: one of the usual names")
     label_column: str = option("", "the same of the labels")
     index_cache: str = option(
-        "", "folder that keeps the indexes of archives; unset is the system's for caches", path=True
+        "", "folder that keeps the indexes of archives and large folders; unset is the system's for caches", path=True
     )
 
 

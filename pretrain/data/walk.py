@@ -59,6 +59,7 @@ class Tree:
 class _Folder:
     """One folder as it was listed: names of its images, and paths of its folders and of its links to folders."""
 
+    stamp: int = 0  # when an entry was last added, renamed or removed, in nanoseconds
     images: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
@@ -80,11 +81,21 @@ def walk(root: Path, endings: Collection[str]) -> Tree:
     Raises:
         UserError: a folder below cannot be read.
     """
+    return walk_stamped(root, endings)[0]
+
+
+def walk_stamped(root: Path, endings: Collection[str]) -> tuple[Tree, dict[str, int]]:
+    """The same, and when an entry of each folder was last added, renamed or removed, in nanoseconds.
+
+    Raises:
+        UserError: a folder below cannot be read.
+    """
     left_out: Counter[str] = Counter()
     listed = _listings(os.fspath(root), frozenset(endings), left_out)
     order = list(_depth_first(os.fspath(root), listed))
     images = Paths.listed([(folder, listed[folder].images) for folder in order if listed[folder].images])
-    return Tree(root, images, tuple(_empty(order, listed)), left_out)
+    tree = Tree(root, images, tuple(_empty(order, listed)), left_out)
+    return tree, {folder: listed[folder].stamp for folder in order}
 
 
 def _listings(root: str, endings: frozenset[str], left_out: Counter[str]) -> dict[str, _Folder]:
@@ -108,7 +119,9 @@ def _listings(root: str, endings: frozenset[str], left_out: Counter[str]) -> dic
 def _list(path: str, endings: frozenset[str], left_out: Counter[str]) -> _Folder:
     found = _Folder()
     try:
-        os.stat(os.path.join(path, "."))  # refused where names may be listed and files may not be opened
+        found.stamp = os.stat(
+            os.path.join(path, ".")
+        ).st_mtime_ns  # refused where names may be listed and files may not be opened
         with os.scandir(path) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
         for entry in entries:

@@ -11,16 +11,16 @@ import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pretrain.data.archives.cache import cache_folder
-from pretrain.data.archives.store import LOCAL
 from pretrain.data.classes import Layout, numbered
 from pretrain.data.columns import IMAGES, LABELS, chosen, no_labels
 from pretrain.data.compact import Ints, Paths, Strings
 from pretrain.data.decode import plain
+from pretrain.data.mapped import Column, columns_of
 from pretrain.data.packed import INDEX
 from pretrain.data.sources.base import Asked, ImageSource, Kind, state_of
 from pretrain.runtime.errors import UserError
@@ -31,25 +31,6 @@ ENDINGS = (".npz", ".npy")
 IMAGE_NAMES = (*IMAGES, "data", "x_train", "x_test", "arr_0")
 LABEL_NAMES = (*LABELS, "y_train", "y_test", "arr_1")
 CLASS_NAMES = ("classes", "class_names", "label_names")
-
-
-@dataclass(frozen=True)
-class Column:
-    """An array inside a file: where it begins, what it is; nothing of it is read."""
-
-    file: str
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-    fortran: bool
-
-    def mapped(self) -> np.ndarray:
-        """The array, mapped."""
-        order: Literal["F", "C"] = "F" if self.fortran else "C"
-        found: np.ndarray = np.memmap(
-            self.file, dtype=np.dtype(self.dtype), mode="r", offset=self.offset, shape=self.shape, order=order
-        )
-        return found
 
 
 @dataclass
@@ -85,7 +66,7 @@ def _takes(root: str) -> bool:
 
 def _open(asked: Asked) -> ImageSource:
     try:
-        columns = _columns(asked.path)
+        columns = columns_of(asked.path)
     except FAULTS as error:
         if isinstance(error, UserError):
             raise
@@ -103,41 +84,6 @@ def _open(asked: Asked) -> ImageSource:
     return ImageSource(
         asked.path, Paths.below(asked.path, keys), found.labels, found.classes, store, places, about, "arrays"
     )
-
-
-def _columns(path: Path) -> dict[str, Column]:
-    """The arrays of a file by name; that of an .npy has none. Those that are compressed have offset -1."""
-    with open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            file.seek(0)
-            return {"": _column(file, path, 0)}
-    with zipfile.ZipFile(path) as archive:
-        columns = {}
-        for member in archive.infolist():
-            with archive.open(member) as opened:
-                column = _column(opened, path, -1)
-            if member.compress_type == zipfile.ZIP_STORED:
-                with open(path, "rb") as file:
-                    file.seek(member.header_offset)
-                    _, name, extra = LOCAL.unpack(file.read(LOCAL.size))
-                    file.seek(name + extra, 1)
-                    column = _column(file, path, 0)
-            columns[member.filename.removesuffix(".npy")] = column
-        return columns
-
-
-def _column(file: IO[bytes], path: Path, offset: int) -> Column:
-    """Read the head of an array. Args: offset, 0 where its bytes follow the head in the file, -1 where they do not."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    if dtype.hasobject:
-        return Column(str(path), -1, shape, "object", fortran)
-    begin = file.tell() if offset == 0 else -1
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if begin >= 0 and begin + size > os.stat(path).st_size:
-        raise ValueError("cut short")
-    return Column(str(path), begin, shape, dtype.str, fortran)
 
 
 def _image_name(asked: Asked, columns: dict[str, Column]) -> str:
@@ -216,7 +162,7 @@ def _unpacked(asked: Asked, name: str) -> Column:
             write_atomically(target, write, flush=False)
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
             raise UserError(f"{asked.root} cannot be read ({error}): copy it again.") from error
-    return _columns(target)[""]
+    return columns_of(target)[""]
 
 
 KIND = Kind("arrays", "a NumPy file of images (.npz, .npy)", _takes, _open, ("{}.npz",))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from pretrain.data.archives.cache import cache_folder
 from pretrain.data.classes import layout_of
 from pretrain.data.decode import endings
+from pretrain.data.listing import listed
 from pretrain.data.root import ARCHIVES, check_folder
 from pretrain.data.sources.base import Asked, ImageSource, Kind
-from pretrain.data.walk import walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 
@@ -21,7 +22,7 @@ MEANING = "a folder of images or of class folders, a packed set, or another sour
 def _open(asked: Asked) -> ImageSource:
     root = Path(asked.root)
     check_folder(root, MEANING)
-    tree = walk(root, endings())
+    tree = listed(root, endings(), cache_folder(asked.reading.index_cache))
     if not tree.images:
         raise UserError(
             f"{root} holds no image ({COMMON} and the like){tree.omissions()}: {_remedy(root, tree.left_out)}."
