@@ -35,7 +35,7 @@ from transfer.features.extract import check_finite, extract_with, resize_for
 from transfer.features.on_device import chosen_precision
 from transfer.features.rows import Features
 from transfer.options import Common, check_common, combined, part_of
-from transfer.results import Result
+from transfer.results import Result, init_of
 
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
 
@@ -278,7 +278,7 @@ def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, 
         metrics=outcome.metrics,
         counts={**counts, "classes": len(source.data.train.classes)},
         seed=common.seed,
-        init="random" if meta.get("step") == 0 else "pretrained",
+        init=init_of(meta),
         arch=source.trunk_file.arch,
         checkpoint=str(source.checkpoint.resolve()),
         checkpoint_sha256=source.sha256,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ from pretrain.runtime.printable import printable, shortened
 from transfer.tasks import tasks
 
 TASKS = tuple(tasks())
-INITS = ("pretrained", "random")
+INITS = ("pretrained", "random", "starting")
 UNWRITABLE = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs: bytes of names that are not UTF-8
 KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has for it; the longer one first
     "str | None": (str, type(None)),
@@ -27,6 +28,13 @@ KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has f
 }
 FILES = "artefacts"  # the key of the names of pictures
 MOST_KEYS = 5  # unknown ones that a message names
+
+
+def init_of(meta: Mapping[str, Any]) -> str:
+    """One of INITS for a trunk's meta data: at step 0 "random", or "starting" where the run began from weights."""
+    if meta.get("step") != 0:
+        return "pretrained"
+    return "starting" if meta.get("init_sha256") else "random"
 
 
 def now() -> str:
@@ -41,7 +49,7 @@ class Result:
     task: one of TASKS. protocol: human name with its key settings; numbers of two protocols never share a column.
     metrics: name to percent (accuracies and AP alike, 0..100), or to the unit that the evaluator says. counts: train,
     val, classes, skipped, ...
-    init: "random" for a trunk at step 0, else "pretrained". pretraining: the trunk's own meta data.
+    init: what `init_of` says of the trunk. pretraining: the trunk's own meta data.
     commit, date, hardware: of this code, now and here unless given. seconds: of the whole evaluation.
     artefacts: {"images": [paths of PNGs relative to the JSON file]}.
     """

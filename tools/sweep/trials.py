@@ -42,8 +42,8 @@ class Trial:
 
     @property
     def initial(self) -> Path:
-        """The same network before its first step."""
-        return self.trunk.with_name("initial.pth")
+        """The same network at random: before its first step, or without the weights that it has started from."""
+        return self.trunk.with_name("random.pth" if self.cfg.model.init else "initial.pth")
 
     def finished(self) -> bool:
         """Whether all its steps are done."""

@@ -23,6 +23,7 @@ from transfer.convert.destinations.base import require_network
 from transfer.convert.verify import STAGES
 from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
+from transfer.results import init_of
 
 TRUNK_PREFIXES = (
     "backbone.bottom_up.",
@@ -79,8 +80,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
         save_detectron2(converted, trunk, origin)
     distributed.barrier()  # the other ranks load what rank 0 wrote
     state = {detectron2_name(name): tensor for name, tensor in trunk.state.items()}
-    init = "random" if trunk.meta.get("step") == 0 else "pretrained"
-    return Trunk(arch, init, path, converted, state, trunk.meta, origin["sha256"])
+    return Trunk(arch, init_of(trunk.meta), path, converted, state, trunk.meta, origin["sha256"])
 
 
 def _input(trunk: TrunkFile) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -44,6 +44,7 @@ class PretrainingRun:
     config: dict[str, Any]
     lines: tuple[dict[str, Any], ...]  # by rising step; of a step that was written again, each key's newest value
     command: str
+    start: dict[str, Any] = field(default_factory=dict)  # what it has started from; empty at random
 
     def setting(self, dotted: str, default: Any = None) -> Any:
         """The value at "section.key" of the configuration, or `default`."""
@@ -66,10 +67,17 @@ class PretrainingRun:
     def recipe(self) -> str:
         """The configuration without what may differ between repetitions (seed, folder, logging), as one string."""
         kept = {key: value for key, value in self.config.items() if key not in ("run", "run_dir")}
+        plain = vars(Config().model)  # a run of earlier code had no options of what it starts from
+        kept["model"] = {key: one for key, one in self.setting("model", {}).items() if not _no_start(key, one, plain)}
         kept |= {"data": self.setting("data.root"), "precision": self.setting("run.precision")}
         # earlier code also wrote the options of all other rows, as null
         kept["method"] = {key: value for key, value in self.setting("method", {}).items() if value is not None}
         return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _no_start(key: str, value: Any, plain: dict[str, Any]) -> bool:
+    """Whether an option of starting from weights is at its default."""
+    return key.startswith(("init", "freeze")) and value == plain.get(key)
 
 
 def read_run(metrics: Path, name: str, notes: list[str]) -> PretrainingRun | None:
@@ -92,7 +100,20 @@ def read_run(metrics: Path, name: str, notes: list[str]) -> PretrainingRun | Non
         notes.append(f"{metrics} holds no step yet: the run is listed without curves.")
     command = folder / "command.txt"
     text = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
-    return PretrainingRun(folder, name, config, lines, text)
+    return PretrainingRun(folder, name, config, lines, text, _start(folder, notes))
+
+
+def _start(folder: Path, notes: list[str]) -> dict[str, Any]:
+    """What init.json says; empty where there is none, and told of where it cannot be read."""
+    path = folder / "init.json"
+    try:
+        read = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        whole = not read or isinstance(read.get("took"), list) and all(read.get(key) for key in ("file", "sha256"))
+    except (OSError, ValueError, RecursionError, AttributeError):
+        whole = False
+    if not whole:
+        notes.append(f"{path} cannot be read, so what the run has started from is not told.")
+    return read if whole else {}
 
 
 def _fits(config: dict[str, Any]) -> bool:

@@ -30,7 +30,10 @@ def recipe_name(run: PretrainingRun) -> str:
     """ "UniGrad+CutMix+multi-crop": the method and what the run adds to it, as the paper's Table 4 has it."""
     added = {"CutMix": run.setting("mixing.cutmix_alpha"), "multi-crop": run.setting("views.local_count")}
     method = method_name(run.setting("method.name", "unknown method"))
-    return "+".join([method, *(name for name, amount in added.items() if amount)])
+    start = run.setting("model.init")
+    return "+".join([method, *(name for name, amount in added.items() if amount)]) + (
+        f" from {images_name(start)}" if start else ""
+    )
 
 
 def arch_name(arch: str) -> str:
@@ -92,6 +95,8 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     if result.init == "random":
         return RANDOM
     meta = result.pretraining
+    if result.init == "starting":
+        return f"starting weights {images_name(meta.get('init_file', ''))} {str(meta.get('init_sha256'))[:8]}"
     if not meta.get("method") and meta.get("step") is None:
         name = " ".join(filter(None, (Path(result.checkpoint).name, result.checkpoint_sha256[:8])))
         return f"another project's {name or 'recipe'}"

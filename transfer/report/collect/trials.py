@@ -108,6 +108,7 @@ class Comparison:
     arch: str
     recipe: str  # "" where there are random results alone
     sides: dict[str, list[Downstream]]  # by "random", those of all recipes, and "pretrained"
+    start: tuple[Downstream, ...] = ()  # of the weights that the recipe has started from, as they were
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -142,6 +143,13 @@ class Row:
     of: Comparison
     metric: str
     sides: dict[str, Summary]  # by init, those that have a number
+    start: Summary | None = None  # of the weights that were started from
+
+    @property
+    def gain_text(self) -> str:
+        """Pretrained minus the weights that it has started from, as `difference_text`."""
+        pretrained = self.sides.get("pretrained")
+        return _minus(pretrained, self.start) if pretrained and self.start else ABSENT
 
     @property
     def difference(self) -> float | None:
@@ -151,11 +159,7 @@ class Row:
     @property
     def difference_text(self) -> str:
         """ "+11.30 ± 0.50", both sample deviations in quadrature; without ± unless both sides have one."""
-        if self.difference is None:
-            return ABSENT
-        deviations = [side.std for side in self.sides.values() if side.std is not None]
-        spread = f" ± {math.hypot(*deviations):.2f}" if len(deviations) == 2 else ""
-        return f"{self.difference:+.2f}{spread}"
+        return ABSENT if self.difference is None else _minus(self.sides["pretrained"], self.sides["random"])
 
     @property
     def reading(self) -> str:
@@ -171,6 +175,12 @@ class Row:
         return f"{'better' if self.difference > 0 else 'worse'}, {sure}"
 
 
+def _minus(one: Summary, other: Summary) -> str:
+    """The difference of two means, with both sample deviations in quadrature where both have one."""
+    spread = "" if one.std is None or other.std is None else f" ± {math.hypot(one.std, other.std):.2f}"
+    return f"{one.mean - other.mean:+.2f}{spread}"
+
+
 def comparisons(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Comparison]:
     """One for each protocol and each recipe under it, if any; what a newer file supersedes does not count."""
     groups: dict[tuple[str, str, str, str], dict[str, list[Downstream]]] = {}
@@ -181,10 +191,21 @@ def comparisons(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -
             recipes.setdefault(recipe_of(one, runs), []).append(entry)
     made = []
     for evaluated, recipes in groups.items():
-        random = recipes.pop(RANDOM, [])
-        for recipe, own in sorted(recipes.items()) or [("", [])]:
-            made.append(Comparison(*evaluated, recipe, {"random": random, "pretrained": own}))
+        random, every = recipes.pop(RANDOM, []), [entry for alike in recipes.values() for entry in alike]
+        pretrained = {name: alike for name, alike in recipes.items() if alike[0].result.init != "starting"}
+        for recipe, own in sorted(pretrained.items()) or [("", [])]:
+            sides = {"random": random, "pretrained": own}
+            made.append(Comparison(*evaluated, recipe, sides, tuple(_starting(own, every))))
     return made
+
+
+def _starting(own: Sequence[Downstream], every: Sequence[Downstream]) -> Iterator[Downstream]:
+    """Of `every` result those of the weights that `own` have started from: of that file, or of a run's initial.pth."""
+    origins = {entry.result.pretraining.get("init_sha256") for entry in own} - {None}
+    for one in every:
+        begun = one.result.init == "starting" and one.result.pretraining.get("init_sha256") in origins
+        if begun or one.result.checkpoint_sha256 in origins:
+            yield one
 
 
 def compare(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> list[Row]:
@@ -195,7 +216,8 @@ def compare(results: Sequence[Downstream], runs: Sequence[PretrainingRun]) -> li
     for of in each:
         for metric in dict.fromkeys(name for one in of.results("pretrained", "random") for name in one.metrics):
             sides = {init: Summary.of(of.results(init), metric) for init in of.sides}
-            rows.append(Row(of, metric, {init: summary for init, summary in sides.items() if summary}))
+            start = Summary.of([entry.result for entry in of.start], metric)
+            rows.append(Row(of, metric, {init: summary for init, summary in sides.items() if summary}, start))
     return rows
 
 

@@ -13,6 +13,7 @@ from transfer.report.sections import Section, cells, sentence
 from transfer.results import TASKS
 from transfer.tasks import shown_metrics
 
+NUMBERS = ("Random init", "Starting weights", "Pretrained", "Difference", "Over the start")
 DETAILS = re.compile(r"^class |, std over ")  # readings that have tables further down
 
 
@@ -52,9 +53,12 @@ def against_random(data: Collected) -> Iterator[Block]:
         recipes = list(dict.fromkeys(row.of.recipe for row in alike if row.of.recipe))
         caption = arch_name(arch) + (f", pretrained with {recipes[0]}" if len(recipes) == 1 else "")
         shown = [cells("comparison", row=row) for row in alike]
-        for texts in shown if len(recipes) < 2 else ():
-            del texts["Pretraining"]
-        yield table(caption, shown, ("Random init", "Pretrained", "Difference"), merged=list(shown[0]).index("Metric"))
+        left_out = ["Pretraining"] * (len(recipes) < 2)
+        left_out += ["Starting weights", "Over the start"] * all(row.start is None for row in alike)
+        for texts in shown:
+            for name in left_out:
+                del texts[name]
+        yield table(caption, shown, NUMBERS, merged=list(shown[0]).index("Metric"))
     names = evaluation_names(row.of.key for row in rows)
     remarks = [(row.of, words) for row in rows for words in row.of.remarks(row.metric)]
     if remarks:

@@ -41,7 +41,8 @@ def run_facts(run: PretrainingRun) -> dict[str, str]:
     typed, *rest = run.command.splitlines() or [""]  # the command line, then lines of a word and its value
     named = dict(line.split(" ", 1) for line in rest if " " in line and not line.endswith(" None"))
     times = [datetime.fromtimestamp(line["time"], timezone.utc) for line in run.lines if finite(line.get("time"))]
-    return cells("run", run=run, times=times, typed=named | ({"command": typed} if typed else {}))
+    facts = cells("run", run=run, times=times, typed=named | ({"command": typed} if typed else {}))
+    return {name: text for name, text in facts.items() if text or name != "Started from"}
 
 
 def files(data: Collected) -> Iterator[Block]:
