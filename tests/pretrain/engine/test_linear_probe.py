@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from helpers.tiny_runs import TINY, assert_same, configure, fixed_batch, last_checkpoint, write_images
+from helpers.tiny_runs import TINY, assert_same, configure, fixed_batch, last_checkpoint, tiny_branch, write_images
 from helpers.two_ranks import both
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
@@ -23,6 +23,7 @@ from pretrain.engine.quality.linear import RHO, LinearProbe, classes_of
 from pretrain.models import siamese
 from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.runtime import distributed
+from pretrain.runtime.compile import compiled
 from pretrain.runtime.errors import UserError
 from pretrain.train import step, train
 
@@ -68,6 +69,21 @@ def test_a_step_leaves_the_same_network_bit_for_bit_with_and_without_the_head(sm
     assert 0 <= stepped.values["linear_running_top1"] <= 100
     for part in TRUNK:
         assert_same(on.parts()[part].state_dict(), off.parts()[part].state_dict())
+
+
+def test_a_compiled_network_gives_the_same_rows_and_keeps_the_same_features():
+    """As float64, by torch's own compiler without its code generator."""
+    plain, ours = tiny_branch(), tiny_branch()
+    ours.project_keeping = compiled(siamese.project_keeping, "the network", "aot_eager")
+    views = torch.rand(2, 5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = plain([views])
+    ours.kept = []
+    torch.testing.assert_close(ours([views]), rows, rtol=1e-12, atol=1e-12)
+    (features,) = ours.kept  # of both views, which pass as one batch on a CPU
+    assert features.shape == (2, 5, 4) and not features.requires_grad
+    with torch.no_grad():
+        expected = plain.trunk(views[1])
+    torch.testing.assert_close(features[1], expected, rtol=1e-9, atol=1e-9)
 
 
 def test_parts_give_the_head_the_features_in_the_order_of_their_labels(monkeypatch):
