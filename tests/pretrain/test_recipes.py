@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from helpers.repository import CONFIGS
+from helpers.textured import texture
+from pretrain.augment.multicrop import MultiCrop
 from pretrain.config import Config, load
-from pretrain.data.loader import StepSampler
+from pretrain.data.loader import StepSampler, collate
 from pretrain.engine.learner import build
 from pretrain.engine.validate import ready
 from pretrain.methods import build as build_form
 from pretrain.methods import keywords
 from pretrain.objective import objective
 from pretrain.optim.base import set_rates
+from pretrain.train import step as take_step
 
 FOLDER = CONFIGS / "pretrain" / "recipes"
 IMAGES = 1_281_167  # of ImageNet's training set
@@ -206,3 +211,27 @@ def test_the_gradient_is_that_of_the_published_loss_and_the_rate_of_biases_makes
         published = {"barlow_twins_r50_1000ep": 0.0048}.get(name, cfg.optim.base_lr)
         rate = cfg.optim.bias_base_lr if cfg.optim.bias_base_lr is not None else cfg.optim.base_lr
         assert rate == pytest.approx(published * times(cfg.model.projector_width), rel=1e-12)
+
+
+@pytest.mark.parametrize("views", [2, 3])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_small_network_takes_steps_by_the_recipe_on_its_own_views(name, views):
+    if name.startswith("barlow") and views > 2:
+        return  # refused: its rows pair two views
+    words = ["model.arch=resnet18", "model.projector_width=8", "views.size=32", "optim.batch_size=8", "data.workers=0"]
+    words += ["run_dir=r", "data.root=d", "run.device=cpu", "run.precision=fp32", f"views.global_count={views}"]
+    words += ["model.projector_hidden=16"] + {"moco": ["method.queue_size=96"], "byol": ["method.hidden=16"]}.get(
+        name.partition("_")[0], []
+    )
+    cfg = load(Config, FOLDER / f"{name}.yaml", words)
+    ready(cfg)
+    crop = MultiCrop(**asdict(cfg.views) | {"photometry": "device"})
+    pictures = [np.array(texture(48, 40, seed)) for seed in range(8)]
+    learner = build(cfg, torch.device("cpu"))
+    before = learner.model.online.trunk.conv1.weight.detach().clone()
+    for done in (500, 501):  # of 1000, after the warm-up
+        batch = collate([(crop(pixels, 0, done, index), [], 0) for index, pixels in enumerate(pictures)])
+        stepped = take_step(learner, batch, done, 1000)
+    after = learner.model.online.trunk.conv1.weight.detach()
+    assert all(value.isfinite().all() for value in stepped.values.values()) and after.isfinite().all()
+    assert not torch.equal(before, after) and stepped.online.shape == (views, 8, 8)
