@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torchvision.models.resnet import Bottleneck
 
 from helpers.generated_code import eager_launches, launches
 from pretrain.augment import photometry
 from pretrain.augment.multicrop import NUMBERS
-from pretrain.models.batchnorm import OverRanks
+from pretrain.models.batchnorm import OverRanks, ViewBatchNorm, statistics_of_each
+from pretrain.models.siamese import Siamese, project
 from pretrain.runtime import distributed
 
 pytest.importorskip("triton", reason="torch has no Triton here, so nothing is generated for a GPU")
@@ -57,3 +60,49 @@ def test_what_is_compiled_launches_few_kernels_and_at_most_half(monkeypatch, fun
     assert found.total() == found["triton"] <= most
     eager = eager_launches(function, make)
     assert 2 * found.total() <= eager
+
+
+WHOLE = {"a block of a ResNet-50": 28, "resnet18": 181, "resnet50": 451}  # the most that is launched
+
+
+class Pass(torch.nn.Module):
+    """A forward pass of two views in bf16: of an architecture and its projector, or of one block."""
+
+    def __init__(self, name):
+        super().__init__()
+        if name in ("resnet18", "resnet50"):
+            branch = Siamese(name, True, 3, 2048).online
+            self.parts, self.shape = torch.nn.ModuleList([branch.trunk, branch.projector]), (2, 16, 3, 224, 224)
+        else:
+            self.parts = torch.nn.ModuleList([Bottleneck(256, 64, norm_layer=ViewBatchNorm)])
+            self.shape = (2 * 16, 256, 56, 56)
+
+    def forward(self, images):
+        with torch.autocast("cuda", torch.bfloat16), statistics_of_each(self, 2):
+            return project(*self.parts, images) if len(self.parts) > 1 else self.parts[0](images)
+
+
+def passed(name):
+    """The pass as a function of images and state, which a graph takes as its inputs; made on the fake device."""
+    module = Pass(name).to("cuda").to(memory_format=torch.channels_last)
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    images = torch.empty(module.shape, device=GPU)
+    call = lambda images, *values: torch.func.functional_call(module, dict(zip(state, values, strict=True)), (images,))  # noqa: E731
+    return call, (images, *(value.detach() for value in state.values()))
+
+
+@pytest.mark.parametrize("name", ["a block of a ResNet-50", *os.environ.get("UNIGRAD_LAUNCHES", "").split()])
+def test_a_whole_pass_over_ranks_launches_at_most_half(monkeypatch, name):
+    """UNIGRAD_LAUNCHES="resnet18 resnet50" counts whole networks, which takes minutes."""
+    monkeypatch.setattr(distributed, "all_mean", torch.clone)
+    monkeypatch.setattr(distributed, "world_size", lambda: 8)
+    direct = lambda *given: forward(given[0], *given[1:3])  # noqa: E731 - functionalize takes no autograd function
+    monkeypatch.setattr(OverRanks, "apply", direct)
+    made = {}
+
+    def make():
+        made["call"], given = passed(name)
+        return given
+
+    found, eager = (count(lambda *given: made["call"](*given), make) for count in (launches, eager_launches))
+    assert found.total() <= WHOLE[name] and 2 * found.total() <= eager
