@@ -15,7 +15,8 @@ from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
 from pretrain.methods import ROWS
-from pretrain.train import step, train
+from pretrain.step import step
+from pretrain.train import train
 from transfer.classifiers import knn, racing_heads, sgd_heads
 from transfer.classifiers.head_options import Head
 from transfer.features.rows import Features

@@ -23,7 +23,7 @@ from pretrain.engine.learner import build, fill_balance
 from pretrain.methods import ROWS
 from pretrain.models import siamese
 from pretrain.models.batchnorm import ViewBatchNorm
-from pretrain.train import step
+from pretrain.step import step
 
 pytestmark = pytest.mark.slow
 GPU = torch.device("cuda", 0)

@@ -19,7 +19,7 @@ from pretrain.methods import ROWS, keywords
 from pretrain.models.siamese import project
 from pretrain.runtime import distributed
 from pretrain.runtime.compile import compiled
-from pretrain.train import step
+from pretrain.step import step
 
 OWN_SAMPLES = "unigrad method.negative_target=stop_gradient"
 CASES = (*ROWS, OWN_SAMPLES, "unigrad optim.accumulate=2", "byol optim.accumulate=2 optim.optimiser=lars")

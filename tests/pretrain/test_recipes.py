@@ -23,7 +23,7 @@ from pretrain.methods import build as build_form
 from pretrain.methods import keywords
 from pretrain.objective import objective
 from pretrain.optim.base import set_rates
-from pretrain.train import step as take_step
+from pretrain.step import step as take_step
 
 FOLDER = CONFIGS / "pretrain" / "recipes"
 IMAGES = 1_281_167  # of ImageNet's training set

@@ -13,7 +13,7 @@ from pretrain.augment.normalisation import normalise
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
 from pretrain.objective import objective
-from pretrain.train import mixed, step
+from pretrain.step import mixed, step
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.history import read_history
 from pretrain.engine.learner import build
-from pretrain.train import step, train
+from pretrain.step import step
+from pretrain.train import train
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pretrain.config import Config, load
 from pretrain.engine.learner import build, wire
 from pretrain.methods.folded import fold, numbers, unfold_
 from pretrain.runtime import distributed
-from pretrain.train import step
+from pretrain.step import step
 from tools.benchmarks.step_cost import step_cost
 
 CPU = torch.device("cpu")

@@ -23,7 +23,7 @@ from pretrain.methods.collectives import Sent
 from pretrain.methods.memory import CurrentBatch
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import run_tool
-from pretrain.train import step
+from pretrain.step import step
 from tools import scaling
 from tools.benchmarks import step_cost
 

@@ -25,7 +25,8 @@ from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.runtime import distributed
 from pretrain.runtime.compile import compiled
 from pretrain.runtime.errors import UserError
-from pretrain.train import step, train
+from pretrain.step import step
+from pretrain.train import train
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, -1, 0])

@@ -15,7 +15,8 @@ from pretrain.engine.learner import build
 from pretrain.engine.quality.norms import norms
 from pretrain.models import siamese
 from pretrain.models.batchnorm import ViewBatchNorm
-from pretrain.train import step, train
+from pretrain.step import step
+from pretrain.train import train
 
 
 def small_trunk(arch, zero_init_residual, channels=3):

@@ -21,7 +21,8 @@ from pretrain.methods import ROWS
 from pretrain.models.batchnorm import ViewBatchNorm, statistics_of_each
 from pretrain.models.trunks import build_trunk, check_trunk, plain_trunk, width_of
 from pretrain.runtime.errors import UserError
-from pretrain.train import step, train
+from pretrain.step import step
+from pretrain.train import train
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import build_trunk as filled
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from pretrain import train
 from pretrain.engine.learner import build
 from pretrain.runtime.compile import keep_compiled
+from pretrain.step import step as take_step
 from tools.benchmarks.measure.step import SCHEDULE, Size
 
 
@@ -26,7 +26,7 @@ def measure(size: Size, device: torch.device, kept: Path) -> float:
     keep_compiled(kept)
     batch, start = size.batch_of_noise(device), time.perf_counter()
     learner = build(size.config(f"run.precision={'bf16' if device.type == 'cuda' else 'fp32'}"), device)
-    loss = train.step(learner, batch, 0, SCHEDULE).values["positive"].item()
+    loss = take_step(learner, batch, 0, SCHEDULE).values["positive"].item()
     assert loss == loss, "the first loss is a number"
     return time.perf_counter() - start
 

@@ -1,6 +1,6 @@
 """What a training step costs beside the official code's, on images that are ready; and how far apart the two are.
 
-Ours is `pretrain.train.step` on a `Learner`, which takes uint8 views and normalises them inside; the official
+Ours is `pretrain.step.step` on a `Learner`, which takes uint8 views and normalises them inside; the official
 one (reference/step.py) gets the same views normalised. Both start from the same weights.
 """
 
@@ -13,13 +13,13 @@ from functools import partial
 
 import torch
 
-from pretrain import train
 from pretrain.augment.multicrop import Batch
 from pretrain.augment.normalisation import normalise
 from pretrain.config import Config, Views, load
 from pretrain.engine.learner import Learner, build, fill_balance
 from pretrain.engine.validate import ready
 from pretrain.methods.unigrad import UniGrad
+from pretrain.step import step as take_step
 from tools.benchmarks import timing
 from tools.benchmarks.measure import launches
 from tools.benchmarks.reference import step
@@ -140,7 +140,7 @@ def disagreement(locals: int = 0, steps: int = 3) -> float:
         theirs = official_of(ours, cfg, torch.float64)
         for done in range(steps):
             batch = size.batch_of_noise(ours.device, done)
-            stepped = train.step(ours, batch, done + 1, 2 * steps).settings
+            stepped = take_step(ours, batch, done + 1, 2 * steps).settings
             views = [normalise(crop).double() for crop in batch.crops]
             theirs(views, stepped["lr"], stepped["target_momentum"])
     finally:
@@ -227,7 +227,7 @@ def _lightly(size: Size, batch: Batch) -> Callable[[], object]:
 
 def _ours(size: Size, batch: Batch, overrides: list[str]) -> Callable[[], object]:
     learner = build(size.config(*overrides), batch.crops[0].device)
-    return lambda: train.step(learner, batch, SCHEDULE // 2, SCHEDULE)
+    return lambda: take_step(learner, batch, SCHEDULE // 2, SCHEDULE)
 
 
 def _warm(make: Callable[[], Callable[[], object]], device: torch.device) -> tuple[Callable[[], object], int | None]:

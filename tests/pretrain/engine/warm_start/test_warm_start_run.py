@@ -18,7 +18,8 @@ from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.models.siamese import Siamese
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from pretrain.train import step, train
+from pretrain.step import step
+from pretrain.train import train
 from pretrain.weights.read_trunk import read_trunk
 
 CPU = torch.device("cpu")
