@@ -35,8 +35,8 @@ from pretrain.runtime.compile import keep_compiled
 from pretrain.runtime.errors import Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.printable import say
-from pretrain.runtime.signals import Stopping, Wish
-from pretrain.runtime.watch import GOES_ON, deaths_told, watched
+from pretrain.runtime.processes.signals import Stopping, Wish
+from pretrain.runtime.processes.watch import GOES_ON, deaths_told, watched
 from pretrain.step import Stepped, mixed, step
 
 EARLIER = 1.0  # minutes

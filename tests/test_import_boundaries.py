@@ -11,9 +11,9 @@ from helpers.repository import ROOT
 ROOMS = ("pretrain", "transfer", "tools")
 # what each of the lower modules may import from this repository; the rest of pretrain is held by the other tests
 ALLOWED = {
-    "pretrain.runtime.interrupts": set(),
+    "pretrain.runtime.processes.interrupts": set(),
     "pretrain.runtime.printable": set(),
-    "pretrain.runtime.errors": {"pretrain.runtime.interrupts", "pretrain.runtime.printable"},
+    "pretrain.runtime.errors": {"pretrain.runtime.processes.interrupts", "pretrain.runtime.printable"},
     "pretrain.runtime.files": {"pretrain.runtime.errors"},
     "pretrain.config": {
         "pretrain.runtime.options",

@@ -29,9 +29,9 @@ from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
 from pretrain.data.sources import ImageSource, Reading, open_source
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
-from pretrain.runtime.pool import mapped
 from pretrain.runtime.printable import say
-from pretrain.runtime.watch import Patience, watched
+from pretrain.runtime.processes.pool import mapped
+from pretrain.runtime.processes.watch import Patience, watched
 
 Plan = dict[str, str | int]
 T = TypeVar("T")

@@ -14,10 +14,11 @@ from pretrain import config
 from pretrain.augment.multicrop import NUMBERS, Batch, MultiCrop, place
 from pretrain.data.loader import StepSampler, ViewDataset, collate
 from pretrain.data.sources import ImageSource
-from pretrain.runtime import distributed, shared_memory
+from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.watch import Patience
-from pretrain.runtime.workers import init_worker
+from pretrain.runtime.processes import shared_memory
+from pretrain.runtime.processes.watch import Patience
+from pretrain.runtime.processes.workers import init_worker
 
 PREFETCH = 4  # batches that each worker is ahead
 

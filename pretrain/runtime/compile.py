@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.watch import WORKER
+from pretrain.runtime.processes.watch import WORKER
 
 Function = Callable[..., Any]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from pretrain.runtime.interrupts import INTERRUPTED, Interrupts
 from pretrain.runtime.printable import printable
+from pretrain.runtime.processes.interrupts import INTERRUPTED, Interrupts
 
 BAD_INPUT = 2
 REFUSED = (  # what a file system refuses, whatever is asked of it

@@ -25,7 +25,7 @@ from pretrain.models.siamese import project
 from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.compile import compiled
 from pretrain.runtime.errors import Lost, UserError
-from pretrain.runtime.signals import Wish
+from pretrain.runtime.processes.signals import Wish
 from pretrain.train import run, train
 
 CPU = torch.device("cpu")

@@ -13,6 +13,7 @@ from helpers.generated_code import eager_launches, launches
 from pretrain.augment import photometry
 from pretrain.augment.multicrop import NUMBERS
 from pretrain.models.batchnorm import OverRanks, ViewBatchNorm, statistics_of_each
+from pretrain.models.pixels import IMAGENET
 from pretrain.models.siamese import Siamese, project
 from pretrain.runtime import distributed
 
@@ -32,6 +33,11 @@ def views():
     return torch.empty(2, 16, 3, 224, 224, dtype=torch.uint8, device=GPU), torch.empty(2, 16, NUMBERS, device=GPU)
 
 
+def finished(crops, draws):
+    """What the device does to views before the network sees them."""
+    return photometry._eager(crops, draws, IMAGENET)
+
+
 def forward(maps, weight, bias):
     """What a norm over ranks computes in a forward pass."""
     context = SimpleNamespace(save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None)
@@ -47,7 +53,7 @@ def backward(gradient, maps, means, variances, weight, bias):
 @pytest.mark.parametrize(
     ("function", "make", "most"),
     [
-        (photometry._eager, views, 25),
+        (finished, views, 25),
         (forward, on_gpu(MAPS, (64,), (64,)), 5),
         (backward, on_gpu(MAPS, MAPS, (2, 64), (2, 64), (64,), (64,)), 7),
     ],

@@ -16,7 +16,7 @@ from PIL import Image
 from pretrain.data.walk import is_hidden
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically, write_json
-from pretrain.runtime.pool import mapped
+from pretrain.runtime.processes.pool import mapped
 from tools.datasets.unpacking.archives import Archive
 from tools.datasets.unpacking.benchmark import Benchmark, as_dataset, below
 from tools.datasets.unpacking.completeness import missing_or_short, wrong_count
@@ -56,7 +56,7 @@ def derive(root: Path) -> None:
     Files that are there already stay. A split that lacks a label image is left to `faults`, which names it: a JSON of
     the others would be taken for all of them.
     """
-    from pretrain.runtime.watch import Patience, watched  # imports torch, for which --help need not wait
+    from pretrain.runtime.processes.watch import Patience, watched  # imports torch, for which --help need not wait
 
     folder = root / "cityscapes"
     for split in COUNTS:

@@ -19,8 +19,8 @@ from torch import nn
 from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import save_torch
-from pretrain.runtime.signals import Wish
-from pretrain.runtime.watch import deaths_told
+from pretrain.runtime.processes.signals import Wish
+from pretrain.runtime.processes.watch import deaths_told
 from transfer.detection.data.loading import Watched
 from transfer.detection.losses import NEVER, PERIOD, Losses, NotFinite
 from transfer.detection.stop import StopOnSignal

@@ -9,7 +9,7 @@ from detectron2.engine import hooks
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import Stopped
-from pretrain.runtime.signals import Stopping, Wish
+from pretrain.runtime.processes.signals import Stopping, Wish
 
 
 class StopOnSignal(hooks.HookBase):  # type: ignore[misc]  # detectron2 and pycocotools have no types

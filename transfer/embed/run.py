@@ -24,7 +24,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
-from pretrain.runtime.watch import Patience, deaths_told
+from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer.analysis.tsne import plot

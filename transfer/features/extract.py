@@ -20,11 +20,12 @@ from pretrain.augment.normalisation import normalise
 from pretrain.data.decode import UnreadableImage
 from pretrain.data.sources import ImageSource, read_image
 from pretrain.models.pixels import pixels_of
-from pretrain.runtime import distributed, shared_memory
+from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import say
-from pretrain.runtime.watch import Patience, watched
-from pretrain.runtime.workers import init_worker
+from pretrain.runtime.processes import shared_memory
+from pretrain.runtime.processes.watch import Patience, watched
+from pretrain.runtime.processes.workers import init_worker
 from transfer.features.on_device import autocast, chosen_precision, one_behind, to_host
 from transfer.features.rows import Features, RowFile
 from transfer.options import WAIT, Common

@@ -29,7 +29,11 @@ OF_SLURM = re.compile(
     r"\b(scontrol|sbatch|srun|squeue|scancel|sacct|SLURMD?_\w+|SRUN_\w+|JobState|BOOT_FAIL|COMPLETING|CONFIGURING|"
     r"NODE_FAIL|OUT_OF_MEMORY|PREEMPTED|REQUEUED|afterok)\b"
 )
-IN_PROSE = {"tools/launch.py", "tools/launcher/pipeline/run.py", "pretrain/runtime/signals.py"}  # they name it to users
+IN_PROSE = {
+    "tools/launch.py",
+    "tools/launcher/pipeline/run.py",
+    "pretrain/runtime/processes/signals.py",
+}  # they name it to users
 CROPS = {"tools/benchmarks/reference/checks.py"}  # where "local" is a small view
 
 

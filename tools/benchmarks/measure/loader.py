@@ -20,7 +20,7 @@ from pretrain.config import Views
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import ImageSource
 from pretrain.engine import loading
-from pretrain.runtime.watch import Patience, watched
+from pretrain.runtime.processes.watch import Patience, watched
 from tools.benchmarks import timing
 from tools.benchmarks.measure.data import encoded
 from tools.benchmarks.measure.step import Size

@@ -17,7 +17,7 @@ from pretrain import train
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import open_source
 from pretrain.engine import learner, validate
-from pretrain.runtime import signals
+from pretrain.runtime.processes import signals
 from tools.benchmarks import timing
 from tools.benchmarks.measure.step import Size
 from tools.benchmarks.timing import Spread

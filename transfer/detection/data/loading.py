@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pretrain.runtime.watch import Patience, watched
-from pretrain.runtime.workers import leave_where_nothing_can_be_sent
+from pretrain.runtime.processes.watch import Patience, watched
+from pretrain.runtime.processes.workers import leave_where_nothing_can_be_sent
 from transfer.options import WAIT
 
 

@@ -14,7 +14,7 @@ from detectron2.data import build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
 
-from pretrain.runtime.watch import deaths_told
+from pretrain.runtime.processes.watch import deaths_told
 from transfer.detection.data.loading import Watched
 from transfer.detection.evaluation.evaluators import all_evaluators
 from transfer.detection.evaluation.evaluators.base import Measured, Question

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from pretrain.runtime.interrupts import leave_interrupts_to_parent, starting_processes
+from pretrain.runtime.processes.interrupts import leave_interrupts_to_parent, starting_processes
 
 Result = TypeVar("Result")
 AT_ONCE = 64  # inputs of each process that are handed out before their results are taken

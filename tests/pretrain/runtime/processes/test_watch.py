@@ -20,11 +20,11 @@ from helpers.tiny_runs import ONE_THREAD, command, configure, last_checkpoint, w
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import open_source
 from pretrain.engine.loading import make_loader, patience_of
-from pretrain.runtime import shared_memory
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.pool import mapped
-from pretrain.runtime.watch import Patience, watched
-from pretrain.runtime.workers import init_worker
+from pretrain.runtime.processes import shared_memory
+from pretrain.runtime.processes.pool import mapped
+from pretrain.runtime.processes.watch import Patience, watched
+from pretrain.runtime.processes.workers import init_worker
 from pretrain.train import train
 
 BRIEFLY = Patience(0.01, "the folder", "data.workers", "run.timeout_minutes")
@@ -153,7 +153,7 @@ def test_a_wait_that_no_signal_ends_is_left_all_the_same():
     """As in a read that the kernel never ends; here the wait is not in the main thread, where signals arrive."""
     code = (
         "import sys, threading, time; from pretrain.runtime import watch; watch.LAST_RESORT = 0.5\n"
-        "from pretrain.runtime.watch import Patience, watched\n"
+        "from pretrain.runtime.processes.watch import Patience, watched\n"
         "def slow():\n    time.sleep(600); yield 1\n"
         "wait = lambda: list(watched(slow(), Patience(0.01, 'F', 'workers')))\n"
         "thread = threading.Thread(target=wait); thread.start(); thread.join()"

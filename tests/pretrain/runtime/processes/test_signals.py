@@ -26,7 +26,7 @@ from pretrain.engine import checkpoint
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import STOPPED, UserError
 from pretrain.runtime.lock import lock_run_folder
-from pretrain.runtime.signals import Stopping, Wish
+from pretrain.runtime.processes.signals import Stopping, Wish
 from pretrain.train import train
 
 # lines of 4 steps in a run of 30, so that a stop falls between two of them

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import NoReturn, TypeVar
 
 from pretrain.runtime.errors import BAD_INPUT, UserError
-from pretrain.runtime.interrupts import iterate
-from pretrain.runtime.workers import NO_ROOM
+from pretrain.runtime.processes.interrupts import iterate
+from pretrain.runtime.processes.workers import NO_ROOM
 
 T = TypeVar("T")
 LONGEST = 1e8  # seconds that a timer takes
@@ -124,7 +124,7 @@ def _preload(batches: object) -> None:
     """Where Python starts workers from a server (from 3.14 on), let that import once what each would import anew."""
     if multiprocessing.get_start_method() == "forkserver":
         reads = type(getattr(batches, "dataset", batches)).__module__
-        multiprocessing.set_forkserver_preload(["pretrain.runtime.workers", reads])
+        multiprocessing.set_forkserver_preload(["pretrain.runtime.processes.workers", reads])
 
 
 def _raise_late(number: int, frame: FrameType | None) -> NoReturn:

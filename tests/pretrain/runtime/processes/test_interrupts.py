@@ -13,7 +13,7 @@ from helpers.repository import ROOT
 from helpers.tiny_runs import ONE_THREAD, TINY, write_images
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.runtime.errors import STOPPED
-from pretrain.runtime.interrupts import INTERRUPTED, SENTENCE
+from pretrain.runtime.processes.interrupts import INTERRUPTED, SENTENCE
 
 ENVIRONMENT = ONE_THREAD | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 

@@ -9,7 +9,7 @@ from multiprocessing.queues import Queue
 
 import torch
 
-from pretrain.runtime.interrupts import leave_interrupts_to_parent
+from pretrain.runtime.processes.interrupts import leave_interrupts_to_parent
 
 NO_ROOM, NOT_SENT = 71, 74  # exit codes of a worker: no shared memory is left; a batch could not be sent
 
