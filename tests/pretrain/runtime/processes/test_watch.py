@@ -152,7 +152,7 @@ def test_time_between_batches_does_not_count():
 def test_a_wait_that_no_signal_ends_is_left_all_the_same():
     """As in a read that the kernel never ends; here the wait is not in the main thread, where signals arrive."""
     code = (
-        "import sys, threading, time; from pretrain.runtime import watch; watch.LAST_RESORT = 0.5\n"
+        "import sys, threading, time; from pretrain.runtime.processes import watch; watch.LAST_RESORT = 0.5\n"
         "from pretrain.runtime.processes.watch import Patience, watched\n"
         "def slow():\n    time.sleep(600); yield 1\n"
         "wait = lambda: list(watched(slow(), Patience(0.01, 'F', 'workers')))\n"
