@@ -89,7 +89,7 @@ def _code(function: Callable[..., Any], given: tuple[torch.Tensor, ...]) -> str:
 @contextlib.contextmanager
 def _told_of_a_device() -> Iterator[None]:
     from torch._dynamo import device_interface
-    from torch._inductor import utils
+    from torch._inductor import compile_fx  # noqa: F401 - imports every module that asks for triton
     from torch._inductor.runtime.hints import DeviceProperties
     from torch.utils import _triton
 
@@ -112,11 +112,8 @@ def _told_of_a_device() -> Iterator[None]:
         stack.enter_context(mock.patch.object(DeviceProperties, "create", told(known)))
         stack.enter_context(mock.patch.object(torch._C, "_select_conv_backend", told(torch._C._ConvBackend.Cudnn)))
         stack.enter_context(mock.patch.object(_triton, "triton_backend", told(None)))
-        for module in list(sys.modules.values()):
-            if getattr(module, "__name__", "").startswith("torch.") and "triton_hash_with_backend" in vars(module):
-                stack.enter_context(mock.patch.object(module, "triton_hash_with_backend", told("hash")))
-        for module in (_triton, utils):
-            for name in ("has_triton", "has_triton_package"):
-                if hasattr(module, name):
-                    stack.enter_context(mock.patch.object(module, name, told(True)))
+        by_name = {"triton_hash_with_backend": told("hash"), "has_triton": told(True), "has_triton_package": told(True)}
+        for module in [module for name, module in sys.modules.items() if name.startswith("torch.")]:  # whoever took it
+            held = {name: answer for name, answer in by_name.items() if name in vars(module)}
+            stack.enter_context(mock.patch.multiple(module, **held))
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -28,7 +29,8 @@ def history(folder, *entries):
     return folder
 
 
-def test_a_real_run_that_went_on_with_another_option_shows_both_values(tmp_path):
+def test_a_real_run_that_went_on_with_another_option_shows_both_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", "a file.yaml"])
     (tmp_path / "images").mkdir()
     images = write_images(tmp_path / "images")
     quick = ["optim.warmup_epochs=0", "run.log_every=9"]
@@ -37,7 +39,7 @@ def test_a_real_run_that_went_on_with_another_option_shows_both_values(tmp_path)
     rows = cells(markdown_of(tmp_path / "runs", tmp_path / "out"), "one", "How runs went on")
     assert [row[1:3] for row in rows] == [["0", "0"], ["2", "16"]]
     assert rows[0][4] == "—" and rows[1][4] == "optim.epochs 1 → 2"
-    assert all("pytest" in row[-1] for row in rows)  # the command of this process
+    assert all("train.py --config 'a file.yaml'" in row[-1] for row in rows)
 
 
 def test_a_run_of_one_start_or_of_no_history_has_no_such_section(tmp_path):
