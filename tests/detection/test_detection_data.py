@@ -314,7 +314,7 @@ def test_the_number_of_classes_must_be_the_sets(sets, tmp_path):
 def test_a_rotated_photograph_is_as_wide_as_detectron2_sees_it(tmp_path):
     from detectron2.data.detection_utils import read_image
 
-    from transfer.detection.data.images import look_at
+    from transfer.annotations.images import look_at
 
     exif = Image.Exif()
     exif[274] = 6  # "rotate 90 degrees clockwise to view", as telephones write it

@@ -4,7 +4,7 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
-from transfer.detection.data.masks import area_of, checked_mask, pixels_of
+from transfer.annotations.masks import area_of, checked_mask, pixels_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 SIZE = (20, 10)  # width, height

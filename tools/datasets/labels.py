@@ -52,7 +52,7 @@ def paint_labels(listing: Path, out: Path, group: bool) -> tuple[list[str], list
         UserError: no COCO JSON with masks, more classes than a label image holds, a name that leads out of `out`, two
             images of one name, or a file of that name that is no label image of this tool.
     """
-    from transfer.detection.data.coco_json import read_coco_json, stray_annotations
+    from transfer.annotations.coco_json import read_coco_json, stray_annotations
 
     content = read_coco_json(listing)
     classes, value_of = _values(listing, content["categories"], group)
@@ -91,8 +91,8 @@ def _shapes(
     listing: Path, content: Mapping[str, Any], value_of: Mapping[Any, int]
 ) -> tuple[dict[Any, list[Shape]], int]:
     """The shapes of each image by its id, and how many parts of them were left out."""
-    from transfer.detection.data.coco_json import called
-    from transfer.detection.data.masks import area_of, checked_mask, number
+    from transfer.annotations.coco_json import called
+    from transfer.annotations.masks import area_of, checked_mask, number
 
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     shapes: dict[Any, list[Shape]] = {key: [] for key in sizes}
@@ -145,7 +145,7 @@ def _painted_before(path: Path) -> bool:
 
 def _painted(shapes: Sequence[Shape], size: tuple[int, int]) -> np.ndarray:
     """(height, width) uint8, the shapes painted in their order."""
-    from transfer.detection.data.masks import pixels_of
+    from transfer.annotations.masks import pixels_of
 
     labels = np.zeros((size[1], size[0]), dtype=np.uint8)
     for shape in shapes:

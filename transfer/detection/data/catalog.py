@@ -16,10 +16,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable, shortened
+from transfer.annotations.images import eight_bit_copy
 from transfer.detection.config.load import value_at
 from transfer.detection.data.formats import formats_of
 from transfer.detection.data.formats.base import Split
-from transfer.detection.data.images import eight_bit_copy
 from transfer.detection.data.records import REPAIRS, Reading, Record, Roles, objects_of
 from transfer.detection.data.truth import category_ids, write_truth
 from transfer.detection.tasks import task_of

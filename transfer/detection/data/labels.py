@@ -1,43 +1,15 @@
-"""Label images: a class index at each pixel, in a palette or in grey, read as it is and checked against its image.
-
-detectron2 would convert a palette, such as that of Pascal VOC, to the brightness of its colours, and train on those
-without a word. So labels are never converted here.
-"""
+"""Records of images and their label images, for semantic segmentation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from collections.abc import Sequence
 
 from pretrain.runtime.errors import UserError
+from transfer.annotations.labels import Pairs, checked_labels
 from transfer.detection.data.records import Reading
 
 
-def label_image(path: str | Path) -> np.ndarray:
-    """The class indices (H, W), uint8, of a palette or grey image.
-
-    Raises:
-        ValueError: an image of another kind.
-    """
-    with _opened(path) as image:
-        return np.array(image)
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"its mode is {image.mode}, not a palette or grey of 8 bits")
-        yield image
-
-
-def read_label_pairs(pairs: Sequence[tuple[Path, Path]], classes: Sequence[str], ignored: int) -> Reading:
+def read_label_pairs(pairs: Pairs, classes: Sequence[str], ignored: int) -> Reading:
     """Records of images and their label images, each of which is decoded once.
 
     An image without a pixel of a class is left out: there is nothing to learn from it, and its loss is not finite.
@@ -51,13 +23,8 @@ def read_label_pairs(pairs: Sequence[tuple[Path, Path]], classes: Sequence[str],
         UserError: a missing image, or a label image of another size, of another kind, or with foreign labels.
     """
     reading = Reading(classes=tuple(classes), metadata={"ignore_label": ignored})
-    absent = [image for image, _ in pairs if not image.is_file()]
-    if absent:
-        raise UserError(f"{len(absent)} images are missing, first {absent[0]}.")
     label_of = {str(image): label for image, label in pairs}
-    with ThreadPoolExecutor() as pool:
-        checked = pool.map(partial(_check_labels, count=len(classes), ignored=ignored), label_of.values())
-        size_of = dict(zip(label_of, checked, strict=True))
+    size_of = dict(zip(label_of, checked_labels(pairs, classes, ignored), strict=True))
     for record in list(reading.read_images([image for image, _ in pairs])):
         image, size = record["file_name"], (record["width"], record["height"])
         found, labelled = size_of[image]
@@ -68,21 +35,3 @@ def read_label_pairs(pairs: Sequence[tuple[Path, Path]], classes: Sequence[str],
             reading.unlabelled.append(str(label_of[image]))
             reading.records.remove(record)
     return reading
-
-
-def _check_labels(path: Path, count: int, ignored: int) -> tuple[tuple[int, int], bool]:
-    """Width and height of a label image that holds nothing but `count` classes and `ignored`; whether it holds any."""
-    try:
-        with _opened(path) as image:
-            present, size = np.flatnonzero(image.histogram()), image.size
-    except Exception as error:  # Pillow's decoders raise many types; each means the same to the user
-        raise UserError(
-            f"{path} cannot be read as a label image ({error}): write class indices as 8-bit PNG."
-        ) from error
-    foreign = [int(value) for value in present if value >= count and value != ignored]
-    if foreign:
-        raise UserError(
-            f"{path} holds label {foreign[0]}, but DATASETS.CLASSES lists {count} classes (0 to {count - 1}) and "
-            f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {ignored}: correct the one or the other."
-        )
-    return size, bool((present != ignored).any())

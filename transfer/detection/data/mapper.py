@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
-from transfer.detection.data.labels import label_image
+from transfer.annotations.labels import label_image
 from transfer.detection.data.records import Record
 
 GREY = 128  # of the margin around an image smaller than its crop

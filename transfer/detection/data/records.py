@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
-from transfer.detection.data.images import look_at
-from transfer.detection.data.masks import Size
+from transfer.annotations.images import look_at
+from transfer.annotations.masks import Size
 
 Box = tuple[float, float, float, float]
 Record = dict[str, Any]  # one of detectron2's dataset dicts

@@ -11,7 +11,7 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from transfer.detection.data.masks import area_of, checked_mask, number
+from transfer.annotations.masks import area_of, checked_mask, number
 from transfer.detection.data.records import Reading, Record, box_inside, size_of
 
 ROUNDING = 1.0  # pixels that a box may reach out of its image before it is worth a word

@@ -7,7 +7,7 @@ from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
-from transfer.detection.data.masks import area_of, number
+from transfer.annotations.masks import area_of, number
 from transfer.detection.data.records import Reading, Record, size_of
 from transfer.detection.data.repair import HALF_PIXEL, said
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from pretrain.runtime.errors import UserError
+from transfer.annotations.masks import number
 from transfer.detection.data.formats.base import INSTANCES
-from transfer.detection.data.masks import number
 from transfer.detection.data.records import Reading, Record, Roles, objects_of
 from transfer.detection.data.repair import repair_annotations
 from transfer.detection.data.shapes import check_shapes

@@ -20,7 +20,7 @@ from torch import nn
 
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.printable import printable
-from transfer.detection.data.masks import pixels_of
+from transfer.annotations.masks import pixels_of
 from transfer.detection.data.records import Record, objects_of, size_of
 
 SIDE = 480  # longest side of each panel in pixels: small pictures are enlarged so that labels can be read

@@ -15,7 +15,7 @@ from torch import nn
 
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.printable import printable
-from transfer.detection.data.labels import label_image
+from transfer.annotations.labels import label_image
 from transfer.detection.data.mapper import SemanticMapper
 from transfer.detection.data.records import Record
 from transfer.detection.visualization.instances import (

@@ -9,10 +9,10 @@ from typing import Any
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.names import path_inside
 from pretrain.runtime.printable import shortened
-from transfer.detection.data.coco_json import Entry, called, plain_id, read_coco_json, stray_annotations
+from transfer.annotations.coco_json import Entry, called, plain_id, read_coco_json, stray_annotations
+from transfer.annotations.images import look_at
+from transfer.annotations.masks import number
 from transfer.detection.data.formats.base import Format, Split
-from transfer.detection.data.images import look_at
-from transfer.detection.data.masks import number
 from transfer.detection.data.records import Reading, Record
 
 FieldsOf = Callable[[Entry], Record]  # what a record holds besides file, id and size, from the entry of its image

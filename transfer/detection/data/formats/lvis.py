@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from transfer.detection.data.coco_json import Entry, plain_id
+from transfer.annotations.coco_json import Entry, plain_id
 from transfer.detection.data.formats.base import Format, Split
 from transfer.detection.data.formats.coco import read_annotation_file
 from transfer.detection.data.records import Reading, Record

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pretrain.runtime.errors import UserError
-from pretrain.runtime.names import path_inside
+from transfer.annotations.labels import voc_pairs
 from transfer.detection.data.formats.base import SEMANTIC, Format, Split
-from transfer.detection.data.formats.voc import BENCHMARKS, listed_names
-from transfer.detection.data.images import images_by_stem, only_one
+from transfer.detection.data.formats.voc import BENCHMARKS
 from transfer.detection.data.labels import read_label_pairs
 from transfer.detection.data.records import Reading
-
-LABEL_FOLDERS = ("SegmentationClassAug", "SegmentationClass")  # with SBD's annotations, and without
 
 
 def read_voc_labels(split: Split) -> Reading:
@@ -22,19 +18,8 @@ def read_voc_labels(split: Split) -> Reading:
     Raises:
         UserError: a missing list, folder, image or label image, or labels that do not fit (see `read_label_pairs`).
     """
-    folder = split.path().parent
-    listing = folder / "ImageSets" / "Segmentation" / f"{split.path().name}.txt"
-    images = images_by_stem(folder / "JPEGImages")
-    names = listed_names(listing, images)
-    for labels in (folder / name for name in LABEL_FOLDERS):
-        label_of = {name: path_inside(labels, f"{name}.png", listing, links=True) for name in names}
-        if all(path.is_file() for path in label_of.values()):
-            pairs = [(only_one(name, images.get(name, []), listing), path) for name, path in label_of.items()]
-            return read_label_pairs(pairs, split.classes, split.ignored)
-    raise UserError(
-        f"the images of {listing} have no complete labels in "
-        f"{' or '.join(str(folder / name) for name in LABEL_FOLDERS)}: unpack them there."
-    )
+    pairs = voc_pairs(split.path().parent, split.path().name)
+    return read_label_pairs(pairs, split.classes, split.ignored)
 
 
 FORMAT = Format(

@@ -27,7 +27,7 @@ def open_iou(question: Question) -> list[DatasetEvaluator]:
 
 
 def _labels(path: str, dtype: type) -> Any:
-    from transfer.detection.data.labels import label_image
+    from transfer.annotations.labels import label_image
 
     return label_image(path).astype(dtype)
 

@@ -14,7 +14,7 @@ from pretrain.data.decode import MOST_PIXELS
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json
 from pretrain.runtime.printable import shortened
-from transfer.detection.data.masks import number
+from transfer.annotations.masks import number
 
 LISTS = ("images", "annotations", "categories")
 KIND = "a COCO instances file"

@@ -17,7 +17,7 @@ from pretrain.data.walk import is_hidden, walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.printable import shortened
-from transfer.detection.data.masks import Size
+from transfer.annotations.masks import Size
 
 EXIF_ORIENTATION = 274
 QUARTER_TURNS = (5, 6, 7, 8)
