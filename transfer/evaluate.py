@@ -38,6 +38,7 @@ from transfer.options import Common, check_common, combined, part_of
 from transfer.results import Result, init_of
 
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
+Opening = Callable[[Path, Any, Common], Labelled]
 
 
 @dataclass(frozen=True)
@@ -155,21 +156,35 @@ def evaluate(
     device = choose_device(common.device)
     if common.threads:
         torch.set_num_threads(common.threads)
-    data = open_labelled(root, common.data.class_depth, Reading.of(common.data))
-    if distributed.asked_rank() == 0:
-        say(data.train.about)
-        say(data.val.about)
+    data = _opened(chosen, root)
     for one in chosen:
-        one.evaluator.check_data(one.own, common, data)
+        one.evaluator.check_data(one.own, common, data[one.evaluator.open_data])
     for place, checkpoint in enumerate(checkpoints):
-        trunk_file = read_trunk(checkpoint)
-        source = Source(checkpoint, trunk_file, sha256_of(checkpoint), data.of_bits(trunk_file.bits), common, device)
-        _tell_silent(source)
+        trunk_file, sha256 = read_trunk(checkpoint), sha256_of(checkpoint)
+        sources = {
+            how: Source(checkpoint, trunk_file, sha256, images.of_bits(trunk_file.bits), common, device)
+            for how, images in data.items()
+        }
+        _tell_silent(checkpoint, trunk_file)
         if place == 0:
             distributed.start(device, timeout_minutes=WAIT)
         for one in chosen:
-            yield from _results(one, source, files[checkpoint, one.evaluator.name])
+            yield from _results(one, sources[one.evaluator.open_data], files[checkpoint, one.evaluator.name])
     distributed.stop()
+
+
+def _opened(chosen: Sequence[Chosen], root: Path) -> dict[Opening | None, Labelled]:
+    """The images by how they are opened: those that several evaluators open alike are opened, and told, once."""
+    opened: dict[Opening | None, Labelled] = {}
+    for one in chosen:
+        how, data = one.evaluator.open_data, one.common.data
+        if how in opened:
+            continue
+        opened[how] = how(root, one.own, one.common) if how else open_labelled(root, data.class_depth, Reading.of(data))
+        if distributed.asked_rank() == 0:
+            say(opened[how].train.about)
+            say(opened[how].val.about)
+    return opened
 
 
 def distinct(checkpoints: Sequence[Path]) -> list[Path]:
@@ -214,12 +229,12 @@ def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:
             say(f"note: {name} is no option of {asked}: it changes nothing here")
 
 
-def _tell_silent(source: Source) -> None:
+def _tell_silent(checkpoint: Path, trunk_file: TrunkFile) -> None:
     """Say that a network whose residual blocks add nothing is no fair baseline; its results carry it too."""
-    silent = source.trunk_file.meta.get(SILENT)
+    silent = trunk_file.meta.get(SILENT)
     if silent and distributed.asked_rank() == 0:
         say(
-            f"note: {silent} residual blocks of {source.checkpoint} start at zero and add nothing "
+            f"note: {silent} residual blocks of {checkpoint} start at zero and add nothing "
             "(model.zero_init_residual=true): as a baseline it is weaker than the same network with live blocks"
         )
 

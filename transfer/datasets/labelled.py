@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from pretrain.data.root import check_folder
 from pretrain.data.sources import ImageSource, Reading, kind_of, open_source, part_of
 from pretrain.runtime.errors import UserError
@@ -15,11 +17,16 @@ SHOWN = 6  # folders that a message names
 
 @dataclass(frozen=True)
 class Labelled:
-    """ROOT/train and ROOT/val as class folders; val's labels are indices into train's classes."""
+    """Images of train and val; val's labels are indices into train's classes.
+
+    marks: of images that show several classes, int8 (images, classes) of train and of val: 1 where a class is there, 0
+    where it is not, and -1 where all of its objects are difficult. `labels` then says nothing.
+    """
 
     name: str
     train: ImageSource
     val: ImageSource
+    marks: tuple[np.ndarray, np.ndarray] | None = None
 
     def of_bits(self, bits: int) -> Labelled:
         """The same images, whose deep greys use so many bits (pretrain/data/decode.py)."""

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrain.runtime.errors import UserError
@@ -120,6 +121,8 @@ class Evaluator:
         options: a dataclass of `option(...)` fields.
         check: (options, common) raises UserError where two options do not go together.
         check_data: (options, common, data) raises UserError where the data do not allow what is asked for.
+        open_data: (root, options, common) to images that lie in another way than train/CLASS/ and val/CLASS/. It reads
+            only options that all evaluators of the same `open_data` share, for these share the images and their rows.
         several_processes: whether several processes may share it: each calls `measure`, and all get the same outcome.
     """
 
@@ -130,6 +133,7 @@ class Evaluator:
     options: type = NoOptions
     check: Callable[[Any, Common], None] = _accept
     check_data: Callable[[Any, Common, Labelled], None] = _accept
+    open_data: Callable[[Path, Any, Common], Labelled] | None = None
     several_processes: bool = False
 
     @property

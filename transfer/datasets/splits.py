@@ -1,0 +1,25 @@
+"""Options of a detection folder that is read as images with several classes each. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretrain.runtime.options import option
+
+LAYOUTS = ("auto", "voc", "coco")
+
+
+@dataclass
+class Splits:
+    """Which layout a folder has, and which of its splits are trained on and tested on."""
+
+    layout: str = option(
+        "auto",
+        "voc: ImageSets/Main/, Annotations/, JPEGImages/; coco: annotations/instances_SPLIT.json, SPLIT/",
+        choices=LAYOUTS,
+    )
+    train: str = option("", "split that is trained on; unset is trainval or train, or COCO's only train split")
+    test: str = option("", "split that is tested on; unset is test or val, or COCO's only val split")
+    least: int = option(
+        3, "images of train that a class must be in, and be absent from; other classes are left out", at_least=1
+    )
