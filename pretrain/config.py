@@ -32,7 +32,7 @@ class Data:
     root: str = option(
         "",
         "images to learn from: class folders, a flat folder, a packed set, or any other source of docs/data.md; "
-        "[A,B] are several",
+        "[A,B] are several; unset is the environment variable UNIGRAD_DATA",
         path=True,
         joined=True,
         resume=TOLD,

@@ -21,6 +21,8 @@ from tools.launcher.pipeline import run
 from tools.launcher.pipeline.processes import end_with_us
 from tools.launcher.plan import plan
 from tools.launcher.request import Launch
+from tools.launcher.site import origins
+from tools.launcher.site.surroundings import tool_command
 
 
 def _describe(launch: Launch) -> str:
@@ -31,7 +33,8 @@ def _describe(launch: Launch) -> str:
     of = f" of each of {jobs} jobs" if jobs > 1 else ""
     parts = schedulers.find_scheduler(launch.cluster).preview(launch)
     parts.append(f"# {request.ranks} task(s){of}, each runs in {launch.folder}:")
-    parts += [f"{spelled} {shlex.join(command)}" for command in launch.commands]
+    setup = schedulers.find_scheduler(launch.cluster).about.here
+    parts += [f"{spelled} {shlex.join(tool_command(launch, command, setup))}" for command in launch.commands]
     for shown in launch.shown:
         parts += ["# resolved configuration:", shown.rstrip()]
     return "\n".join(parts)
@@ -47,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     tool, args, arguments = cli.split_arguments(argv, __doc__)
     launch = snapshot.from_snapshot(plan(tool, args, arguments))
     if args.dry_run:
-        print(_describe(launch))
+        print(*origins.table(args, launch.request), _describe(launch), sep="\n")
     elif code := submission.start_launch(launch, args.follow):
         sys.exit(code)
 

@@ -8,6 +8,7 @@ import sys
 import torch
 
 from pretrain import config
+from pretrain.data.standing_in import NO_DATA
 from pretrain.engine import statistics
 from pretrain.engine.learner import build_form
 from pretrain.engine.warm_start.origin import check_options
@@ -25,9 +26,10 @@ def ready(cfg: config.Config) -> torch.device:
     Raises:
         UserError: a missing or impossible value.
     """
-    for name, value in (("run_dir", cfg.run_dir), ("data.root", cfg.data.root)):
-        if not value:
-            raise UserError(f"{name} is not set: add {name}=FOLDER to the command or the configuration.")
+    if not cfg.run_dir:
+        raise UserError("run_dir is not set: add run_dir=FOLDER to the command or the configuration.")
+    if not cfg.data.root:
+        raise UserError(NO_DATA)
     check(cfg)
     _check_scales(cfg.views)
     _check_trunk(cfg)

@@ -12,8 +12,9 @@ import torch
 
 from helpers import launched, tiny_runs
 from helpers.repository import ROOT
+from pretrain.runtime.errors import UserError
 from tools import prepare_data
-from tools.launcher import submission
+from tools.launcher import cli, plan, submission
 from tools.launcher.worker import exit_codes
 
 ROWS = ("b_simclr", "j_vicreg_l2")
@@ -102,6 +103,24 @@ def test_what_slurm_refuses_is_told_in_one_sentence(slurm: Path, tmp_path: Path,
     (tmp_path / "images").mkdir()
     done = _launch(option, "--gpus", "0", "data.root=images", "--time", "10m", folder=tmp_path)
     assert done.returncode == 2 and "error: SLURM refused the job" in done.stderr and remedy in done.stderr
+
+
+def test_ranks_start_as_a_site_needs_it(slurm: Path, tmp_path: Path) -> None:
+    """What --setup exports reaches every node, --python is who runs the ranks, and --srun reaches srun."""
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\nexport STARTED_BY="$0"\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    code = "import os; print(*(os.environ[name] for name in ('LOADED', 'STARTED_BY', 'SLURM_JOB_NAME')))"
+    asked = {"setup": ["LOADED='a b'", "export LOADED  # as modules do"], "python": str(interpreter), "nodes": 2}
+    good = launched.start("slurm", code, tmp_path / "run", starter={"job-name": "mine"}, **asked)
+    bad = launched.start("slurm", code, tmp_path / "bad", setup=["module load nosuch"], nodes=2, retries=3)
+    assert submission.wait(good) == 0
+    assert all(f"a b {interpreter} mine" in good.log(rank).read_text().splitlines() for rank in (0, 1))
+    assert submission.wait(bad) == 1 and not bad.log(1).exists()
+    told = launched.told(tmp_path / "bad")["why"]
+    assert "last words: error: --setup 'module load nosuch' ended with exit code 127 on " in told
+    with pytest.raises(UserError, match="has no pyxis"):  # by the real srun
+        plan.plan(*cli.split_arguments(["--container-image", "pytorch", "data.root=images"]))
 
 
 def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp_path: Path) -> None:

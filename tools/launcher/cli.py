@@ -12,14 +12,16 @@ from pretrain.runtime.options.arguments import Once, a_path
 from tools.launcher import schedulers
 from tools.launcher.gpus import gpus_argument
 from tools.launcher.plan import TOOLS
-from tools.launcher.site import VARIABLE, site_words
+from tools.launcher.site.origins import COMMAND_LINE, origins
+from tools.launcher.site.site_file import VARIABLE, find_site_file, site_words
+from tools.launcher.site.variables import ENVIRONMENT
 
 LONGEST = 10 * 366 * 24 * 60  # minutes of a job
 RUN_DIR = "gets job.json, jobs/ (logs) and the code; of pretrain it is the run_dir"
 TRIALS = "N jobs (an array, where there is a queue), in whose arguments {trial} is 0 to N-1"
 GPUS = "default: all of this machine; on a cluster 8 for pretrain, 1 for detection and evaluate, else 0"
 SIGNAL_DELAY = "seconds before the time limit at which a run stops by itself"
-SITE = f"a cluster's defaults of these options (default: ${VARIABLE}, or none)"
+SITE = f"a cluster's defaults of these options (default: ${VARIABLE}, or ~/.config/unigrad/cluster.yaml)"
 OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
 
 
@@ -39,6 +41,7 @@ def parser(description: str = "") -> argparse.ArgumentParser:
     for name, option in schedulers.own_options().items():
         repeatable: dict[str, Any] = {"action": "append", "default": []} if option.repeatable else {}
         root.add_argument(f"--{name}", help=option.help, metavar=option.metavar, **repeatable)
+    add_surroundings(root)
     add = root.add_argument
     add("--run-dir", type=a_path, metavar="DIR", help=f"{RUN_DIR} (default runs/NAME-DATE)")
     add("--name", help="name of the job in the queue (default: of the tool or configuration)")
@@ -64,9 +67,25 @@ def add_resources(root: argparse.ArgumentParser) -> None:
     add("--signal-delay", type=int, default=120, metavar="S", help=f"{SIGNAL_DELAY}, at least 1 (default 120)")
 
 
-def site_options() -> list[str]:
-    """What a site file may set."""
-    return ["gpus", "cpus", "time", "retries", "signal-delay", *schedulers.own_options()]
+def add_surroundings(root: argparse.ArgumentParser) -> None:
+    """Add what the ranks run in, whatever the scheduler."""
+    several = "repeatable (default: none)"
+    for name, metavar, told in (
+        ("setup", "LINE", "line of bash before the ranks, as 'module load cuda'"),
+        (ENVIRONMENT, "NAME=VALUE", "variable of the ranks"),
+        ("container-mounts", "SRC:DST", "folder that a container sees"),
+    ):
+        root.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=f"{told}, {several}")
+    add = root.add_argument
+    add("--python", metavar="PATH", help="interpreter of the tool (default: this one; in a container its python3)")
+    add("--apptainer", metavar="IMAGE", help="image that the tool runs in by apptainer (default: no container)")
+
+
+def site_options() -> dict[str, bool]:
+    """What a site file may set, and whether it may be a list."""
+    once = dict.fromkeys(("gpus", "cpus", "time", "retries", "signal-delay", "python", "apptainer"), False)
+    listed = dict.fromkeys(("setup", ENVIRONMENT, "container-mounts"), True)
+    return once | listed | {name: option.repeatable for name, option in schedulers.own_options().items()}
 
 
 def minutes(text: str) -> int:
@@ -84,6 +103,8 @@ def minutes(text: str) -> int:
 def split_arguments(argv: list[str], description: str = "") -> tuple[str, argparse.Namespace, list[str]]:
     """(subcommand, the launcher's options, the tool's arguments).
 
+    The options get an attribute `came_from`, which says of each where its value comes from.
+
     Raises:
         UserError: a misspelt subcommand or option of the launcher.
     """
@@ -95,8 +116,12 @@ def split_arguments(argv: list[str], description: str = "") -> tuple[str, argpar
     cut = rest.index("--") if "--" in rest else len(rest)
     options = parser(description)
     args, arguments = options.parse_known_args(rest[:cut])
-    if not schedulers.find_scheduler(args.cluster).about.here and (words := site_words(args.site, site_options())):
-        args, arguments = options.parse_known_args([*words, *rest[:cut]])
+    sources = {COMMAND_LINE: rest[:cut]}
+    file = None if schedulers.find_scheduler(args.cluster).about.here else find_site_file(args.site)
+    if file is not None:
+        sources = {f"site file {file}": site_words(file, site_options()), **sources}
+        args, arguments = options.parse_known_args([word for words in sources.values() for word in words])
+    args.came_from = origins(options, sources)
     own = [string for action in options._actions for string in action.option_strings]
     for argument in arguments:
         word = argument.split("=")[0]

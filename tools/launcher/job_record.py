@@ -17,7 +17,14 @@ from tools.launcher.request import Launch, Request
 from tools.launcher.schedulers.base import Answer, Job, Scheduler
 from tools.launcher.worker.logs import log_file
 
-LATER = ("gpu_kind",)  # what records of earlier code lack, and later ones where it is empty
+LATER = (
+    "gpu_kind",
+    "starter",
+    "setup",
+    "python",
+    "apptainer",
+    "mounts",
+)  # what records of earlier code lack, and later ones where it is empty
 TIME = "%Y-%m-%dT%H:%M:%S%z"  # of the submission
 
 

@@ -7,23 +7,23 @@ import contextlib
 import io
 import os
 import re
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pretrain.data.standing_in import NO_DATA
+from pretrain.data.standing_in import VARIABLE as DATA
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.arguments import Once
 from pretrain.runtime.repository import REPOSITORY
 from tools.launcher import schedulers
 from tools.launcher.gpus import Gpus
-from tools.launcher.request import Launch, Request
+from tools.launcher.request import IMAGE, Launch, Request
+from tools.launcher.site import surroundings, variables
 
 MOST = 1_000_000  # of nodes, tasks and the like
 PLACEHOLDER = re.compile(r"%[jtaA]")  # of submitit's names of files, which know no escape
-CARRIED = ("LD_LIBRARY_PATH", "DETECTRON2_DATASETS", "OMP_NUM_THREADS", "CUDA_HOME")
-CARRIED_PREFIXES = ("NCCL_", "GLOO_", "TORCH", "PYTORCH_", "UCX_", "FI_")
 DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
 
 
@@ -45,15 +45,32 @@ TOOLS = {  # by subcommand
 }
 
 
-def _resolved_pretraining(arguments: list[str]) -> tuple[list[str], str, dict[str, Any]]:
-    """Arguments with the default --config added where none is given, and the configuration they resolve to, twice."""
+@contextlib.contextmanager
+def _data_of(asked: Mapping[str, str]) -> Iterator[None]:
+    """Let what stands in for data.root be that of the job, which --environment may have set."""
+    before = os.environ.get(DATA)
+    if DATA in asked:
+        os.environ[DATA] = asked[DATA]
+    try:
+        yield
+    finally:
+        os.environ.pop(DATA, None)
+        if before is not None:
+            os.environ[DATA] = before
+
+
+def _resolved_pretraining(arguments: list[str], asked: Mapping[str, str]) -> tuple[list[str], str, dict[str, Any]]:
+    """Arguments with the default --config added where none is given, and the configuration they resolve to, twice.
+
+    Args: arguments: of the tool. asked: variables of --environment.
+    """
     import yaml
 
     from tools import pretrain as tool
 
     if _named_config(arguments) is None:
         arguments = ["--config", str(DEFAULT_CONFIG), *arguments]
-    with contextlib.redirect_stdout(io.StringIO()) as shown:
+    with contextlib.redirect_stdout(io.StringIO()) as shown, _data_of(asked):
         tool.main(["--show", *arguments])
     return arguments, shown.getvalue(), yaml.safe_load(shown.getvalue())
 
@@ -79,13 +96,13 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
         UserError: whatever can be known to be wrong by now.
     """
     config: dict[str, Any] = {}
-    shown = ""
+    shown, asked = "", variables.asked_for(args.environment)
     if tool == "pretrain":
-        arguments, shown, config = _resolved_pretraining(arguments)
+        arguments, shown, config = _resolved_pretraining(arguments, asked)
     name = _single_line("--name", args.name or Path(_named_config(arguments) or TOOLS[tool].file).stem)
     run_dir = (args.run_dir or Path(config.get("run_dir") or _unique_folder(name))).resolve()
     if tool == "pretrain" and (args.run_dir or not config["run_dir"]):
-        arguments, shown, config = _resolved_pretraining([*arguments, f"run_dir={run_dir}"])
+        arguments, shown, config = _resolved_pretraining([*arguments, f"run_dir={run_dir}"], asked)
     if found := PLACEHOLDER.search(str(run_dir)):
         raise UserError(
             f"run folder {run_dir} holds '{found[0]}', in whose place submitit would write a number: choose another."
@@ -93,8 +110,10 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     _check(tool, args, config)
     _check_trials(tool, args, arguments)
     request = _request(TOOLS[tool], name, args, config.get("data", {}).get("workers", 0))
+    about = schedulers.find_scheduler(args.cluster).about
+    surroundings.check(request, about.here)
     schedulers.find_scheduler(args.cluster).check(request)
-    program = (sys.executable, str(REPOSITORY / "tools" / f"{TOOLS[tool].file}.py"))
+    program = (surroundings.rank_python(request), str(REPOSITORY / "tools" / f"{TOOLS[tool].file}.py"))
     trials = range(args.trials) if args.trials else [None]
     return Launch(
         cluster=args.cluster,
@@ -103,15 +122,15 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
         folder=os.getcwd(),
         request=request,
         run_dir=run_dir,
-        environment=_environment(args, request),
+        environment=_environment(args, request, asked),
         shown=(shown,) if shown else (),
     )
 
 
 def _request(tool: Tool, name: str, args: argparse.Namespace, workers: int) -> Request:
     """Resources, as asked for or by default; workers: loading processes of a task."""
-    options, extra = _own_options(args)
-    gpus = _gpus(tool, args, extra)
+    options, extra, starter = _own_options(args)
+    gpus = _gpus(tool, args, options, extra)
     return Request(
         name=name,
         nodes=args.nodes,
@@ -124,20 +143,32 @@ def _request(tool: Tool, name: str, args: argparse.Namespace, workers: int) -> R
         signal_delay=args.signal_delay,
         options=options,
         extra=extra,
+        starter=starter,
+        setup=[_single_line("--setup", line) for line in args.setup],
+        python=os.path.expanduser(_single_line("--python", args.python or "")),
+        apptainer=os.path.expanduser(_single_line("--apptainer", args.apptainer or "")),
+        mounts=[_single_line("--container-mounts", mount) for mount in args.container_mounts],
     )
 
 
-def _own_options(args: argparse.Namespace) -> tuple[dict[str, str | int], dict[str, str | bool]]:
-    """What was given of the scheduler's own options: by name, and the KEY=VALUE of those that can be repeated."""
+def _own_options(
+    args: argparse.Namespace,
+) -> tuple[dict[str, str | int], dict[str, str | bool], dict[str, str | bool]]:
+    """What was given of the scheduler's own options: by name; KEY=VALUE of a job; and of what starts the ranks."""
     options: dict[str, str | int] = {}
     extra: dict[str, str | bool] = {}
-    for option in schedulers.find_scheduler(args.cluster).about.options:
-        given = getattr(args, option.name)
+    starter: dict[str, str | bool] = {}
+    own = schedulers.find_scheduler(args.cluster).about.options
+    if getattr(args, IMAGE.replace("-", "_")) and all(option.name != IMAGE for option in own):
+        raise UserError(f"--cluster {args.cluster} has no --{IMAGE}: give --apptainer IMAGE.")
+    for option in own:
+        given = getattr(args, option.name.replace("-", "_"))
         if option.repeatable:
-            extra |= dict(_key_value(_single_line(f"--{option.name}", pair)) for pair in given)
+            pairs = dict(_key_value(_single_line(f"--{option.name}", pair)) for pair in given)
+            (starter if option.starts else extra).update(pairs)
         elif given:
             options[option.name] = _single_line(f"--{option.name}", given)
-    return options, extra
+    return options, extra, starter
 
 
 def _of_trial(word: str, trial: int | None) -> str:
@@ -165,7 +196,7 @@ def _check(tool: str, args: argparse.Namespace, config: dict[str, Any]) -> None:
     if about.here and args.nodes > 1:
         raise UserError(f"--cluster {args.cluster} is one machine: replace --nodes {args.nodes} by --tasks N.")
     if config and not config["data"]["root"]:
-        raise UserError("data.root is not set: add data.root=FOLDER of images or class folders.")
+        raise UserError(NO_DATA)
     if config and about.here and not _is_there(config["data"]["root"]):
         raise UserError(f"image folder {config['data']['root']} does not exist: check data.root.")
 
@@ -192,11 +223,13 @@ def _check_trials(tool: str, args: argparse.Namespace, arguments: Sequence[str])
         raise UserError(f"--cluster {args.cluster} has no queue for {trials} jobs: launch each trial by itself.")
 
 
-def _gpus(tool: Tool, args: argparse.Namespace, extra: dict[str, str | bool]) -> Gpus:
+def _gpus(
+    tool: Tool, args: argparse.Namespace, options: Mapping[str, str | int], extra: Mapping[str, str | bool]
+) -> Gpus:
     """GPUs a node. On this machine all that this process may use; torch is asked only where there is a driver."""
     about = schedulers.find_scheduler(args.cluster).about
     asked: Gpus | None = args.gpus
-    stated = about.gpus_in(extra, args.nodes)
+    stated = about.gpus_in(options, extra, args.nodes)
     if stated is not None:
         if asked and (asked.kind or asked.count not in (0, stated)):
             raise UserError(
@@ -219,13 +252,8 @@ def _gpus(tool: Tool, args: argparse.Namespace, extra: dict[str, str | bool]) ->
     return Gpus(count if tool.distributed else min(tool.gpus, count))
 
 
-def _is_carried(name: str) -> bool:
-    """Whether a variable of this shell goes with the job: a site may export none of them."""
-    return name in CARRIED or (name.startswith(CARRIED_PREFIXES) and not name.startswith("TORCHELASTIC_"))
-
-
-def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
-    """What a task adds to its environment: which GPUs, and a fair share of this machine's cores."""
+def _environment(args: argparse.Namespace, request: Request, asked: Mapping[str, str]) -> dict[str, str]:
+    """What a task adds to its environment: which GPUs, a fair share of this machine's cores, and what is asked for."""
     here = schedulers.find_scheduler(args.cluster).about.here
     environment: dict[str, str] = {}
     if request.gpus == 0:
@@ -234,8 +262,8 @@ def _environment(args: argparse.Namespace, request: Request) -> dict[str, str]:
         chosen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(str(index) for index in range(request.gpus)))
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen.split(",")[: request.gpus])
     if not here:
-        environment |= {name: value for name, value in sorted(os.environ.items()) if _is_carried(name)}
+        environment |= variables.carried()
     if "OMP_NUM_THREADS" not in os.environ:
         share = len(os.sched_getaffinity(0)) // request.tasks if here else request.cpus
         environment["OMP_NUM_THREADS"] = str(max(1, args.cpus or share))
-    return environment
+    return {**environment, **asked}

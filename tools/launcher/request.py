@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pretrain.runtime.repository import REPOSITORY
 
+IMAGE = "container-image"  # the option of a scheduler that starts ranks in containers by itself
+
 
 @dataclass(frozen=True)
 class Request:
@@ -14,7 +16,9 @@ class Request:
 
     retries: starts after a crash. signal_delay: seconds between the scheduler's warning and the end of the time limit.
     options: the scheduler's own (`About.options`), by name. extra: those that were given as KEY=VALUE, True without
-    a value.
+    a value; starter: the same for what starts the ranks. setup: lines of bash before the ranks. python: interpreter of
+    the tool; empty is the launcher's own, in a container its python3. apptainer: image that the tool runs in.
+    mounts: SRC:DST[:MODE] of a container.
     """
 
     name: str
@@ -28,6 +32,16 @@ class Request:
     signal_delay: int = 120
     options: dict[str, str | int] = field(default_factory=dict)
     extra: dict[str, str | bool] = field(default_factory=dict)
+    starter: dict[str, str | bool] = field(default_factory=dict)
+    setup: list[str] = field(default_factory=list)
+    python: str = ""
+    apptainer: str = ""
+    mounts: list[str] = field(default_factory=list)
+
+    @property
+    def contained(self) -> bool:
+        """Whether the tool runs in a container."""
+        return bool(self.apptainer or self.options.get(IMAGE))
 
     @property
     def ranks(self) -> int:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from pretrain.runtime.files import write_text
 from pretrain.runtime.options.arguments import Once, a_path
-from tools.launcher import cli, schedulers, site, snapshot
+from tools.launcher import cli, schedulers, snapshot
 from tools.launcher.pipeline import dependent_jobs, processes
 from tools.launcher.pipeline.spec import OWN_OPTIONS, Stage, read_pipeline, without
+from tools.launcher.site import site_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_intermixed_args(argv)
     if args.site:
-        os.environ[site.VARIABLE] = str(args.site)  # for every stage, here and in the processes that stages start
+        os.environ[site_file.VARIABLE] = str(args.site)  # for every stage, here and in the processes that stages start
     common = {name: value for name in OWN_OPTIONS if (value := getattr(args, name))}
     out, stages = read_pipeline(args.config, args.overrides, args.cluster, common)
     stages = without(stages, args.without)

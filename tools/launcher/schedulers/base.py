@@ -18,12 +18,16 @@ Phase = Literal["pending", "running", "completed", "failed", "cancelled", "gone"
 
 
 class OwnOption(NamedTuple):
-    """An option that a scheduler adds to the launcher's. repeatable: given as KEY=VALUE, any number of times."""
+    """An option that a scheduler adds to the launcher's.
+
+    repeatable: given as KEY=VALUE, any number of times; starts: these are for what starts the ranks.
+    """
 
     name: str
     help: str
     metavar: str | None = None
     repeatable: bool = False
+    starts: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class About:
     here: jobs are processes of this machine, so its cores, GPUs and folders can be looked at now, and nothing ends
     what a job leaves behind. attended: the launcher waits for a job, starts it again after a crash, and ends it when it
     ends itself. pause: seconds between two looks at a job. remarks: how its own lines among a rank's output begin.
-    gpus_in: how many GPUs a node its KEY=VALUE options ask for, given those and the number of nodes.
+    gpus_in: how many GPUs a node its own options ask for, given those by name, its KEY=VALUE and the number of nodes.
     """
 
     help: str
@@ -45,7 +49,7 @@ class About:
     pause: float = 2.0
     options: tuple[OwnOption, ...] = ()
     remarks: tuple[str, ...] = ()
-    gpus_in: Callable[[Mapping[str, str | bool], int], int | None] = lambda extra, nodes: None
+    gpus_in: Callable[[Mapping[str, str | int], Mapping[str, str | bool], int], int | None] = lambda _, __, ___: None
 
 
 class Job(NamedTuple):
@@ -110,7 +114,7 @@ class Starter(Protocol):
     def job(self) -> tuple[str, str]:
         """(id of the job that this process belongs to, its nodes)."""
 
-    def starts(self, logs: Path, job_id: str, ranks: int, cpus: int) -> list[Start]:
+    def starts(self, logs: Path, job_id: str, ranks: int, cpus: int, more: Sequence[str]) -> list[Start]:
         """What starts all ranks of the job, at the same time; one that fails ends the others.
 
         Args:
@@ -118,6 +122,7 @@ class Starter(Protocol):
             job_id: as `job` tells it.
             ranks: how many processes the job has.
             cpus: cores of each.
+            more: words that the scheduler itself gave to `first_words` when it submitted the job.
         """
 
 

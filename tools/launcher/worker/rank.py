@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from pretrain.runtime.errors import STOPPED
+from pretrain.runtime.errors import BAD_INPUT, STOPPED, UserError
 from pretrain.runtime.files import write_json
 from tools.launcher import schedulers
 from tools.launcher.request import Launch
 from tools.launcher.schedulers.base import RankEnvironment
+from tools.launcher.site.surroundings import runnable, tool_command
 from tools.launcher.worker import exit_codes
 
 PORTS = range(15_000, 30_000)  # below Linux's ephemeral ports, so that no outgoing connection holds one
@@ -52,7 +53,12 @@ class RankTask:
         place = scheduler.rank_environment()
         if scheduler.about.here:  # no daemon ends what a job leaves behind
             _end_with_parent(signal.SIGTERM)
-        code = _run(self.command, self.folder, {**os.environ, **self.environment, **rendezvous(place)})
+        try:
+            command = runnable(self.command)
+            code = _run(command, self.folder, {**os.environ, **self.environment, **rendezvous(place)})
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            code = BAD_INPUT
         ended = exit_codes.Exit(place.rank, socket.gethostname(), 128 - code if code < 0 else code, time.time())
         exit_codes.write_exit(Path(self.logs), place.job_id, ended)
         # A failure makes the scheduler end the other ranks; one that stopped as it was asked to lets them do the same.
@@ -62,7 +68,9 @@ class RankTask:
 def tasks_of(launch: Launch) -> list[RankTask]:
     """The task of each job of a launch."""
     folder, environment, cluster = launch.folder, launch.environment, launch.cluster
-    return [RankTask(command, folder, environment, cluster, str(launch.logs)) for command in launch.commands]
+    setup = schedulers.find_scheduler(cluster).about.here  # elsewhere the script of the job begins with it
+    commands = [tool_command(launch, command, setup) for command in launch.commands]
+    return [RankTask(command, folder, environment, cluster, str(launch.logs)) for command in commands]
 
 
 def rank_words(task: RankTask, file: Path) -> list[str]:

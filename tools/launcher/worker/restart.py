@@ -29,26 +29,31 @@ from pretrain.runtime.errors import BAD_INPUT, STOPPED
 from tools.launcher import schedulers
 from tools.launcher.request import Launch
 from tools.launcher.schedulers.base import Queue, Start, Starter
+from tools.launcher.site.surroundings import host_python
 from tools.launcher.worker import exit_codes
 
 REMIND = 5.0  # seconds between warnings to the ranks: a rank that was still starting missed the first
 AFTER_FAILURE = 10.0  # seconds after which the other ranks are ended when one has failed: they would wait for it
 
 
-def python(code: Path) -> list[str]:
+def python(code: Path, interpreter: str = sys.executable) -> list[str]:
     """The words of an interpreter that finds the packages below `code`, from whatever folder."""
     path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH", "")]))
     libraries = os.environ.get("LD_LIBRARY_PATH")  # which an interpreter may need, and a site may not export
-    return ["env", f"PYTHONPATH={path}", *([f"LD_LIBRARY_PATH={libraries}"] if libraries else []), sys.executable]
+    return ["env", f"PYTHONPATH={path}", *([f"LD_LIBRARY_PATH={libraries}"] if libraries else []), interpreter]
 
 
-def first_words(launch: Launch) -> list[str]:
-    """The words that start this module as the first process of a job; the command of a rank follows them."""
+def first_words(launch: Launch, more: Sequence[str] = ()) -> list[str]:
+    """The words that start this module as the first process of a job; the command of a rank follows them.
+
+    Args: more: what `Starter.starts` is to get, of this launch.
+    """
     request = launch.request
     options = {"cluster": launch.cluster, "logs": launch.logs, "ranks": request.ranks, "cpus": request.cpus}
     options["retries"] = request.retries
     words = [f"--{name}={value}" for name, value in options.items()]
-    return [*python(launch.code), "-m", "tools.launcher.worker.restart", *words, "--"]
+    words += [f"--starter={word}" for word in more]
+    return [*python(launch.code, host_python(request)), "-m", "tools.launcher.worker.restart", *words, "--"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--ranks", type=int, required=True, help="processes of the job on all its nodes, at least 1")
     parser.add_argument("--cpus", type=int, required=True, help="cores of each process, at least 1")
     parser.add_argument("--retries", type=int, required=True, help="how many times they may start again, at least 0")
+    parser.add_argument("--starter", action="append", default=[], help="a word for what starts them, repeatable")
     parser.add_argument("command", nargs="+", help="of a rank")
     return parser.parse_args(argv)
 
@@ -178,7 +184,8 @@ def _attempt(args: argparse.Namespace, starter: Starter, signals: Signals, retri
     job_id, nodes = starter.job()
     exit_codes.remove_exits(args.logs, job_id, args.ranks)
     started = time.time()
-    code = _start_ranks(starter.starts(args.logs, job_id, args.ranks, args.cpus), args.command, signals)
+    starts = starter.starts(args.logs, job_id, args.ranks, args.cpus, args.starter)
+    code = _start_ranks(starts, args.command, signals)
     ended = exit_codes.await_exits(args.logs, job_id, args.ranks, exit_codes.PATIENCE if code else 0)
     outcome = decide(ended, code, signals, retries)
     failed = outcome in ("failed", "retried")

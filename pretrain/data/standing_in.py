@@ -1,0 +1,17 @@
+"""The environment variable that stands in for data.root, as DETECTRON2_DATASETS does for DATASETS.ROOT."""
+
+from __future__ import annotations
+
+import os
+
+VARIABLE = "UNIGRAD_DATA"
+NO_DATA = (
+    f"data.root is not set: add data.root=FOLDER of images or class folders, or set {VARIABLE} in the environment."
+)
+
+
+def standing_in() -> str:
+    """What the variable gives to learn from: its train/ where it has val/ too, else itself; empty without it."""
+    root = os.path.expanduser(os.environ.get(VARIABLE, ""))
+    parts = [os.path.join(root, part) for part in ("train", "val")]
+    return parts[0] if root and all(map(os.path.isdir, parts)) else root
