@@ -1,14 +1,16 @@
 """Evaluate a trunk: python tools/evaluate.py knn --checkpoint FILE --data ROOT --out RESULT.json [key=value ...].
 
-ROOT holds train/CLASS/ and val/CLASS/. Several evaluators at once, such as knn,linear, share frozen features; --out
-then holds {task}. FILE may be a folder of checkpoints, such as RUN/export, or a pattern, such as
-'RUN/export/epoch_*.pth'; --out then holds {checkpoint}, each one's name without its ending, or {run}, its run folder's.
+ROOT holds train/CLASS/ and val/CLASS/, or the public data sets that sets=[...] names; of several, --out holds
+{set}. Several evaluators at once, such as knn,linear, share frozen features; --out then holds {task}. FILE may be a
+folder of checkpoints, such as RUN/export, or a pattern, such as 'RUN/export/epoch_*.pth'; --out then holds
+{checkpoint}, each one's name without its ending, or {run}, its run folder's.
 """
 
 from __future__ import annotations
 
 import argparse
 import glob
+import itertools
 import sys
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.files import natural_key
 from pretrain.runtime.options import add_help
 from pretrain.runtime.options.arguments import Once, a_path, expanded
+from transfer.datasets.benchmark import METRICS, Benchmark
 
 
 def checkpoints(given: Path) -> list[Path]:
@@ -40,8 +43,16 @@ def checkpoints(given: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(str(path)))
 
 
-def destinations(names: list[str], checkpoints: list[Path], out: str) -> dict[tuple[Path, str], Path]:
-    """Where the result of each checkpoint and evaluator goes; the folders are made, so that nothing fails afterwards.
+def destinations(
+    names: list[str], checkpoints: list[Path], sets: list[str], out: str
+) -> dict[tuple[Path, str, str], Path]:
+    """Where the result of each checkpoint, evaluator and data set goes; the folders are made, so nothing fails later.
+
+    Args:
+        names: of evaluators.
+        checkpoints: their files.
+        sets: public data sets, "" for own folders.
+        out: as it was typed, with {task}, {checkpoint}, {run} and {set}.
 
     Raises:
         UserError: an unknown evaluator, one file for several, or a place that cannot be written.
@@ -52,12 +63,14 @@ def destinations(names: list[str], checkpoints: list[Path], out: str) -> dict[tu
         find_evaluator(name)
     if len(set(names)) > 1 and "{task}" not in out:
         raise UserError(f"--out {out} is one file for {len(names)} tasks: put {{task}} in its name.")
-    paths, taken = {}, dict[Path, tuple[Path, str]]()
-    for checkpoint, name in ((one, name) for one in checkpoints for name in dict.fromkeys(names)):
+    if len(sets) > 1 and "{set}" not in out:
+        raise UserError(f"--out {out} is one file for {len(sets)} data sets: put {{set}} in its name.")
+    paths, taken = {}, dict[Path, tuple[Path, str, str]]()
+    for checkpoint, name, data in itertools.product(checkpoints, dict.fromkeys(names), sets):
         run = checkpoint.resolve().parents[1].name if len(checkpoint.resolve().parents) > 1 else ""
         filled = out.replace("{task}", name).replace("{checkpoint}", checkpoint.stem).replace("{run}", run)
-        path = paths[checkpoint, name] = Path(filled)
-        if (first := taken.setdefault(path, (checkpoint, name))) != (checkpoint, name):
+        path = paths[checkpoint, name, data] = Path(filled.replace("{set}", data or "own"))
+        if (first := taken.setdefault(path, (checkpoint, name, data))) != (checkpoint, name, data):
             raise UserError(
                 f"--out {out} is one file for {first[0]} and {checkpoint}: put {{checkpoint}} in its name, and {{run}} "
                 "where they are of several runs."
@@ -72,6 +85,14 @@ def destinations(names: list[str], checkpoints: list[Path], out: str) -> dict[tu
     return paths
 
 
+def sets_of(config: Path | None, overrides: list[str]) -> list[str]:
+    """The public data sets that are asked for, "" for own folders."""
+    from transfer.evaluators import evaluators
+    from transfer.options import asked_sets
+
+    return asked_sets([entry.options for entry in evaluators().values()], config, overrides)
+
+
 def options() -> dict[str, type]:
     """The options by the heading under which --help lists them; torch is not needed."""
     from transfer.evaluators import evaluators
@@ -83,17 +104,26 @@ def options() -> dict[str, type]:
     }
 
 
+def set_line(benchmark: Benchmark) -> str:
+    """A public data set in one line."""
+    counts = ", ".join(f"{count:,} {split}" for split, count in benchmark.counts.items() if count)
+    told = f"{benchmark.title}: {benchmark.classes} classes, {counts}" if counts else "train, val and test of your own"
+    return f"{told}; {METRICS[benchmark.metric]}"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     from transfer.analysis import readings
+    from transfer.datasets.benchmarks import benchmarks
     from transfer.evaluators import evaluators
 
     lists = {
         "evaluators": {name: entry.summary for name, entry in evaluators().items()},
         "readings, of the evaluator of that name": {name: entry.shows for name, entry in readings().items()},
+        "public data sets, for sets=[...]": {name: set_line(entry) for name, entry in benchmarks().items()},
     }
     words = [
-        f"{head}:\n" + "\n".join(f"  {name:12}{text}" for name, text in known.items()) for head, known in lists.items()
+        f"{head}:\n" + "\n".join(f"  {name:14}{text}" for name, text in known.items()) for head, known in lists.items()
     ]
     form = argparse.RawDescriptionHelpFormatter
     root = argparse.ArgumentParser(
@@ -102,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("tasks", help="an evaluator, or several with commas")
     told = "a checkpoint or export of pretraining, a folder of them, or a pattern"
     root.add_argument("--checkpoint", type=a_path, required=True, help=told)
-    root.add_argument("--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/")
+    root.add_argument(
+        "--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/, or of data sets"
+    )
     root.add_argument("--out", type=expanded, required=True, help="JSON file to write")
     root.add_argument("--config", type=a_path, action=Once, help="YAML of options, such as one under configs/finetune/")
     root.add_argument("overrides", nargs="*", metavar="key=value", help="options, as listed below")
@@ -115,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
     names = args.tasks.split(",")
     of = checkpoints(args.checkpoint)
-    paths = destinations(names, of, args.out)
+    paths = destinations(names, of, sets_of(args.config, args.overrides), args.out)
 
     from pretrain.runtime import distributed
     from transfer import evaluate, results

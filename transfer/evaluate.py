@@ -28,8 +28,10 @@ from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer import tasks
+from transfer.datasets.benchmarks import find_benchmark
 from transfer.datasets.labelled import Labelled, open_labelled
-from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
+from transfer.datasets.opening import open_benchmark
+from transfer.evaluators import Evaluator, Labels, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features import cache
 from transfer.features.extract import check_finite, extract_with, resize_for
 from transfer.features.on_device import chosen_precision
@@ -131,19 +133,21 @@ def evaluate(
     root: Path,
     config: Path | None,
     overrides: Sequence[str],
-    files: Mapping[tuple[Path, str], Path],
+    files: Mapping[tuple[Path, str, str], Path],
 ) -> Iterator[tuple[Path, Result]]:
-    """A result and its file for each of `checkpoints` and `names`, in that order; evaluators share frozen rows.
+    """A result and its file for each of `checkpoints`, data sets and `names`, in that order.
+
+    Evaluators share frozen rows.
 
     A result with pictures comes twice: with its numbers alone before they are drawn, and with their names afterwards.
 
     Args:
         names: of evaluators.
         checkpoints: any files that `pretrain.weights` reads, each as `distinct` gives it.
-        root: of train/CLASS/ and val/CLASS/.
+        root: of train/CLASS/ and val/CLASS/, or of the public data sets that sets names.
         config: YAML of options, None for none.
         overrides: of the form key=value.
-        files: result files by checkpoint and evaluator, beside which pictures are written.
+        files: result files by checkpoint, evaluator and data set ("" for own folders); pictures are written beside.
 
     Raises:
         UserError: anything wrong with the options, a checkpoint or the data, before the first long computation.
@@ -157,34 +161,65 @@ def evaluate(
     if common.threads:
         torch.set_num_threads(common.threads)
     data = _opened(chosen, root)
-    for one in chosen:
-        one.evaluator.check_data(one.own, common, data[one.evaluator.open_data])
     for place, checkpoint in enumerate(checkpoints):
         trunk_file, sha256 = read_trunk(checkpoint), sha256_of(checkpoint)
-        sources = {
-            how: Source(checkpoint, trunk_file, sha256, images.of_bits(trunk_file.bits), common, device)
-            for how, images in data.items()
-        }
         _tell_silent(checkpoint, trunk_file)
         if place == 0:
             distributed.start(device, timeout_minutes=WAIT)
-        for one in chosen:
-            yield from _results(one, sources[one.evaluator.open_data], files[checkpoint, one.evaluator.name])
+        for together in data:
+            sources: dict[Opening | None, Source] = {}
+            for one in chosen:
+                how = one.evaluator.open_data if one.evaluator.open_data in together else None
+                images = together[how]
+                if how not in sources:
+                    images_read = images.of_bits(trunk_file.bits)
+                    sources[how] = Source(checkpoint, trunk_file, sha256, images_read, common, device)
+                yield from _results(one, sources[how], files[checkpoint, one.evaluator.name, images.benchmark])
     distributed.stop()
 
 
-def _opened(chosen: Sequence[Chosen], root: Path) -> dict[Opening | None, Labelled]:
-    """The images by how they are opened: those that several evaluators open alike are opened, and told, once."""
+def _opened(chosen: Sequence[Chosen], root: Path) -> list[dict[Opening | None, Labelled]]:
+    """The data sets, each held against what every evaluator needs before the first is measured.
+
+    A public set is one for all evaluators, under None. Of own folders there are the images by how they are opened:
+    those that several evaluators open alike are opened, and told, once.
+    """
+    sets = [open_benchmark(find_benchmark(name), root) for name in dict.fromkeys(chosen[0].common.sets)]
+    together: list[dict[Opening | None, Labelled]] = [{None: data} for data in sets] or [_own(chosen, root)]
+    for data in (one for each in together for one in each.values()):
+        if distributed.asked_rank() == 0:
+            say(data.train.about)
+            say(data.val.about)
+    for each in together:
+        for one in chosen:
+            data = each[one.evaluator.open_data if one.evaluator.open_data in each else None]
+            _check_labels(one.evaluator, data)
+            one.evaluator.check_data(one.own, one.common, data)
+    return together
+
+
+def _own(chosen: Sequence[Chosen], root: Path) -> dict[Opening | None, Labelled]:
     opened: dict[Opening | None, Labelled] = {}
     for one in chosen:
         how, data = one.evaluator.open_data, one.common.data
-        if how in opened:
-            continue
-        opened[how] = how(root, one.own, one.common) if how else open_labelled(root, data.class_depth, Reading.of(data))
-        if distributed.asked_rank() == 0:
-            say(opened[how].train.about)
-            say(opened[how].val.about)
+        if how not in opened:
+            read = Reading.of(data)
+            opened[how] = how(root, one.own, one.common) if how else open_labelled(root, data.class_depth, read)
     return opened
+
+
+def _check_labels(evaluator: Evaluator, data: Labelled) -> None:
+    """Refuse a public set whose images have more or fewer classes than an evaluator judges."""
+    found = Labels.ONE if data.marks is None else Labels.SEVERAL
+    own_images = evaluator.open_data is not None and evaluator.labels is Labels.ONE
+    if data.benchmark and own_images:
+        raise UserError(f"{evaluator.name} opens its images by itself: leave sets out, or leave {evaluator.name} out.")
+    if data.benchmark and found not in evaluator.labels:
+        has = "one class an image" if found is Labels.ONE else "several classes an image"
+        raise UserError(
+            f"{evaluator.name} cannot judge {data.name}, which has {has}: leave {data.benchmark} out of sets, or leave "
+            f"{evaluator.name} out."
+        )
 
 
 def distinct(checkpoints: Sequence[Path]) -> list[Path]:

@@ -6,10 +6,12 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.options import option
+from pretrain.runtime.options import load, option
+from transfer.datasets.benchmarks import benchmarks
 
 Schema = TypeVar("Schema")
 DEVICES = ("auto", "cpu", "cuda")
@@ -35,6 +37,9 @@ class Data:
 class Common:
     """How images are read, where the network runs, and the seed."""
 
+    sets: list[str] = option(
+        [], "public data sets below ROOT, one result each; none: ROOT/train and ROOT/val", choices=tuple(benchmarks())
+    )
     image_size: int = option(
         224, "side of the centre crop that the network sees", at_least=8, at_most=8192, unit="pixels"
     )
@@ -88,3 +93,15 @@ def part_of(config: Any, schema: type[Schema]) -> Schema:
     """The options of `schema` among those of a combined one."""
     names = [one.name for one in dataclasses.fields(schema)]  # type: ignore[arg-type]  # every schema is a dataclass
     return schema(**{name: getattr(config, name) for name in names})
+
+
+def asked_sets(schemas: Sequence[type], config: Path | None, overrides: Sequence[str]) -> list[str]:
+    """The public data sets that a command asks for, "" for the user's own folders; options are read and not checked.
+
+    Args: schemas, of all evaluators' options. config, overrides: as of the command.
+
+    Raises:
+        UserError: an unknown option, or one of another type.
+    """
+    given: Any = load(combined([Common, *schemas]), config, overrides)
+    return list(dict.fromkeys(given.sets)) or [""]

@@ -17,16 +17,28 @@ SHOWN = 6  # folders that a message names
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images of train and val; val's labels are indices into train's classes.
+    """What is learnt from and what is judged; val's labels are indices into train's classes.
 
-    marks: of images that show several classes, int8 (images, classes) of train and of val: 1 where a class is there, 0
-    where it is not, and -1 where all of its objects are difficult. `labels` then says nothing.
+    Args:
+        name: as results have it.
+        train: ROOT/train; of a public set (benchmark.py) its train and validation splits together.
+        val: ROOT/val; of a public set its test split.
+        marks: of images that show several classes, int8 (images, classes) of train and of val: 1 where a class is
+            there, 0 where it is not, and -1 where all of its objects are difficult. `labels` then says nothing.
+        benchmark: the public set's name, "" for the user's own folders.
+        metric: one of benchmark.METRICS, in which results are published.
+        chosen_on: places in train of the published validation split; None where none is published.
+        held_out: the share of train that is then held out to choose settings on; 0 leaves it to the evaluator.
     """
 
     name: str
     train: ImageSource
     val: ImageSource
     marks: tuple[np.ndarray, np.ndarray] | None = None
+    benchmark: str = ""
+    metric: str = "top1"
+    chosen_on: tuple[int, ...] | None = None
+    held_out: float = 0.0
 
     def of_bits(self, bits: int) -> Labelled:
         """The same images, whose deep greys use so many bits (pretrain/data/decode.py)."""

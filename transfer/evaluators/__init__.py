@@ -55,6 +55,13 @@ class Needs(enum.Enum):
     NOTHING = "neither rows nor trunk"
 
 
+class Labels(enum.Flag):
+    """How many classes an image has."""
+
+    ONE = enum.auto()
+    SEVERAL = enum.auto()
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is measured.
@@ -124,6 +131,7 @@ class Evaluator:
         open_data: (root, options, common) to images that lie in another way than train/CLASS/ and val/CLASS/. It reads
             only options that all evaluators of the same `open_data` share, for these share the images and their rows.
         several_processes: whether several processes may share it: each calls `measure`, and all get the same outcome.
+        labels: what it can judge: images of one class each, images of several (Labelled.marks), or both.
     """
 
     task: Task
@@ -135,6 +143,7 @@ class Evaluator:
     check_data: Callable[[Any, Common, Labelled], None] = _accept
     open_data: Callable[[Path, Any, Common], Labelled] | None = None
     several_processes: bool = False
+    labels: Labels = Labels.ONE
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretrain.runtime.options import option
 from transfer.datasets.splits import Splits
-from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
+from transfer.evaluators import Evaluator, Labels, Needs, Outcome, Subject, Task
 from transfer.options import Common
 
 if TYPE_CHECKING:
@@ -55,4 +55,5 @@ EVALUATOR = Evaluator(
     options=Options,
     several_processes=True,
     open_data=open_data,
+    labels=Labels.SEVERAL,
 )

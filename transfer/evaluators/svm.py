@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import option
 from transfer.datasets.splits import Splits
-from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
+from transfer.evaluators import Evaluator, Labels, Needs, Outcome, Subject, Task
 from transfer.evaluators.multilabel import open_data
 from transfer.options import Common
 
@@ -99,4 +99,5 @@ EVALUATOR = Evaluator(
     check_data=check_shots,
     several_processes=True,
     open_data=open_data,
+    labels=Labels.SEVERAL,
 )

@@ -31,7 +31,7 @@ KINDS: dict[Any, str] = {
 }
 # whose trunk, which seed, where and on what it ran, and what the protocol itself chose by its own search
 MAY_DIFFER = {"seed", "skipped", "found", "workers", "threads", "device", "processes", "cache", "timeout_minutes"}
-MAY_DIFFER |= {"data"}  # how deep the classes lie, which the counts tell too
+MAY_DIFFER |= {"data", "sets"}  # how deep the classes lie, which the counts tell too; what else was evaluated
 MAY_DIFFER |= {"SEED", "OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "peak_memory_mb"}
 
 
