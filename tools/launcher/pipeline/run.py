@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_intermixed_args(argv)
     if args.site:
         os.environ[site_file.VARIABLE] = str(args.site)  # for every stage, here and in the processes that stages start
-    common = {name: value for name in OWN_OPTIONS if (value := getattr(args, name))}
+    common = {name: value for name in OWN_OPTIONS if (value := getattr(args, name.replace("-", "_")))}
     out, stages = read_pipeline(args.config, args.overrides, args.cluster, common)
     stages = without(stages, args.without)
     if args.dry_run:
