@@ -9,12 +9,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.arguments import a_path
 from tools.launcher import job_record, status, submission
 from tools.launcher.job_record import JobRecord
-from tools.launcher.pipeline import dependent_jobs, run
+from tools.launcher.pipeline import dependent_jobs, here, run
 from tools.launcher.schedulers.base import Refused
 from tools.launcher.worker.logs import show_log
 
@@ -145,9 +146,29 @@ def _pipeline(args: argparse.Namespace, stages: list[tuple[str, JobRecord]]) -> 
         _cancel(record, args)
 
 
+def _pipeline_here(args: argparse.Namespace, written: dict[str, Any]) -> None:
+    """The same for a pipeline of this machine, whose stages are processes."""
+    told = here.report(args.run_dir, written)
+    if args.command == "status":
+        print(json.dumps(told, indent=2) if args.json else here.as_lines(told))
+    elif args.command == "logs":
+        logs = ", ".join(one["log"] for one in told.values() if one["log"])
+        raise UserError(f"{args.run_dir} is a pipeline of this machine: read the logs of its stages ({logs}).")
+    elif args.command == "cancel":
+        here.cancel(args.run_dir)
+    elif "command" not in written:
+        raise UserError(f"{args.run_dir} does not say by which command it was made: type that again.")
+    elif runs := here.holder(args.run_dir):
+        raise UserError(f"the pipeline in {args.run_dir} runs (process {runs.pid} on {runs.host}): wait or cancel it.")
+    else:
+        _resume_pipeline(args.run_dir)
+
+
 def main(argv: list[str]) -> None:
     """Parse, read job.json, do."""
     args = parser().parse_args(argv)
+    if not (args.run_dir / "job.json").is_file() and (written := here.read(args.run_dir, dependent_jobs.FILE)):
+        return _pipeline_here(args, written)
     if stages := dependent_jobs.read_stages(args.run_dir):
         return _pipeline(args, stages)
     record = job_record.read_record(args.run_dir)

@@ -15,6 +15,7 @@ import pytest
 
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
+from tools.launcher import control
 from tools.launcher.pipeline import processes, run, spec
 
 CONFIGS = ROOT / "configs"
@@ -96,13 +97,35 @@ def test_a_printed_command_can_be_copied(tmp_path: Path) -> None:
     assert copied.returncode == 0 and (tmp_path / "out/set-0/synthetic.json").is_file()
 
 
-def test_first_failure_stops_and_is_told_with_its_log(tmp_path: Path) -> None:
+def test_first_failure_stops_and_is_told_with_its_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["set-0", "set--1", "set-1", "again"]
     bad = GOOD.replace("parallel: 2", "parallel: 1").replace("for: {seed: [0, 1]}", "for: {seed: [0, -1, 1]}")
     done = _run(_write(tmp_path, bad), "--cluster", "local")
     assert done.returncode == 2
     assert f"error: stage 'set--1' ended with exit code 2; its log: {tmp_path / 'out/logs/set--1.log'}" in done.stderr
     assert "--seed -1 is below 0" in done.stderr
     assert (tmp_path / "out/set-0").is_dir() and not (tmp_path / "out/set-1").exists()
+    told = _told(tmp_path / "out", capsys)
+    states = ["completed", "failed", "not started", "not started"]
+    assert {name: one["state"] for name, one in told.items()} == dict(zip(names, states, strict=True))
+    assert "--seed -1 is below 0" in told["set--1"]["why"]
+    (tmp_path / "out/pipeline.json").unlink()  # as earlier code left a folder
+    assert {name: one["state"] for name, one in _told(tmp_path / "out", capsys).items()} == dict(
+        zip(names[1::-1], states[1::-1], strict=True)
+    )
+    for command, said in {"logs": "read the logs of its stages", "resume": "type that again"}.items():
+        with pytest.raises(UserError, match=said):
+            control.main([command, str(tmp_path / "out")])
+
+
+def _told(out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    """What `status` says of a pipeline, as JSON, in the same order as its table."""
+    capsys.readouterr()
+    control.main(["status", "--json", str(out)])
+    told = json.loads(capsys.readouterr().out)
+    control.main(["status", str(out)])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(told)
+    return told
 
 
 @pytest.mark.parametrize(
@@ -194,17 +217,29 @@ def test_commands_run_at_the_same_time_and_end_together(tmp_path: Path) -> None:
     assert not Path(f"/proc/{(tmp_path / 'sleeper.log').read_text().strip()}").exists()
 
 
-def test_ending_the_pipeline_ends_its_commands(tmp_path: Path) -> None:
+def test_a_pipeline_that_runs_is_told_and_cancelled_with_its_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     endless = GOOD.replace(SMALL, "--train 1000000 --val 8", 1)
     command = [sys.executable, str(ROOT / "tools/launch.py"), "pipeline", "--cluster", "local"]
     process = subprocess.Popen([*command, "--config", str(_write(tmp_path, endless))], stdout=subprocess.DEVNULL)
     while not list(tmp_path.glob("out/.set-*.part/classes/train/*/*.jpg")):
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    out = tmp_path / "out"
+    assert [one["state"] for one in _told(out, capsys).values()] == ["running", "running", "pending"]
+    for refused in (lambda: control.main(["resume", str(out)]), lambda: _main(tmp_path / "pipeline.yaml")):
+        with pytest.raises(UserError, match=rf"(runs|runs in {out} already) \(.*process {process.pid}"):
+            refused()
+    control.main(["cancel", str(out)])
+    assert "is over\n" in capsys.readouterr().out
     assert process.wait(120) == 128 + signal.SIGTERM
     others = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _is_ours(path, str(tmp_path))]
     assert others == []
+
+
+def _main(path: Path) -> None:
+    run.main(["--config", str(path), "--cluster", "local"])
 
 
 def _is_ours(path: Path, mark: str) -> bool:

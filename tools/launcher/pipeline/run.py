@@ -12,13 +12,13 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pretrain.runtime.files import write_text
 from pretrain.runtime.options.arguments import Once, a_path
 from tools.launcher import cli, schedulers, snapshot
-from tools.launcher.pipeline import dependent_jobs, processes
+from tools.launcher.pipeline import dependent_jobs, here, processes
 from tools.launcher.pipeline.spec import OWN_OPTIONS, Stage, read_pipeline, without
 from tools.launcher.site import site_file
 
@@ -67,18 +67,19 @@ def main(argv: list[str] | None = None) -> None:
     elif schedulers.find_scheduler(args.cluster).queue is not None:
         dependent_jobs.submit_stages(stages, out, args.cluster, args.again, argv)
     else:
-        _run_here(stages, args.again)
+        marks = {command: _mark(command) for stage in stages for command in stage.commands}
+        with here.telling(out, dependent_jobs.FILE, argv, marks):
+            _run_here(stages, args.again, marks)
 
 
-def _run_here(stages: Sequence[Stage], again: bool) -> None:
+def _run_here(stages: Sequence[Stage], again: bool, marks: Mapping[processes.Command, tuple[Path, str]]) -> None:
     total, done = sum(len(stage.commands) for stage in stages), 0
     repeated: set[str] = set()  # stages of which something was done now
     for stage in stages:
-        marks = {command: _mark(command) for command in stage.commands}
         if again or repeated & set(stage.after):
             missing = list(stage.commands)
         else:
-            missing = [command for command, (mark, settings) in marks.items() if _text_of(mark) != settings]
+            missing = [command for command in stage.commands if _text_of(marks[command][0]) != marks[command][1]]
         for command in stage.commands:
             if command not in missing:
                 done += 1
