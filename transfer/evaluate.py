@@ -40,7 +40,9 @@ from transfer.options import Common, check_common, combined, part_of
 from transfer.results import Result, init_of
 
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
+FROZEN = (Needs.FROZEN_ROWS, Needs.OTHER_ROWS)
 Opening = Callable[[Path, Any, Common], Labelled]
+Around = Callable[[nn.Module], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,27 @@ class Source:
         Raises:
             UserError: rows that are not finite, or a cache that cannot be written or is damaged.
         """
-        train, val = (self._rows_of(source) for source in (self.data.train, self.data.val))
+        return self.other_rows("", lambda trunk: trunk, self.width)
+
+    def other_rows(self, kind: str, around: Around, width: int) -> tuple[Features, Features]:
+        """Rows (train, val) of a network around the trunk, as of `Subject.other_rows`.
+
+        Raises:
+            UserError: as of `rows`.
+        """
+        train, val = (self._rows_of(source, kind, around, width) for source in (self.data.train, self.data.val))
         return train, val
 
-    def _rows_of(self, source: ImageSource) -> Features:
+    def _rows_of(self, source: ImageSource, kind: str, around: Around, width: int) -> Features:
         common = self.common
         if common.cache:
             transform = common.image_size, resize_for(common.image_size, common.resize)
             precision = chosen_precision(common.frozen_precision, self.device)
-            wanted = cache.Wanted(
-                self.sha256, source, self.width, *transform, precision, Pixels(*self.trunk_file.pixels)
-            )
-            given = (Path(common.cache), wanted, self.trunk, common.batch_size, common.workers, self.device)
-            return cache.features(*given, common.timeout_minutes)
-        features = extract_with(common, self.trunk(), source, self.device, f"features of {source.root.name}")
+            pixels = Pixels(*self.trunk_file.pixels)
+            wanted = cache.Wanted(self.sha256, source, width, *transform, precision, pixels, kind)
+            reading = (common.batch_size, common.workers, self.device, common.timeout_minutes)
+            return cache.features(Path(common.cache), wanted, lambda: around(self.trunk()), *reading)
+        features = extract_with(common, around(self.trunk()), source, self.device, f"features of {source.root.name}")
         check_finite(features.rows, features.names, str(source.root))
         return features
 
@@ -280,7 +289,7 @@ def _check_processes(chosen: Chosen) -> None:
         return
     if not chosen.evaluator.several_processes:
         raise UserError(f"{chosen.evaluator.name} runs in a single process: start it without torchrun.")
-    if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS and not chosen.common.cache:
+    if chosen.evaluator.needs(chosen.own) in FROZEN and not chosen.common.cache:
         raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
 
 
@@ -291,7 +300,8 @@ def _measure(chosen: Chosen, source: Source) -> tuple[Result, dict[str, Callable
     """
     rows = source.rows if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS else ()
     begun = time.perf_counter()
-    subject = Subject(source.data, source.trunk, source.width, lambda: source.rows, source.common, source.device)
+    computed = (lambda: source.rows, source.common, source.device, source.trunk_file.arch, source.other_rows)
+    subject = Subject(source.data, source.trunk, source.width, *computed)
     outcome = chosen.evaluator.measure(subject, chosen.own)
     seconds = time.perf_counter() - begun + sum(part.seconds for part in rows)
     counts = _counts(*source.rows) if outcome.counts is None else outcome.counts
@@ -318,7 +328,7 @@ def _counts(train: Features, val: Features) -> dict[str, int]:
 
 def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, int], seconds: float) -> Result:
     meta, common, found = source.trunk_file.meta, chosen.common, outcome.details
-    if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS:
+    if chosen.evaluator.needs(chosen.own) in FROZEN:
         found = found | {"frozen_precision_used": chosen_precision(common.frozen_precision, source.device)}
     resize = resize_for(common.image_size, common.resize)
     return Result(

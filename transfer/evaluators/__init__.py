@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transfer.datasets.labelled import Labelled
     from transfer.features.rows import Features
 
+    Around = Callable[[nn.Module], nn.Module]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -51,6 +53,7 @@ class Needs(enum.Enum):
     """What an evaluator is given beside the labelled images."""
 
     FROZEN_ROWS = "frozen rows of train and val"
+    OTHER_ROWS = "rows of another network around the frozen trunk"
     TRUNK = "the trunk itself"
     NOTHING = "neither rows nor trunk"
 
@@ -73,6 +76,9 @@ class Subject:
         rows: those of (train, val) under the test transform, once for all evaluators that need them.
         common: the options that all evaluators share.
         device: where to compute.
+        arch: the trunk's, as torchvision or timm calls it.
+        other_rows: (kind, around, width) to rows (train, val) of another network around the trunk, kept as `rows` are:
+            a word for them, what puts that network around the trunk, and their width.
     """
 
     data: Labelled
@@ -81,6 +87,8 @@ class Subject:
     rows: Callable[[], tuple[Features, Features]]
     common: Common
     device: torch.device
+    arch: str
+    other_rows: Callable[[str, Around, int], tuple[Features, Features]]
 
     @property
     def classes(self) -> int:

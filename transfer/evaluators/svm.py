@@ -11,10 +11,11 @@ from pretrain.runtime.options import option
 from transfer.datasets.splits import Splits
 from transfer.evaluators import Evaluator, Labels, Needs, Outcome, Subject, Task
 from transfer.evaluators.multilabel import open_data
-from transfer.options import Common
+from transfer.options import STAGES, Common
 
 if TYPE_CHECKING:
     from transfer.datasets.labelled import Labelled
+    from transfer.features.rows import Features
 
 
 @dataclass
@@ -27,6 +28,11 @@ class Options:
     draws: int = option(5, "draws of these images", at_least=1, at_most=1000)
     costs: list[float] = option([], "costs that compete; none means the published 18", above=0)
     full: bool = option(True, "also machines of all images of train")
+    stage: str = option(
+        "",
+        "stage of a ResNet whose pooled map is looked at, as published; unset is the trunk's output",
+        choices=("", *STAGES),
+    )
     splits: Splits = field(default_factory=Splits)
 
 
@@ -72,7 +78,8 @@ def measure(subject: Subject, options: Options) -> Outcome:
     from transfer.classifiers import svm
     from transfer.datasets.multilabel import marks_of
 
-    (train, test), data, seed = subject.rows(), subject.data, subject.common.seed
+    train, test = _rows(subject, options.stage)
+    data, seed = subject.data, subject.common.seed
     assert data.marks is not None
     known = svm.unit(train.rows[:].numpy()), marks_of(train, data.train, data.marks[0])
     asked = svm.unit(test.rows[:].numpy()), marks_of(test, data.val, data.marks[1])
@@ -86,14 +93,24 @@ def measure(subject: Subject, options: Options) -> Outcome:
             metrics |= {f"k={count} mAP": mean, f"k={count} std": deviation}
             of_shots[count] = cost
     details |= {"costs_of_shots": of_shots, "fits_cut_short": len(told)}
-    return Outcome(metrics, svm.protocol(options.draws, len(costs)), details=details)
+    counts = {"train": len(train.rows), "val": len(test.rows), "skipped": len(train.skipped) + len(test.skipped)}
+    of = f"pooled map of {options.stage}; " if options.stage else ""
+    return Outcome(metrics, of + svm.protocol(options.draws, len(costs)), counts, details)
+
+
+def _rows(subject: Subject, stage: str) -> tuple[Features, Features]:
+    from transfer.features.stages import stage_rows
+
+    if not stage:
+        return subject.rows()
+    return stage_rows(subject.other_rows, subject.arch, subject.common.image_size)[stage]
 
 
 EVALUATOR = Evaluator(
     Task("svm", "Linear SVM, few images", headline="mAP", headline_alone=False, order=24),
     "linear SVMs on a VOC or COCO detection folder, of all images and of 1 to 96 a class",
     measure,
-    needs=lambda _: Needs.FROZEN_ROWS,
+    needs=lambda options: Needs.OTHER_ROWS if options.stage else Needs.FROZEN_ROWS,
     options=Options,
     check=check_library,
     check_data=check_shots,

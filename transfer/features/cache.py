@@ -52,7 +52,7 @@ FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32"
 class Wanted:
     """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform and in a precision.
 
-    pixels: what the trunk's images are scaled by.
+    pixels: what the trunk's images are scaled by. kind: of rows other than the trunk's own, as "stages".
     """
 
     checkpoint_sha256: str
@@ -62,6 +62,7 @@ class Wanted:
     resize: int
     precision: str = "fp32"
     pixels: Pixels = IMAGENET
+    kind: str = ""
 
     def about(self) -> dict[str, Any]:
         """Everything that the rows depend on."""
@@ -75,6 +76,8 @@ class Wanted:
         }
         if self.precision != "fp32":
             about["precision"] = self.precision
+        if self.kind:
+            about["kind"] = self.kind
         return about if self.pixels == IMAGENET else about | {"pixels": list(self.pixels)}
 
 

@@ -15,23 +15,37 @@ class RowFile:
     """(n, D) float32 rows on disk, read where they are indexed or split as a tensor would be: memory holds only that.
 
     path: the rows one after the other, without a header. Slices are read, not mapped, so that what was read leaves
-    memory with the tensor; single rows are picked through a mapping.
+    memory with the tensor; single rows are picked through a mapping. within: (first, width) where these rows are some
+    columns of wider ones, of which the file holds `width`.
     """
 
     path: Path
     shape: tuple[int, int]
+    within: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: slice | torch.Tensor) -> torch.Tensor:
         if not isinstance(key, slice):
-            return torch.from_numpy(np.memmap(self.path, np.float32, "r", shape=self.shape)[key.numpy()])
+            return torch.from_numpy(self._mapped()[key.numpy()])
         start, stop, step = key.indices(len(self))
         assert step == 1, "rows are read in their order"
         count, width = max(0, stop - start), self.shape[1]
+        if self.within is not None:
+            return torch.from_numpy(np.array(self._mapped()[start : start + count]))
         values = np.fromfile(self.path, np.float32, count * width, offset=start * width * 4)
         return torch.from_numpy(values.reshape(count, width))
+
+    def columns(self, first: int, width: int) -> RowFile:
+        """The rows cut to `width` columns from `first` on; nothing is read."""
+        assert self.within is None, "columns are taken of whole rows"
+        return RowFile(self.path, (len(self), width), (first, self.shape[1]))
+
+    def _mapped(self) -> np.ndarray:
+        first, whole = self.within or (0, self.shape[1])
+        mapped = np.memmap(self.path, np.float32, "r", shape=(len(self), whole))
+        return mapped[:, first : first + self.shape[1]]
 
     def split(self, size: int) -> Iterator[torch.Tensor]:
         """Blocks of `size` rows, the last one perhaps smaller, one in memory at a time."""
