@@ -86,6 +86,13 @@ class Data:
         path=True,
         resume=FREE,
     )
+    scratch: str = option(
+        "",
+        "folder on each node's own disk to which packed images are copied before the first step, once a node, and "
+        "checked; unset is the environment variable UNIGRAD_SCRATCH, or none",
+        path=True,
+        resume=FREE,
+    )
     bits: int = option(
         16,
         "bits in use of grey images of 16 bits, such as 12 of X-rays; they are scaled to 8",

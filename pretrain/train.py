@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from pretrain import config
 from pretrain.augment import photometry
 from pretrain.data.loader import StepSampler, collate
+from pretrain.data.site.staging import scratch_folder, staged
 from pretrain.data.sources import ImageSource, Reading, open_source
 from pretrain.engine import checkpoint, diagnostics, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance, parts_of
@@ -66,6 +67,8 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     origin = read_origin(cfg, _say)
     source = open_source(cfg.data.root, cfg.data.class_depth, reading=Reading.of(cfg.data))
     source = dataclasses.replace(source, bits=cfg.data.bits)
+    if scratch := scratch_folder(cfg.data.scratch):
+        source = staged(source, scratch, say)
     classes = classes_of(cfg, source)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
         # a rank without images ends in a sentence before the others are tired of it

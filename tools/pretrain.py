@@ -14,7 +14,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain import config
-from pretrain.data.standing_in import standing_in
+from pretrain.data.site.standing_in import standing_in
 from pretrain.runtime.errors import run_tool
 from pretrain.runtime.options import add_help
 from pretrain.runtime.options.arguments import Once, a_path

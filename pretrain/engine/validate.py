@@ -8,7 +8,7 @@ import sys
 import torch
 
 from pretrain import config
-from pretrain.data.standing_in import NO_DATA
+from pretrain.data.site.standing_in import NO_DATA
 from pretrain.engine import statistics
 from pretrain.engine.learner import build_form
 from pretrain.engine.warm_start.origin import check_options

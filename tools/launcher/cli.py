@@ -7,6 +7,7 @@ import difflib
 import re
 from typing import Any
 
+from pretrain.data.site.standing_in import SCRATCH
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.arguments import Once, a_path
 from tools.launcher import schedulers
@@ -78,12 +79,13 @@ def add_surroundings(root: argparse.ArgumentParser) -> None:
         root.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=f"{told}, {several}")
     add = root.add_argument
     add("--python", metavar="PATH", help="interpreter of the tool (default: this one; in a container its python3)")
+    add("--scratch", metavar="DIR", help=f"${SCRATCH}: disk of a node that gets packed images (default: none)")
     add("--apptainer", metavar="IMAGE", help="image that the tool runs in by apptainer (default: no container)")
 
 
 def site_options() -> dict[str, bool]:
     """What a site file may set, and whether it may be a list."""
-    once = dict.fromkeys(("gpus", "cpus", "time", "retries", "signal-delay", "python", "apptainer"), False)
+    once = dict.fromkeys(("gpus", "cpus", "time", "retries", "signal-delay", "python", "scratch", "apptainer"), False)
     listed = dict.fromkeys(("setup", ENVIRONMENT, "container-mounts"), True)
     return once | listed | {name: option.repeatable for name, option in schedulers.own_options().items()}
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pretrain.data.standing_in import NO_DATA
-from pretrain.data.standing_in import VARIABLE as DATA
+from pretrain.data.site.standing_in import NO_DATA, SCRATCH
+from pretrain.data.site.standing_in import VARIABLE as DATA
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.arguments import Once
 from pretrain.runtime.repository import REPOSITORY
@@ -266,4 +266,5 @@ def _environment(args: argparse.Namespace, request: Request, asked: Mapping[str,
     if "OMP_NUM_THREADS" not in os.environ:
         share = len(os.sched_getaffinity(0)) // request.tasks if here else request.cpus
         environment["OMP_NUM_THREADS"] = str(max(1, args.cpus or share))
-    return {**environment, **asked}
+    scratch = {SCRATCH: _single_line("--scratch", args.scratch)} if args.scratch else {}
+    return {**environment, **scratch, **asked}

@@ -161,6 +161,7 @@ setup: [module load cuda, ulimit -l unlimited]
 environment: {HF_HOME: /scratch/hf, UNIGRAD_DATA: IMAGES, NCCL_DEBUG: INFO}
 srun: {mpi: pmix, exact: "true"}
 container-image: pytorch
+scratch: $TMPDIR/images
 container-mounts: /data:/data
 """
 
@@ -179,6 +180,7 @@ def test_at_a_site_the_number_of_nodes_is_enough(tmp_path: Path, monkeypatch: py
     launched = plan.plan(tool, args, arguments)
     assert f"root: {tmp_path}/images/train\n" in launched.shown[0] and launched.commands[0][0] == "/opt/python"
     assert (launched.request.nodes, launched.request.gpus, launched.request.options["account"]) == (8, 8, "me")
+    assert launched.environment["UNIGRAD_SCRATCH"] == "$TMPDIR/images"  # the node's own
     assert launched.environment["HF_HOME"] == "/x" and launched.environment["NCCL_DEBUG"] == "WARN"
     shown = schedulers.find_scheduler("slurm").preview(snapshot.from_snapshot(launched))
     script = shown[1].splitlines()

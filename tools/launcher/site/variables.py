@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 
-from pretrain.data.standing_in import VARIABLE as DATA
+from pretrain.data.site.standing_in import SCRATCH
+from pretrain.data.site.standing_in import VARIABLE as DATA
 from pretrain.runtime.errors import UserError
 
 ENVIRONMENT = "environment"  # the launcher's option for them
-CARRIED = ("LD_LIBRARY_PATH", "DETECTRON2_DATASETS", DATA, "OMP_NUM_THREADS", "CUDA_HOME")
+CARRIED = ("LD_LIBRARY_PATH", "DETECTRON2_DATASETS", DATA, SCRATCH, "OMP_NUM_THREADS", "CUDA_HOME")
 CARRIED_PREFIXES = ("NCCL_", "GLOO_", "TORCH", "PYTORCH_", "UCX_", "FI_")
 
 

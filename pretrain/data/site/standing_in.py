@@ -1,10 +1,11 @@
-"""The environment variable that stands in for data.root, as DETECTRON2_DATASETS does for DATASETS.ROOT."""
+"""The environment variables that stand in for data.root, as DETECTRON2_DATASETS for DATASETS.ROOT, and data.scratch."""
 
 from __future__ import annotations
 
 import os
 
 VARIABLE = "UNIGRAD_DATA"
+SCRATCH = "UNIGRAD_SCRATCH"
 NO_DATA = (
     f"data.root is not set: add data.root=FOLDER of images or class folders, or set {VARIABLE} in the environment."
 )
