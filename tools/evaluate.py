@@ -21,7 +21,7 @@ from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.files import natural_key
 from pretrain.runtime.options import add_help
 from pretrain.runtime.options.arguments import Once, a_path, expanded
-from transfer.datasets.benchmark import METRICS, Benchmark
+from transfer.datasets.benchmark import Benchmark
 
 
 def checkpoints(given: Path) -> list[Path]:
@@ -108,7 +108,7 @@ def set_line(benchmark: Benchmark) -> str:
     """A public data set in one line."""
     counts = ", ".join(f"{count:,} {split}" for split, count in benchmark.counts.items() if count)
     told = f"{benchmark.title}: {benchmark.classes} classes, {counts}" if counts else "train, val and test of your own"
-    return f"{told}; {METRICS[benchmark.metric]}"
+    return f"{told}; {benchmark.metric}"
 
 
 def parser() -> argparse.ArgumentParser:

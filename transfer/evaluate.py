@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pretrain.data.sources import ImageSource, Reading
+from pretrain.data.sources import ImageSource
 from pretrain.models.pixels import Pixels
 from pretrain.models.trunks import width_of
 from pretrain.runtime import distributed
@@ -27,21 +27,20 @@ from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
-from transfer import tasks
-from transfer.datasets.benchmarks import find_benchmark
-from transfer.datasets.labelled import Labelled, open_labelled
-from transfer.datasets.opening import open_benchmark
-from transfer.evaluators import Evaluator, Labels, Needs, Outcome, Subject, evaluators, find_evaluator
+from transfer import per_image, tasks
+from transfer.datasets.asked import Opening, opened
+from transfer.datasets.labelled import Labelled
+from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features import cache
 from transfer.features.extract import check_finite, extract_with, resize_for
 from transfer.features.on_device import chosen_precision
 from transfer.features.rows import Features
 from transfer.options import Common, check_common, combined, part_of
+from transfer.per_image import PerImage
 from transfer.results import Result, init_of
 
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
 FROZEN = (Needs.FROZEN_ROWS, Needs.OTHER_ROWS)
-Opening = Callable[[Path, Any, Common], Labelled]
 Around = Callable[[nn.Module], nn.Module]
 
 
@@ -102,7 +101,7 @@ class Source:
             transform = common.image_size, resize_for(common.image_size, common.resize)
             precision = chosen_precision(common.frozen_precision, self.device)
             pixels = Pixels(*self.trunk_file.pixels)
-            wanted = cache.Wanted(self.sha256, source, width, *transform, precision, pixels, kind)
+            wanted = cache.Wanted(self.sha256, source, width, *transform, precision, pixels, kind, common.interpolation)
             reading = (common.batch_size, common.workers, self.device, common.timeout_minutes)
             return cache.features(Path(common.cache), wanted, lambda: around(self.trunk()), *reading)
         features = extract_with(common, around(self.trunk()), source, self.device, f"features of {source.root.name}")
@@ -169,7 +168,7 @@ def evaluate(
     device = choose_device(common.device)
     if common.threads:
         torch.set_num_threads(common.threads)
-    data = _opened(chosen, root)
+    data = opened(chosen, root)
     for place, checkpoint in enumerate(checkpoints):
         trunk_file, sha256 = read_trunk(checkpoint), sha256_of(checkpoint)
         _tell_silent(checkpoint, trunk_file)
@@ -185,50 +184,6 @@ def evaluate(
                     sources[how] = Source(checkpoint, trunk_file, sha256, images_read, common, device)
                 yield from _results(one, sources[how], files[checkpoint, one.evaluator.name, images.benchmark])
     distributed.stop()
-
-
-def _opened(chosen: Sequence[Chosen], root: Path) -> list[dict[Opening | None, Labelled]]:
-    """The data sets, each held against what every evaluator needs before the first is measured.
-
-    A public set is one for all evaluators, under None. Of own folders there are the images by how they are opened:
-    those that several evaluators open alike are opened, and told, once.
-    """
-    sets = [open_benchmark(find_benchmark(name), root) for name in dict.fromkeys(chosen[0].common.sets)]
-    together: list[dict[Opening | None, Labelled]] = [{None: data} for data in sets] or [_own(chosen, root)]
-    for data in (one for each in together for one in each.values()):
-        if distributed.asked_rank() == 0:
-            say(data.train.about)
-            say(data.val.about)
-    for each in together:
-        for one in chosen:
-            data = each[one.evaluator.open_data if one.evaluator.open_data in each else None]
-            _check_labels(one.evaluator, data)
-            one.evaluator.check_data(one.own, one.common, data)
-    return together
-
-
-def _own(chosen: Sequence[Chosen], root: Path) -> dict[Opening | None, Labelled]:
-    opened: dict[Opening | None, Labelled] = {}
-    for one in chosen:
-        how, data = one.evaluator.open_data, one.common.data
-        if how not in opened:
-            read = Reading.of(data)
-            opened[how] = how(root, one.own, one.common) if how else open_labelled(root, data.class_depth, read)
-    return opened
-
-
-def _check_labels(evaluator: Evaluator, data: Labelled) -> None:
-    """Refuse a public set whose images have more or fewer classes than an evaluator judges."""
-    found = Labels.ONE if data.marks is None else Labels.SEVERAL
-    own_images = evaluator.open_data is not None and evaluator.labels is Labels.ONE
-    if data.benchmark and own_images:
-        raise UserError(f"{evaluator.name} opens its images by itself: leave sets out, or leave {evaluator.name} out.")
-    if data.benchmark and found not in evaluator.labels:
-        has = "one class an image" if found is Labels.ONE else "several classes an image"
-        raise UserError(
-            f"{evaluator.name} cannot judge {data.name}, which has {has}: leave {data.benchmark} out of sets, or leave "
-            f"{evaluator.name} out."
-        )
 
 
 def distinct(checkpoints: Sequence[Path]) -> list[Path]:
@@ -257,11 +212,13 @@ def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Re
     with deaths_told(
         Patience(source.common.timeout_minutes, str(source.data.train.root.parent), "workers", "timeout_minutes")
     ):
-        result, pictures = _measure(one, source)
+        result, outcome = _measure(one, source)
+    if outcome.per_image is not None:
+        result = replace(result, artefacts=result.artefacts | {"per_image": _keep(file, outcome.per_image)})
     yield file, result
-    if pictures and distributed.rank() == 0:
-        images = [_draw(file, name, draw) for name, draw in pictures.items()]
-        yield file, replace(result, artefacts={"images": images})
+    if outcome.pictures and distributed.rank() == 0:
+        images = [_draw(file, name, draw) for name, draw in outcome.pictures.items()]
+        yield file, replace(result, artefacts=result.artefacts | {"images": images})
 
 
 def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:
@@ -293,8 +250,8 @@ def _check_processes(chosen: Chosen) -> None:
         raise UserError("several processes share features on disk: give cache=FOLDER, one that all of them see.")
 
 
-def _measure(chosen: Chosen, source: Source) -> tuple[Result, dict[str, Callable[[], Image.Image]]]:
-    """The result of one evaluator and the pictures that it may draw by name.
+def _measure(chosen: Chosen, source: Source) -> tuple[Result, Outcome]:
+    """The result of one evaluator, and its outcome with what is written beside the result.
 
     Its seconds include computing the rows, even where an earlier one did that.
     """
@@ -305,7 +262,22 @@ def _measure(chosen: Chosen, source: Source) -> tuple[Result, dict[str, Callable
     outcome = chosen.evaluator.measure(subject, chosen.own)
     seconds = time.perf_counter() - begun + sum(part.seconds for part in rows)
     counts = _counts(*source.rows) if outcome.counts is None else outcome.counts
-    return _result(chosen, source, outcome, counts, seconds), outcome.pictures
+    return _result(chosen, source, outcome, counts, seconds), outcome
+
+
+def _keep(file: Path, outcomes: PerImage) -> str:
+    """Write the outcomes of images beside a result file, by the first process; their file's name.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = file.with_name(f"{file.stem}-images.npz")
+    try:
+        if distributed.rank() == 0:
+            per_image.save(path, outcomes)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it.") from error
+    return path.name
 
 
 def _draw(file: Path, name: str, draw: Callable[[], Image.Image]) -> str:
@@ -330,7 +302,8 @@ def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, 
     meta, common, found = source.trunk_file.meta, chosen.common, outcome.details
     if chosen.evaluator.needs(chosen.own) in FROZEN:
         found = found | {"frozen_precision_used": chosen_precision(common.frozen_precision, source.device)}
-    resize = resize_for(common.image_size, common.resize)
+    kind = "" if common.interpolation == "bilinear" else f", {common.interpolation}"
+    resize = f"{resize_for(common.image_size, common.resize)}{kind}"
     return Result(
         task=chosen.evaluator.name,
         protocol=f"{outcome.protocol}; val under Resize({resize}) + CenterCrop({common.image_size})",

@@ -47,6 +47,9 @@ class Common:
     resize: int = option(
         0, "short side before the centre crop, 0 for 256/224 of image_size", at_least=0, at_most=16384, unit="pixels"
     )
+    interpolation: str = option(
+        "bilinear", "how the whole image is resized before the centre crop", choices=("bilinear", "bicubic")
+    )
     batch_size: int = option(
         256, "images at once; of fine-tuning, the batch that it trains with", at_least=1, at_most=1_000_000
     )

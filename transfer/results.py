@@ -51,7 +51,7 @@ class Result:
     val, classes, skipped, ...
     init: what `init_of` says of the trunk. pretraining: the trunk's own meta data.
     commit, date, hardware: of this code, now and here unless given. seconds: of the whole evaluation.
-    artefacts: {"images": [paths of PNGs relative to the JSON file]}.
+    artefacts: {"images": [paths of PNGs relative to the JSON file], "per_image": that of outcomes (per_image.py)}.
     """
 
     task: str
@@ -95,7 +95,7 @@ def load(path: str | Path) -> Result:
 
     Raises:
         UserError: not JSON, a key of the schema is missing, unknown, of another type or out of its values, or a picture
-            is named that does not lie below the file's own folder.
+            or a file of outcomes is named that does not lie below the file's own folder.
     """
     path = Path(path)
     written = read_json(path, "a result file")
@@ -114,7 +114,8 @@ def load(path: str | Path) -> Result:
         task, init = shortened(written["task"]), shortened(written["init"])
         raise UserError(f"{path}: task '{task}' or init '{init}' is not of {TASKS}, {INITS}.")
     pictures = written["artefacts"].get("images") or []
-    for name in pictures if isinstance(pictures, list) else [pictures]:
+    named = pictures if isinstance(pictures, list) else [pictures]
+    for name in [*named, *([outcomes] if (outcomes := written["artefacts"].get("per_image")) else [])]:
         path_inside(path.parent, name, path, links=True)
     return Result(**_printable(written))
 

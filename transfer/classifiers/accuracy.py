@@ -18,6 +18,12 @@ def top(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
     return hits(scores, labels, k).double().mean().item() * 100
 
 
+def mean_per_class(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    """Percentage of rows whose label has the highest score, of each class and then over those that there are."""
+    hit = hits(scores, labels, 1).double()
+    return torch.stack([hit[labels == label].mean() for label in torch.unique(labels)]).mean().item() * 100
+
+
 def reported(classes: int) -> list[int]:
     """The k of the top-k accuracies to report: 1 and 5, without 5 where five classes or fewer leave it no meaning."""
     return [k for k in (1, 5) if k == 1 or classes > k]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.classifiers.accuracy import top
+from transfer.classifiers.accuracy import hits
 from transfer.features.on_device import DeviceRows, to_device
 from transfer.features.rows import Features, RowFile, blocks
 
@@ -196,7 +196,24 @@ def with_exact_cuts(
 
 
 def knn_accuracy(train: Features, val: Features, classes: int, device: torch.device, more: int = 0) -> dict[str, float]:
-    """Top-1 in percent in the order of `settings`, as {"top1 k=200 T=0.1": ...}; k is clipped to the training set.
+    """Top-1 in percent in the order of `settings`: the shares of `knn_hits`.
+
+    Args:
+        train, val: rows with labels.
+        classes: their number.
+        device: where to search.
+        more: a further number of neighbours, at DINO's temperature; 0 for none.
+    """
+    found = knn_hits(train, val, classes, device, more)
+    return {name: hit.double().mean().item() * 100 for name, hit in found.items()}
+
+
+def knn_hits(
+    train: Features, val: Features, classes: int, device: torch.device, more: int = 0
+) -> dict[str, torch.Tensor]:
+    """Whether each val row is right (m,), in the order of `settings`, as {"top1 k=200 T=0.1": ...}.
+
+    k is clipped to the training set.
 
     Args:
         train, val: rows with labels.
@@ -209,7 +226,7 @@ def knn_accuracy(train: Features, val: Features, classes: int, device: torch.dev
     cosines, indices = neighbours_of(train, val, [k for k, _ in asked], device)
     labels = train.labels[indices]
     return {
-        f"top1 k={k} T={temperature:g}": top(
+        f"top1 k={k} T={temperature:g}": hits(
             weighted(cosines[:, :k], labels[:, :k], classes, temperature), val.labels, 1
         )
         for k, temperature in asked

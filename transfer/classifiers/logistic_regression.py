@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,8 @@ from transfer.features.on_device import to_device, whole
 from transfer.features.rows import Features, RowFile, blocks
 
 PROTOCOL = "exact logistic regression: cached features, no augmentation"
-WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak: each fit starts from the previous one
+WEIGHT_DECAYS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # from strong to weak: each fit starts from those before
+KEPT = 2**32  # bytes of standardised rows that are kept for further passes; larger sets are standardised in each
 CHUNK = 2**14  # rows at once: ImageNet's logits would not fit into memory together
 ITERATIONS = 500
 TOLERANCE = 1e-5  # largest entry of the gradient at which a fit counts as exact
@@ -48,8 +50,7 @@ def objective(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean cross-entropy + weight_decay / 2 · ‖weight‖², and its gradients with respect to weight and bias.
 
-    The bias is not decayed. The gradient is written out (softmax minus one-hot, times the rows), so that a chunk of
-    rows at a time is enough.
+    The bias is not decayed.
 
     Args:
         probe: where value and gradients are taken.
@@ -59,81 +60,134 @@ def objective(
 
     Returns: the value, and the gradients (classes, D) and (classes,).
     """
+    return _objective(probe, map(probe.standardised, blocks(rows, CHUNK)), labels, weight_decay)
+
+
+def _objective(
+    probe: Probe, parts: Iterable[torch.Tensor], labels: torch.Tensor, weight_decay: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`objective` of rows that are standardised already, CHUNK at a time.
+
+    The gradient is written out (softmax minus one-hot, times the rows), so that a chunk of rows at a time is enough.
+    """
     value = weight_decay / 2 * probe.weight.square().sum()
     weight_gradient, bias_gradient = weight_decay * probe.weight, torch.zeros_like(probe.bias)
-    for part, target in zip(blocks(rows, CHUNK), blocks(labels, CHUNK), strict=True):
-        standardised = probe.standardised(part)
+    for standardised, target in zip(parts, blocks(labels, CHUNK), strict=True):
         log_probability = functional.log_softmax(standardised @ probe.weight.T + probe.bias, dim=1)
-        value = value - log_probability.gather(1, target[:, None]).sum() / len(rows)
-        error = log_probability.exp()
+        value = value - log_probability.gather(1, target[:, None]).sum() / len(labels)
+        error = log_probability.exp_()
         error[torch.arange(len(target), device=error.device), target] -= 1
-        error /= len(rows)
+        error /= len(labels)
         weight_gradient = weight_gradient + error.T @ standardised
         bias_gradient = bias_gradient + error.sum(0)
     return value, weight_gradient, bias_gradient
 
 
+class Design:
+    """Labelled rows that several fits share: standardised once, with the axes of their curvature.
+
+    L-BFGS works on V with weight = V P, where P is the inverse square root of the Hessian at zero weights (up to the
+    coupling of classes): the same minimum in far fewer iterations, as features are strongly correlated. P needs the
+    eigenvectors of the rows' correlation, which no weight decay changes.
+    """
+
+    def __init__(self, rows: torch.Tensor, labels: torch.Tensor, classes: int, scaled: bool = True) -> None:
+        """Standardise, and find the axes.
+
+        Args:
+            rows: (n, D) of any float type; a constant column stays 0.
+            labels: (n,) class indices.
+            classes: their number.
+            scaled: divide by the rows' deviation too; else the mean alone is taken off, which the bias makes good.
+        """
+        self.labels, self.rows = labels, rows
+        self.zero = _standardiser(rows, classes, scaled)
+        self.kept = self.zero.standardised(rows) if rows.numel() * 8 <= KEPT else None
+        moments = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+        for part in self._parts():
+            moments += part.T @ part
+        variances, self.axes = torch.linalg.eigh(moments / len(rows))
+        self.curvature = variances.clamp(min=0) * (classes - 1) / classes**2
+
+    def _parts(self) -> Iterable[torch.Tensor]:
+        """Standardised rows, CHUNK at a time."""
+        if self.kept is not None:
+            return torch.split(self.kept, CHUNK)
+        return map(self.zero.standardised, blocks(self.rows, CHUNK))
+
+    def fit(self, weight_decay: float, start: Probe | None = None, tolerance: float = TOLERANCE) -> Probe:
+        """The minimiser of `objective` (strictly convex but for a shift of all biases), by L-BFGS in float64.
+
+        Args:
+            weight_decay: of the weights.
+            start: a fit of this design to begin from, zeros without.
+            tolerance: largest entry of the gradient at which it ends.
+        """
+        probe = self.zero if start is None else start
+        weight, bias = probe.weight.clone(), probe.bias.clone()
+        curvature = self.curvature + weight_decay
+        inverse_root, root = (self.axes * curvature**power @ self.axes.T for power in (-0.5, 0.5))
+        variable = weight @ root
+        optimizer = torch.optim.LBFGS(
+            [variable, bias],
+            max_iter=ITERATIONS,
+            history_size=20,
+            tolerance_grad=tolerance,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure() -> torch.Tensor:
+            """The objective at V P, its gradients left where L-BFGS looks for them."""
+            at = replace(probe, weight=variable @ inverse_root, bias=bias)
+            value, weight_gradient, bias.grad = _objective(at, self._parts(), self.labels, weight_decay)
+            variable.grad = weight_gradient @ inverse_root
+            return value
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves L-BFGS without types
+        fitted = replace(probe, weight=variable @ inverse_root, bias=bias)
+        _, *gradients = _objective(fitted, self._parts(), self.labels, weight_decay)
+        return replace(fitted, residual=max(gradient.abs().max().item() for gradient in gradients))
+
+    def path(self, weight_decays: Sequence[float], tolerance: float = TOLERANCE) -> Iterator[tuple[float, Probe]]:
+        """Each weight decay with its fit, which starts where the two before it point to.
+
+        Args: weight_decays, from strong to weak, by equal factors. tolerance, as of `fit`.
+        """
+        last: Probe | None = None
+        start: Probe | None = None
+        for weight_decay in weight_decays:
+            probe = self.fit(weight_decay, start, tolerance)
+            yield weight_decay, probe
+            weight, bias = (probe.weight, probe.bias) if last is None else (last.weight, last.bias)
+            start = replace(probe, weight=2 * probe.weight - weight, bias=2 * probe.bias - bias)
+            last = probe
+
+
 def fit(
     rows: torch.Tensor, labels: torch.Tensor, classes: int, weight_decay: float, start: Probe | None = None
 ) -> Probe:
-    """The minimiser of `objective` (strictly convex but for a shift of all biases), by L-BFGS in float64.
-
-    L-BFGS works on V with weight = V P, where P is the inverse square root of the Hessian at zero weights (up to the
-    coupling of classes): the same minimum in far fewer iterations, as features are strongly correlated.
+    """One fit, `Design.fit`, of rows standardised with their own mean and deviation.
 
     Args:
-        rows: (n, D) of any float type, standardised with their own mean and deviation; a constant column stays 0.
+        rows: (n, D) of any float type; a constant column stays 0.
         labels: (n,) class indices.
         classes: their number.
         weight_decay: of the weights.
         start: a fit on the same rows to begin from, zeros without.
     """
-    probe = _standardiser(rows, classes) if start is None else start
-    weight, bias = probe.weight.clone(), probe.bias.clone()
-    curvature, axes = torch.linalg.eigh(_correlation(probe, rows))
-    curvature = curvature.clamp(min=0) * (classes - 1) / classes**2 + weight_decay
-    inverse_root, root = (axes * curvature**power @ axes.T for power in (-0.5, 0.5))
-    variable = weight @ root
-    optimizer = torch.optim.LBFGS(
-        [variable, bias],
-        max_iter=ITERATIONS,
-        history_size=20,
-        tolerance_grad=TOLERANCE,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> torch.Tensor:
-        """The objective at V P, its gradients left where L-BFGS looks for them."""
-        at = replace(probe, weight=variable @ inverse_root, bias=bias)
-        value, weight_gradient, bias.grad = objective(at, rows, labels, weight_decay)
-        variable.grad = weight_gradient @ inverse_root
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves L-BFGS without types
-    fitted = replace(probe, weight=variable @ inverse_root, bias=bias)
-    _, *gradients = objective(fitted, rows, labels, weight_decay)
-    return replace(fitted, residual=max(gradient.abs().max().item() for gradient in gradients))
+    return Design(rows, labels, classes).fit(weight_decay, start)
 
 
-def _standardiser(rows: torch.Tensor, classes: int) -> Probe:
-    """A probe that knows the rows' mean and standard deviation, with zero weights."""
+def _standardiser(rows: torch.Tensor, classes: int, scaled: bool) -> Probe:
+    """A probe that knows the rows' mean and, where `scaled`, their standard deviation, with zero weights."""
     mean = rows.mean(0, dtype=torch.float64)
     square = torch.zeros_like(mean)
     for part in blocks(rows, CHUNK):
         square += (part.double() - mean).square().sum(0)
     std = (square / len(rows)).sqrt()
-    std = torch.where(std > 1e-6 * std.max(), std, 1.0)
+    std = torch.where(std > 1e-6 * std.max(), std, 1.0) if scaled else torch.ones_like(mean)
     return Probe(mean.new_zeros(classes, len(mean)), mean.new_zeros(classes), mean, std, float("nan"))
-
-
-def _correlation(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
-    """(D, D) correlation matrix of the rows in float64."""
-    moments = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for part in blocks(rows, CHUNK):
-        standardised = probe.standardised(part)
-        moments += standardised.T @ standardised
-    return moments / len(rows)
 
 
 def held_out(labels: torch.Tensor, share: float, seed: int) -> torch.Tensor:
@@ -164,9 +218,9 @@ def choose_weight_decay(
         classes: number of classes.
         chosen_on: bool (n,), the held-out slice.
     """
-    held_out_top1, probe = {}, None
-    for weight_decay in WEIGHT_DECAYS:
-        probe = fit(rows[~chosen_on], labels[~chosen_on], classes, weight_decay, probe)
+    held_out_top1 = {}
+    design = Design(rows[~chosen_on], labels[~chosen_on], classes)
+    for weight_decay, probe in design.path(WEIGHT_DECAYS):
         held_out_top1[weight_decay] = top(probe.scores(rows[chosen_on]), labels[chosen_on].cpu(), 1)
     return held_out_top1
 
@@ -174,6 +228,22 @@ def choose_weight_decay(
 def fit_and_score(
     train: Features, val: Features, classes: int, device: torch.device, share: float, seed: int
 ) -> tuple[dict[str, float], dict[str, object]]:
+    """The accuracies of `fit_and_scores` in percent, and its details.
+
+    Args:
+        train, val: rows with labels.
+        classes: their number.
+        device: where to fit.
+        share: of train that is held out to choose on.
+        seed: of the slice.
+    """
+    scores, details = fit_and_scores(train, val, classes, device, share, seed)
+    return top1_top5(scores, val.labels), details
+
+
+def fit_and_scores(
+    train: Features, val: Features, classes: int, device: torch.device, share: float, seed: int
+) -> tuple[torch.Tensor, dict[str, object]]:
     """Choose the weight decay on a slice of train, never on val, refit on all of train, and score val.
 
     Args:
@@ -183,8 +253,8 @@ def fit_and_score(
         share: of train that is held out to choose on.
         seed: of the slice.
 
-    Returns: metrics in percent; and details: the weight decay, the held-out top-1 of each, and the largest entry of the
-        gradient at the end (0 at the exact optimum).
+    Returns: scores (m, classes) of the rows of val; and details: the weight decay, the held-out top-1 of each, and the
+        largest entry of the gradient at the end (0 at the exact optimum).
     """
     rows, labels = whole(train.rows, device), to_device(train.labels, device)
     chosen_on = held_out(train.labels, share, seed).to(device)
@@ -196,4 +266,4 @@ def fit_and_score(
         "held_out_top1": {f"{rival:g}": accuracy for rival, accuracy in rivals.items()},
         "largest_gradient_entry": probe.residual,
     }
-    return top1_top5(probe.scores(val.rows), val.labels), details
+    return probe.scores(val.rows), details

@@ -30,9 +30,11 @@ class Whitened:
     variances: torch.Tensor
 
 
-def whitened(rows: DeviceRows, device: torch.device) -> Whitened:
-    """Training rows as fits need them."""
+def whitened(rows: DeviceRows, device: torch.device, scaled: bool = True) -> Whitened:
+    """Training rows as fits need them. Args: scaled, whether they are divided by their deviation too."""
     standardise = Standardised(rows)
+    if not scaled:
+        standardise.scale = torch.ones_like(standardise.scale)
     standardised = torch.cat([standardise(part) for part in rows.blocks(CHUNK)]).to(device)
     moments = torch.zeros(rows.width, rows.width, dtype=torch.float64, device=device)
     for part in torch.split(standardised, CHUNK):

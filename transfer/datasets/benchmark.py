@@ -10,7 +10,8 @@ import numpy as np
 
 from pretrain.data.sources.base import Store
 
-METRICS = {"top1": "top-1", "mean_per_class": "mean per class", "map11": "11-point mAP", "map": "mAP"}
+NONE = "none"
+METRICS = ("top1", "mean per class", "mAP 11-point")  # as results have them, in percent
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Benchmark:
         even: whether every class has the same number of images in each split, so that a class without is named.
         files: () to what the publisher offers.
         note: what else is to be known of where it comes from, or of its splits.
-        source: who published splits and metric.
+        source: who published numbers with these splits and this metric, or NONE.
         also: other folders below ROOT that it may lie in.
     """
 

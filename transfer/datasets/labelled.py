@@ -26,6 +26,7 @@ class Labelled:
         marks: of images that show several classes, int8 (images, classes) of train and of val: 1 where a class is
             there, 0 where it is not, and -1 where all of its objects are difficult. `labels` then says nothing.
         benchmark: the public set's name, "" for the user's own folders.
+        published: whether splits and metric are those of SimCLR and BYOL.
         metric: one of benchmark.METRICS, in which results are published.
         chosen_on: places in train of the published validation split; None where none is published.
         held_out: the share of train that is then held out to choose settings on; 0 leaves it to the evaluator.
@@ -36,6 +37,7 @@ class Labelled:
     val: ImageSource
     marks: tuple[np.ndarray, np.ndarray] | None = None
     benchmark: str = ""
+    published: bool = False
     metric: str = "top1"
     chosen_on: tuple[int, ...] | None = None
     held_out: float = 0.0

@@ -78,7 +78,7 @@ def marks_of(rows: Features, source: ImageSource, marks: np.ndarray) -> np.ndarr
     """
     place = {source.key(index): index for index in range(len(source))}
     found = marks[[place[name] for name in rows.names]]
-    lost = np.flatnonzero(~(found == PRESENT).any(0))
+    lost = np.flatnonzero((marks == PRESENT).any(0) & ~(found == PRESENT).any(0))
     if len(lost):
         raise UserError(
             f"none of the images of {source.root} that show '{source.classes[lost[0]]}' can be decoded: mend them, or "

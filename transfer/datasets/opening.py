@@ -14,7 +14,7 @@ from pretrain.data.root import check_folder
 from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable, shortened
-from transfer.datasets.benchmark import Benchmark, Listing
+from transfer.datasets.benchmark import NONE, Benchmark, Listing
 from transfer.datasets.labelled import Labelled
 
 SHOWN = 3  # first differences that a message names
@@ -44,6 +44,7 @@ def open_benchmark(benchmark: Benchmark, root: Path) -> Labelled:
         _source(test, test.names, test.labels, range(len(test.names))),
         None if marks is None or test.marks is None else (marks, test.marks),
         benchmark.name,
+        benchmark.source != NONE,
         benchmark.metric,
         None if chosen_on is None else tuple(chosen_on),
         benchmark.held_out,

@@ -117,7 +117,8 @@ def _features(
     resize = resize_for(common.image_size, common.resize)
     precision = chosen_precision(common.frozen_precision, device)
     sha256 = sha256_of(asked.checkpoint) + (f":{asked.branch}" if asked.branch else "")
-    wanted = cache.Wanted(sha256, source, width, common.image_size, resize, precision, Pixels(*trunk.pixels))
+    transform, pixels = (common.image_size, resize), Pixels(*trunk.pixels)
+    wanted = cache.Wanted(sha256, source, width, *transform, precision, pixels, interpolation=common.interpolation)
     reading = (common.batch_size, common.workers, device, common.timeout_minutes)
     return cache.features(folder, wanted, partial(build_trunk, trunk), *reading)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from transfer.datasets.labelled import Labelled
     from transfer.features.rows import Features
+    from transfer.per_image import PerImage
 
     Around = Callable[[nn.Module], nn.Module]
 
@@ -39,6 +40,7 @@ class Task:
         headline_alone: whether a comparison of networks shows that metric alone.
         units: of metrics that are not in percent, by name.
         order: of lists and reports; equal ones stand in the order of their names.
+        suite: whether it is measured on many data sets, which then are the columns of the report's transfer section.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Task:
     headline_alone: bool = True
     units: Mapping[str, str] = field(default_factory=dict)
     order: int = 100
+    suite: bool = False
 
 
 class Needs(enum.Enum):
@@ -106,6 +109,7 @@ class Outcome:
         counts: images of train and of val, and those that were skipped; None counts those of the rows.
         details: what was chosen or measured on the way.
         pictures: by name what draws one; all are drawn after the numbers are written.
+        per_image: what came of each image, written beside the result; None where it is not told.
     """
 
     metrics: dict[str, float]
@@ -113,6 +117,7 @@ class Outcome:
     counts: dict[str, int] | None = None
     details: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Callable[[], Image.Image]] = field(default_factory=dict)
+    per_image: PerImage | None = None
 
 
 @dataclass

@@ -34,10 +34,13 @@ def check_images(options: Options, _: Common, data: Labelled) -> None:
 def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 of the official setting, of DINO's, and of `k` neighbours."""
     from transfer.classifiers import knn
+    from transfer.per_image import of_labels
 
     train, val = subject.rows()
-    metrics = knn.knn_accuracy(train, val, subject.classes, subject.device, options.k)
-    return Outcome(metrics, knn.protocol(len(train.rows)))
+    hits = knn.knn_hits(train, val, subject.classes, subject.device, options.k)
+    metrics = {name: hit.double().mean().item() * 100 for name, hit in hits.items()}
+    kept = of_labels(val.names, {name: hit.numpy() for name, hit in hits.items()}, val.labels.numpy())
+    return Outcome(metrics, knn.protocol(len(train.rows)), per_image=kept)
 
 
 EVALUATOR = Evaluator(

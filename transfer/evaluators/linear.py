@@ -49,10 +49,13 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
 def _exact(subject: Subject, options: Options) -> Outcome:
     from transfer.classifiers import logistic_regression
+    from transfer.classifiers.accuracy import top1_top5
+    from transfer.per_image import of_scores
 
     (train, val), share, seed = subject.rows(), options.held_out, subject.common.seed
-    metrics, details = logistic_regression.fit_and_score(train, val, subject.classes, subject.device, share, seed)
-    return Outcome(metrics, logistic_regression.PROTOCOL, details=details)
+    scores, details = logistic_regression.fit_and_scores(train, val, subject.classes, subject.device, share, seed)
+    metrics, kept = top1_top5(scores, val.labels), of_scores(val.names, scores, val.labels)
+    return Outcome(metrics, logistic_regression.PROTOCOL, details=details, per_image=kept)
 
 
 def _fast(subject: Subject, options: Options) -> Outcome:

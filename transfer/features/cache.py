@@ -53,6 +53,7 @@ class Wanted:
     """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform and in a precision.
 
     pixels: what the trunk's images are scaled by. kind: of rows other than the trunk's own, as "stages".
+    interpolation: of the whole image, bilinear or bicubic.
     """
 
     checkpoint_sha256: str
@@ -63,6 +64,7 @@ class Wanted:
     precision: str = "fp32"
     pixels: Pixels = IMAGENET
     kind: str = ""
+    interpolation: str = "bilinear"
 
     def about(self) -> dict[str, Any]:
         """Everything that the rows depend on."""
@@ -78,6 +80,8 @@ class Wanted:
             about["precision"] = self.precision
         if self.kind:
             about["kind"] = self.kind
+        if self.interpolation != "bilinear":
+            about["interpolation"] = self.interpolation
         return about if self.pixels == IMAGENET else about | {"pixels": list(self.pixels)}
 
 
@@ -191,7 +195,7 @@ def _fill(
         say(f"{place}: {len(parts) - len(left)} of {len(parts)} parts are there already")
     spans = [range(part * PART, min((part + 1) * PART, len(source))) for part in left]
     batches = [batch for span in spans for batch in batches_of(span, batch_size)]
-    pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize))
+    pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize, wanted.interpolation))
     what = f"features of {source.root.name}"
     reading = (workers, device, what, minutes, room_of(batch_size, wanted.image_size, workers), wanted.precision)
     found = outputs(network(), pictures, batches, *reading) if left else iter(())

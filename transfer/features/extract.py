@@ -44,9 +44,10 @@ def resize_for(image_size: int, resize: int = 0) -> int:
     return resize or round(image_size * 256 / 224)
 
 
-def evaluation_transform(image_size: int, resize: int) -> Transform:
-    """Resize the short side (bilinear), then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
-    transform: Transform = v2.Compose([Shortened(resize), v2.Resize(resize), v2.CenterCrop(image_size)])
+def evaluation_transform(image_size: int, resize: int, interpolation: str = "bilinear") -> Transform:
+    """Resize the short side, then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
+    resized = v2.Resize(resize, v2.InterpolationMode(interpolation))
+    transform: Transform = v2.Compose([Shortened(resize), resized, v2.CenterCrop(image_size)])
     return transform
 
 
@@ -159,6 +160,7 @@ def extract(
     change: Transform | None = None,
     minutes: float = WAIT,
     precision: str = "fp32",
+    interpolation: str = "bilinear",
 ) -> Features:
     """Outputs of `network`, in eval mode and float32, for all of `source` under the test transform.
 
@@ -174,6 +176,7 @@ def extract(
         change: what is done to each picture after the test transform.
         minutes: how long the next batch may take to come.
         precision: of the network's forward pass, fp32 or bf16.
+        interpolation: of the whole image, bilinear or bicubic.
 
     Raises:
         UserError: not one file of the source can be decoded, or no batch comes.
@@ -181,7 +184,7 @@ def extract(
     assert source.labels is not None
     begun = time.perf_counter()
     batches = batches_of(range(len(source)), batch_size)
-    transform = evaluation_transform(image_size, resize)
+    transform = evaluation_transform(image_size, resize, interpolation)
     pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
     rows, indices, skipped = [], [], []
     reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers), precision)
@@ -218,7 +221,8 @@ def extract_with(
     resize = resize_for(common.image_size, common.resize)
     given = (common.image_size, resize, common.batch_size, common.workers)
     precision = precision or chosen_precision(common.frozen_precision, device)
-    return extract(network, source, *given, device, what, change, common.timeout_minutes, precision)
+    read = (common.timeout_minutes, precision, common.interpolation)
+    return extract(network, source, *given, device, what, change, *read)
 
 
 def batches_of(indices: Sequence[int], batch_size: int) -> list[list[tuple[int, int]]]:

@@ -47,7 +47,7 @@ BENCHMARKS = (
         FOLDER,
         classes=102,
         counts={"train": 3_060, "test": 6_084},
-        metric="mean_per_class",
+        metric="mean per class",
         read=read,
         held_out=1 / 6,
         files=files,

@@ -31,7 +31,7 @@ BENCHMARKS = (
         FOLDER,
         classes=100,
         counts={"train": 3_334, "val": 3_333, "test": 3_333},
-        metric="mean_per_class",
+        metric="mean per class",
         read=read,
         files=files,
     ),

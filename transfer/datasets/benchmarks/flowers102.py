@@ -34,7 +34,7 @@ BENCHMARKS = (
         FOLDER,
         classes=102,
         counts={"train": 1_020, "val": 1_020, "test": 6_149},
-        metric="mean_per_class",
+        metric="mean per class",
         read=read,
         files=files,
     ),

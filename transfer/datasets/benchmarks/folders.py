@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
-from transfer.datasets.benchmark import Benchmark, Listing
+from transfer.datasets.benchmark import NONE, Benchmark, Listing
 from transfer.datasets.labelled import open_pair
 
 
@@ -38,6 +38,6 @@ BENCHMARKS = (
         metric="top1",
         read=read,
         note="for Birdsnap and other sets that torchvision does not know",
-        source="none",
+        source=NONE,
     ),
 )

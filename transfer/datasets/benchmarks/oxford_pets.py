@@ -32,7 +32,7 @@ BENCHMARKS = (
         FOLDER,
         classes=37,
         counts={"train": 3_680, "test": 3_669},
-        metric="mean_per_class",
+        metric="mean per class",
         read=read,
         held_out=0.2,
         files=files,

@@ -61,7 +61,7 @@ BENCHMARKS = (
         PLACES[0],
         classes=20,
         counts={"train": 2_501, "val": 2_510, "test": 4_952},
-        metric="map11",
+        metric="mAP 11-point",
         read=read,
         files=files,
         also=PLACES[1:2],
