@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +77,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
         cfg = measured(cfg, source)
         cfg = with_parts(cfg, device)
-        if cfg.optim.batch_size % (distributed.world_size() * parts_of(cfg)):
-            raise UserError(
-                f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
-                f"equal parts on each of {distributed.world_size()} processes: choose a multiple of their product."
-            )
-        sampler = StepSampler(
-            len(source),
-            cfg.optim.batch_size,
-            cfg.optim.epochs,
-            cfg.run.seed,
-            distributed.rank(),
-            distributed.world_size(),
-            source.mixture,
-        )
+        sampler = _sampler(cfg, source)
         _say(source.about)
         check_room(cfg, getattr(probe, "room", 0))
         keep_compiled(Path(cfg.run_dir, ".compiled"))
@@ -120,13 +107,12 @@ def run(
         wish: whether somebody asked the run to stop.
         probe: measures the trunk on rank 0 where a line is logged; None for no such measurement.
     """
-    run_dir = Path(cfg.run_dir)
     before, begun = _begin(cfg, learner, sampler)
     sampler.start = place = begun.place(sampler)
     if place >= sampler.steps:
         return _nothing_left(cfg, learner, sampler, begun)
-    length = Length.of(begun, sampler)
-    _say(_greeting(cfg, len(source), length, learner.device) + _slow_launches(cfg, learner.device))
+    run_dir, length = Path(cfg.run_dir), Length.of(begun, sampler)
+    _say(_greeting(cfg, len(source), length, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
     stopping, patience, keeper = Stopping(wish), patience_of(cfg), Keeper(cfg, learner)
@@ -140,11 +126,8 @@ def run(
             if number == 1 and distributed.rank() == 0:
                 draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
             stepped = step(learner, batch, done - 1, sampler.steps)
-            try:
+            with _kept_for_replay(cfg, learner, loader, sampler, done - 1):
                 line = _log(monitor, learner, number, stepped, probe)
-            except Alarm as alarm:
-                _keep_for_replay(cfg, learner, loader, sampler.keys(done - 1), alarm)
-                raise
             now = begun.after(done, place, sampler)
             monitor.tell(keeper.keep(now, length.epoch(number), line if monitor.measures(number) else None))
             leave = stopping.agreed()
@@ -153,6 +136,22 @@ def run(
             if leave and done < sampler.steps:
                 raise Stopped(_farewell(wish, run_dir, number, length.steps))
         stopping.finish()
+
+
+def _sampler(cfg: config.Config, source: ImageSource) -> StepSampler:
+    """Which images this rank takes, step by step.
+
+    Raises:
+        UserError: the batch does not split evenly over ranks and their parts.
+    """
+    rank, ranks = distributed.rank(), distributed.world_size()
+    if cfg.optim.batch_size % (ranks * parts_of(cfg)):
+        raise UserError(
+            f"optim.batch_size={cfg.optim.batch_size} does not split into optim.accumulate={cfg.optim.accumulate} "
+            f"equal parts on each of {ranks} processes: choose a multiple of their product."
+        )
+    passes = (cfg.optim.batch_size, cfg.optim.epochs, cfg.run.seed)
+    return StepSampler(len(source), *passes, rank, ranks, source.mixture)
 
 
 def _smaller(cfg: config.Config) -> str:
@@ -168,7 +167,7 @@ def _greeting(cfg: config.Config, images: int, length: Length, device: torch.dev
     return (
         f"{cfg.method.name}: {images} images, {length.steps} steps of {cfg.optim.batch_size}, from step "
         f"{length.start}, on {distributed.world_size()} x {device}; balance {cfg.method.balance}, "
-        f"width {cfg.model.projector_width}"
+        f"width {cfg.model.projector_width}" + _slow_launches(cfg, device)
     )
 
 
@@ -250,13 +249,21 @@ def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None)
     return readings
 
 
-def _keep_for_replay(
-    cfg: config.Config, learner: Learner, loader: DataLoader[Any], keys: list[tuple[int, int]], alarm: Alarm
-) -> None:
-    """The views of a step follow from its keys, so the offending batch is made again rather than every batch held."""
-    batch = collate([loader.dataset[key] for key in keys])
-    folder = replay.keep(Path(cfg.run_dir), alarm.step, batch, learner.parts(), dataclasses.asdict(cfg))
-    _say(f"kept for replay: the offending batch and the state before and after it, under {folder}")
+@contextlib.contextmanager
+def _kept_for_replay(
+    cfg: config.Config, learner: Learner, loader: DataLoader[Any], sampler: StepSampler, place: int
+) -> Iterator[None]:
+    """Where the body raises an alarm, keep the batch of step `place` and the state before and after it.
+
+    The views of a step follow from its keys, so the offending batch is made again rather than every batch held.
+    """
+    try:
+        yield
+    except Alarm as alarm:
+        batch = collate([loader.dataset[key] for key in sampler.keys(place)])
+        folder = replay.keep(Path(cfg.run_dir), alarm.step, batch, learner.parts(), dataclasses.asdict(cfg))
+        _say(f"kept for replay: the offending batch and the state before and after it, under {folder}")
+        raise
 
 
 def _say(sentence: str) -> None:

@@ -48,7 +48,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="of a training checkpoint: the branch that learns, or the momentum, teacher or averaged one that follows "
         "it (default: the one that its project evaluates)",
     )
-    parser.add_argument("--arch", help="torchvision's name of the network that IN must hold (default: any ResNet)")
+    parser.add_argument(
+        "--arch", help="torchvision's name of the network that IN must hold, or timm/NAME (default: any ResNet)"
+    )
     parser.add_argument(
         "--prefix", help="what the trunk's names begin with, for a file of no known layout (default: a known layout)"
     )

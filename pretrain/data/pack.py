@@ -83,13 +83,8 @@ def pack(
     images = open_source(source, class_depth, labelled=True, ask="--class-depth ", reading=reading)
     if images.kind == "packed":
         raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
-    plan: Plan = {
-        "source": str(source.resolve()),
-        "short_side": short_side,
-        "quality": quality,
-        "stamp": _stamp(images),
-        **({"class_depth": class_depth} if class_depth else {}),
-    }
+    plan: Plan = {"source": str(source.resolve()), "short_side": short_side, "quality": quality}
+    plan |= {"stamp": _stamp(images)} | ({"class_depth": class_depth} if class_depth else {})
     if _already_there(out, plan):
         say(f"{out}: these images are packed there already, left as they are")
         return

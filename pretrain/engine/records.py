@@ -51,6 +51,7 @@ def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Posit
     epoch = monitor.length.epoch(position.step)
 
     def write() -> None:
+        """On rank 0 alone: the state first, so that a run killed in between has an export to complete."""
         keep, notes = cfg.run.keep_checkpoints, {"monitor": read, NAME: position.stored()}
         notes |= {START: learner.start} if learner.start else {}
         checkpoint.save(Path(cfg.run_dir), position.step, parts, tree, keep, **notes)

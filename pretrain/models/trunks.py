@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,9 +70,19 @@ def usual_size(arch: str) -> int:
     """The side, in pixels, of the images that a network is made for."""
     if not is_timm(arch):
         return 224
+    return int(timm_defaults(arch)["input_size"][-1])
+
+
+@lru_cache
+def timm_defaults(arch: str) -> Mapping[str, Any]:
+    """What timm says of timm/NAME: "input_size" (C, H, W), "mean" and "std" of its own weights, "classifier".
+
+    Raises:
+        UserError: as of build_trunk.
+    """
     with torch.device("meta"):
-        given: Sequence[int] = _of_timm(arch, True, 3).default_cfg["input_size"]
-    return int(given[-1])
+        said: Mapping[str, Any] = _of_timm(arch, True, 3).default_cfg
+    return said
 
 
 def check_trunk(arch: str, channels: int, sizes: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -10,14 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
-from pretrain.models import TIMM
 from pretrain.models.residual import silent_blocks
+from pretrain.models.trunks import is_timm
 from pretrain.runtime.digests import KEY, check_digests
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from pretrain.weights import formats
+from pretrain.weights import formats, of_timm
 from pretrain.weights.beside import neighbours
-from pretrain.weights.layouts.base import IMAGENET, ImageStatistics, Layout
+from pretrain.weights.layouts.base import ImageStatistics, Layout
 from pretrain.weights.pickles.objects import OddTensor
 from pretrain.weights.read_file import read_content
 from pretrain.weights.recognise import Recognised, group_of, recognise, tensors_in, text_of, value_at
@@ -25,7 +26,6 @@ from pretrain.weights.stated import check_images, check_stated, contradicted
 from pretrain.weights.trunk import TrunkFile, check_numbers, check_trunk, infer_arch, tensors_sha256, with_counters
 
 PROGRESS = ("epoch", "step", "global_step", "iteration")  # what training scripts call how far they were
-ALL_BITS = 16  # of a deep grey value
 SILENT = "silent_blocks"  # in a trunk's meta: residual blocks that add nothing; absent where every block adds something
 # names of what lies between the pixels and the pooling, in ResNets of any library
 TRUNK_PART = re.compile(
@@ -48,7 +48,8 @@ def read_trunk(
     Args:
         path: a file of torch.save, safetensors, or detectron2's pickle.
         branch: online or target, where a layout holds both; None for the one that the project itself evaluates.
-        arch: torchvision's name of the network that is expected, to refuse any other.
+        arch: torchvision's name of the network that is expected, to refuse any other; timm/NAME reads the names of that
+            network of timm, which cannot be told by names and shapes.
         prefix: what the trunk's names begin with, for a file of no known layout.
         allow_pickle: the file's SHA-256, to let Python build objects other than tensors (read_file.py).
 
@@ -58,9 +59,21 @@ def read_trunk(
             finite, of no plain numbers, or not the one whose SHA-256 the file carries.
     """
     content = read_content(path := Path(path), allow_pickle)
-    if (of_timm := _timm_name(content)) is not None:
-        return _read_timm(path, content, of_timm, branch, arch)
-    recognised = recognise(path, content, prefix)
+    if (named := of_timm.name_in(content)) is not None:
+        _check_arch(str(path), {}, named, arch)
+        held = of_timm.read_own(path, content, named, branch)
+    elif arch is not None and is_timm(arch):
+        held = of_timm.read_foreign(path, content, arch, branch)
+    else:
+        return _read_layout(path, content, recognise(path, content, prefix), branch, arch)
+    _check_digest(path, content, held.state)
+    return dataclasses.replace(held, meta=_meta(content, held.branch))
+
+
+def _read_layout(
+    path: Path, content: Mapping[str, Any], recognised: Recognised, branch: str | None, arch: str | None
+) -> TrunkFile:
+    """The trunk of a file of a known layout, under torchvision's names; `branch` and `arch` as of `read_trunk`."""
     layout, chosen = recognised.layout, _choose_branch(path, recognised, branch)
     where, told = f"{path} ({layout.name})", {**content, **neighbours(path)}
     stated, said = check_stated(where, told, arch), _images(where, told, layout)
@@ -87,53 +100,6 @@ def read_trunk(
         own_names=own_names,
         peer=layout.peer or layout.naming.peer,
         stated=stated,
-    )
-
-
-def _timm_name(content: Mapping[str, Any]) -> str | None:
-    """timm/NAME, where a file that this repository wrote says that its trunk is one of timm's."""
-    if content.get("format") not in (formats.CHECKPOINT, formats.EXPORT) and "provenance" not in content:
-        return None
-    named = [value_at(content, keys) for keys in (("config", "model", "arch"), ("arch",), ("provenance", "arch"))]
-    return next((one for one in named if isinstance(one, str) and one.startswith(TIMM)), None)
-
-
-def _read_timm(
-    path: Path, content: Mapping[str, Any], name: str, branch: str | None, expected: str | None
-) -> TrunkFile:
-    """The trunk of a file that this repository wrote, under timm's names.
-
-    Raises:
-        UserError: another one than expected, no such branch, or not all tensors of that network.
-    """
-    _check_arch(str(path), {}, name, expected)
-    whole = content.get("format") == formats.CHECKPOINT
-    chosen = branch or "online"
-    if not whole and chosen == "target":
-        raise UserError(f"{path} holds a single trunk: branch 'target' needs a training checkpoint.")
-    held, prefix = (content["model"], f"{chosen}.trunk.") if whole else (content.get("state_dict", content), "")
-    mapping = {
-        key.removeprefix(prefix): key
-        for key, one in held.items()
-        if isinstance(key, str) and key.startswith(prefix) and isinstance(one, Tensor)
-    }
-    tensors = {inner: held[key] for inner, key in mapping.items()}
-    check_numbers(tensors, str(path))
-    said = check_images(str(path), content)
-    state = check_trunk(tensors, name, str(path), len((said or IMAGENET)[0]))
-    _check_digest(path, content, state)
-    return TrunkFile(
-        state=state,
-        arch=name,
-        layout=formats.CHECKPOINT if whole else formats.EXPORT,
-        meta=_meta(content, chosen if whole else ""),
-        mapping=mapping,
-        branch=chosen if whole else "",
-        called=prefix or "state_dict",
-        pixels=said or IMAGENET,
-        pixels_from="the file says" if said else "is usual (the file does not say)",
-        own_names={inner: inner for inner in mapping},
-        stated=name,
     )
 
 
@@ -233,7 +199,7 @@ def _meta(content: Mapping[str, Any], branch: str) -> dict[str, Any]:
         meta |= _plain({"method": value_at(content, ("config", "method", "name"))})
         meta |= _plain({"seed": value_at(content, ("config", "run", "seed"))})
         bits = value_at(content, ("config", "data", formats.BITS))
-        meta |= {formats.BITS: bits} if _is_count(bits) and bits != ALL_BITS else {}
+        meta |= {formats.BITS: bits} if _is_count(bits) and bits != formats.ALL_BITS else {}
         start = value_at(content, ("init",))  # pretrain/engine/records.py: what the run has started from
         meta |= _plain({f"init_{key}": one for key, one in start.items() if one} if isinstance(start, Mapping) else {})
         seen = value_at(content, ("position", "seen"))  # earlier code counted steps only

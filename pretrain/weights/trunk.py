@@ -18,7 +18,7 @@ from pretrain.models.pixels import Pixels, attach
 from pretrain.runtime.digests import bytes_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
-from pretrain.weights.formats import BITS
+from pretrain.weights.formats import ALL_BITS, BITS
 from pretrain.weights.layouts.base import IMAGENET, ImageStatistics
 from pretrain.weights.numbers import COUNTER, as_held, beyond_float32, finite, is_whole, unfit
 
@@ -63,7 +63,7 @@ class TrunkFile:
     def bits(self) -> int:
         """Of the grey images of 16 bits that it was trained on, those in use."""
         said = self.meta.get(BITS)
-        return said if isinstance(said, int) and 8 <= said <= 16 else 16
+        return said if isinstance(said, int) and 8 <= said <= ALL_BITS else ALL_BITS
 
 
 def build_trunk(trunk_file: TrunkFile) -> nn.Module:

@@ -131,14 +131,15 @@ def test_a_split_of_which_pascal_voc_counts_no_object_is_told(sets):
 # images and names
 
 
-def test_a_16_bit_image_is_scaled_to_8_and_said(sets):
+@pytest.mark.parametrize("bits", [16, 12])
+def test_a_16_bit_image_is_scaled_to_8_by_the_bits_of_the_trunk_and_said(sets, bits):
     from detectron2.data.detection_utils import read_image
 
     first = sorted((sets / "voc" / "JPEGImages").glob("*.jpg"))[0]
     grey = np.asarray(Image.open(first).convert("L"))
     first.unlink()
-    Image.fromarray(grey.astype(np.uint16) * 256 + 7).save(first.with_suffix(".png"))
-    _, data = opened(C4, sets)
+    Image.fromarray(grey.astype(np.uint16) * 2 ** (bits - 8) + 7).save(first.with_suffix(".png"))
+    _, data = opened(C4, sets, bits=bits)
     seen = read_image(data.readings[data.train[0]].records[0]["file_name"], "RGB")
     np.testing.assert_array_equal(seen, np.repeat(grey[:, :, None], 3, axis=2))
     assert data.counts()["deep"] == 1 and first.stem in "".join(data.notes())

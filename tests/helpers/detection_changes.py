@@ -10,9 +10,9 @@ from transfer.detection.config import load
 from transfer.detection.data import catalog
 
 
-def opened(config, sets, *more):
+def opened(config, sets, *more, bits=16):
     cfg = load.load_config(config, tiny(config, sets, "random", *more))
-    return cfg, catalog.open_datasets(cfg, sets.parent / "scratch")
+    return cfg, catalog.open_datasets(cfg, sets.parent / "scratch", bits)
 
 
 def in_json(sets, change, splits=("train", "val")):

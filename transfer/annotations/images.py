@@ -104,8 +104,8 @@ def _look_at(path: Path) -> Seen | None:
     return Seen((height, width) if turned else (width, height), deep)
 
 
-def eight_bit_copy(path: str, folder: Path) -> str:
-    """A copy of a 16-bit image below `folder` that holds the high byte of its values, as pretraining sees them.
+def eight_bit_copy(path: str, folder: Path, bits: int) -> str:
+    """A copy of a 16-bit image below `folder` that holds the high byte of the `bits` in use, as pretraining sees it.
 
     detectron2 would cut every value above 255: such an image would be white.
 
@@ -114,13 +114,13 @@ def eight_bit_copy(path: str, folder: Path) -> str:
     """
     source = Path(path)
     status = source.stat()
-    mark = f"{source.resolve()} {status.st_size} {status.st_mtime_ns}"
+    mark = f"{source.resolve()} {status.st_size} {status.st_mtime_ns} {bits}"
     target = folder / hashlib.sha256(mark.encode("utf-8", "surrogateescape")).hexdigest()[:16] / f"{source.stem}.png"
     if target.is_file():
         return str(target)
     with Image.open(source) as image:
         turn = image.getexif()
-    picture = Image.fromarray(decode(source.read_bytes(), source)[:, :, 0])
+    picture = Image.fromarray(decode(source.read_bytes(), source, bits)[:, :, 0])
     try:
         write_atomically(target, partial(picture.save, format="PNG", exif=turn))
     except OSError as error:

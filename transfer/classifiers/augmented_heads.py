@@ -96,8 +96,8 @@ def train_and_score(
     if not trained.weight.isfinite().all():
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
     features = extract_with(common, trunk, data.val, device, "features of val")
-    loss = losses[chosen.index(trained.settings[0])].item()
-    details: dict[str, object] = {"trained_on": len(kept), "last_loss": loss, "held_out_top1": rivals}
+    last = losses[chosen.index(trained.settings[0])].item()
+    details: dict[str, object] = {"trained_on": len(kept), "last_loss": last, "held_out_top1": rivals}
     details["frozen_precision_used"] = chosen_precision(common.frozen_precision, device)
     parts = DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK)
     metrics = top1_top5(torch.cat([trained.scores(part)[:, 0] for part in parts]).cpu(), features.labels)

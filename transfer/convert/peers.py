@@ -81,6 +81,7 @@ def sequential_peer() -> Peer:
     """nn.Sequential of the children of torchvision's ResNet."""
 
     def run(trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
+        """Outputs of the four stages; the children have no names but numbers, so stages are told by place."""
         whole = torchvision.models.get_model(trunk_file.arch, weights=None)
         network = filled(nn.Sequential(*list(whole.children())[:-1]), trunk_file).to(images.dtype)
         outputs = []
@@ -98,6 +99,7 @@ def timm_peer() -> Peer | None:
         return None
 
     def run(trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
+        """Outputs of the four stages of timm's network, of the stated name or, where timm has none, of the trunk's."""
         import timm
 
         named = trunk_file.stated if timm.is_model(trunk_file.stated) else trunk_file.arch
@@ -113,6 +115,7 @@ def transformers_peer() -> Peer | None:
         return None
 
     def run(trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
+        """Outputs of the four stages of a ResNetModel whose depths and widths are the trunk's."""
         from transformers import ResNetConfig, ResNetModel
 
         whole = torchvision.models.get_model(trunk_file.arch, weights=None)

@@ -72,7 +72,7 @@ def train_detector(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6
     _check_folder(out, _beginning(cfg, trunk), resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
-    data = open_datasets(cfg, scratch)
+    data = open_datasets(cfg, scratch, trunk.bits)
     _print_notes(data.notes())
     named = cfg.clone()  # with the names in the catalogue; the written configuration keeps the user's
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)

@@ -184,8 +184,8 @@ def extract(
     assert source.labels is not None
     begun = time.perf_counter()
     batches = batches_of(range(len(source)), batch_size)
-    transform = evaluation_transform(image_size, resize, interpolation)
-    pictures = Pictures(source, v2.Compose([transform, change]) if change else transform)
+    steps = [evaluation_transform(image_size, resize, interpolation), *([change] if change else [])]
+    pictures = Pictures(source, v2.Compose(steps))
     rows, indices, skipped = [], [], []
     reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers), precision)
     for part, read, reasons in outputs(network, pictures, batches, *reading):

@@ -13,6 +13,7 @@ from pretrain import config
 from pretrain.engine import checkpoint
 from pretrain.engine.statistics import pixels_of_run
 from pretrain.models.pixels import IMAGENET, Pixels
+from pretrain.models.trunks import is_timm
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
@@ -62,7 +63,7 @@ def read(cfg: config.Config, tell: Tell) -> Origin | None:
     _check_place(given, Path(cfg.run_dir))
     path, content = _newest(given, tell) if given.is_dir() else (given, read_content(given))
     whole = content.get("format") == formats.CHECKPOINT and cfg.model.init_branch is None
-    origin = _of_run(path, content) if whole else _of_project(path, cfg.model.init_branch)
+    origin = _of_run(path, content) if whole else _of_project(path, cfg.model.init_branch, cfg.model.arch)
     _check_fits(origin, cfg)
     return origin
 
@@ -138,10 +139,10 @@ def _newest(run_dir: Path, tell: Tell) -> tuple[Path, dict[str, Any]]:
     raise UserError(f"model.init={run_dir} is a folder without checkpoints/step_XXXXXXXX.pth: {hint}.")
 
 
-def _of_project(path: Path, branch: str | None) -> Origin:
-    """The trunk of any checkpoint that conversion reads."""
+def _of_project(path: Path, branch: str | None, arch: str) -> Origin:
+    """The trunk of any checkpoint that conversion reads, timm's own included where `arch` is one of timm's."""
     try:
-        trunk = read_trunk(path, branch)
+        trunk = read_trunk(path, branch, arch if is_timm(arch) else None)
     except UserError as error:
         if "--" not in str(error):
             raise

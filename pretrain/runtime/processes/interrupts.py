@@ -24,6 +24,7 @@ INTERRUPTED = 128 + signal.SIGINT  # as a shell has it
 SENTENCE = "interrupted: what is written is whole; the same command uses it again or begins anew."
 PATIENCE = 2.0  # seconds after which another Ctrl-C means: leave, without closing what is open
 LAST_WORK = 10.0  # seconds that threads and workers have to end, once the sentence is told
+PUT_OFF = (signal.SIGINT, signal.SIGALRM)  # while processes are started
 
 T = TypeVar("T")
 
@@ -166,25 +167,27 @@ def iterate(batches: Iterable[T]) -> Iterator[T]:
 
 @contextlib.contextmanager
 def starting_processes() -> Iterator[None]:
-    """Answer Ctrl-C afterwards, and let processes that are started within not hear it.
+    """Answer Ctrl-C and alarms afterwards, and let processes that are started within not hear Ctrl-C.
 
     A new interpreter ends at SIGINT with a traceback, until it comes to `leave_interrupts_to_parent`. So the signal is
-    blocked, which new processes inherit. It may still reach another thread of this one, so it is also put off: half a
-    start would leave a process without its work.
+    blocked, which new processes inherit. It may still reach another thread of this one, so it is also put off, as an
+    alarm is: half a start would leave a process without its work, and Python drops what is raised while it forks.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    handlers = {number: found for number in PUT_OFF if callable(found := signal.getsignal(number))}
+    if threading.current_thread() is not threading.main_thread() or not handlers:
         yield
         return
-    heard: list[FrameType | None] = []
+    heard: dict[int, FrameType | None] = {}
     if multiprocessing.get_start_method() != "fork":
         resource_tracker.ensure_running()  # which would unblock the signal if it were started later
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    signal.signal(signal.SIGINT, lambda _, frame: heard.append(frame))
+    for number in handlers:
+        signal.signal(number, heard.__setitem__)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # what waited meanwhile is heard now
-        signal.signal(signal.SIGINT, handler)
-        if heard:
-            handler(signal.SIGINT, heard[-1])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late, frame in heard.items():
+            handlers[signal.Signals(late)](late, frame)

@@ -178,6 +178,7 @@ class _LastResort(threading.Thread):
             self.due = math.inf
 
     def run(self) -> None:
+        """Of the thread: end the process with the sentence where the main thread has not been woken by its alarm."""
         while not self.over.wait(min(5.0, LAST_RESORT)):
             if time.monotonic() > self.due:
                 print(f"error: {self.patience.late()}", file=sys.stderr, flush=True)

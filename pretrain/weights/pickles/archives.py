@@ -125,6 +125,7 @@ def read_legacy(path: Path) -> Any:
         widths: dict[str, int] = {}
 
         def piece(identity: Any) -> Piece:
+            """The part of a storage that a tensor of this persistent id shows; its bytes follow the pickles."""
             dtype, key, count, view = described(identity)
             storage = storages.setdefault(key, Storage(count * width(dtype)))
             widths.setdefault(key, width(dtype))

@@ -14,6 +14,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from pretrain.data.decode import DEEPEST
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable, shortened
 from transfer.annotations.images import eight_bit_copy
@@ -96,12 +97,13 @@ def _boxes(records: Sequence[Record]) -> int:
     return sum(len(record["annotations"]) for record in records)
 
 
-def open_datasets(cfg: CfgNode, scratch: Path) -> DataSets:
+def open_datasets(cfg: CfgNode, scratch: Path, bits: int = DEEPEST) -> DataSets:
     """Read every split of DATASETS.TRAIN and TEST, check it, and enter it in detectron2's catalogues.
 
     What an entry is, DATASETS.LAYOUT decides (see transfer/detection/data/formats). `scratch` takes the files that a
     training or an evaluation needs: 8-bit copies of 16-bit images, and the truth that instances are measured against.
-    A number of classes that is 0 becomes the data's, in `cfg`.
+    A number of classes that is 0 becomes the data's, in `cfg`. `bits` are those in use of the grey values of 16-bit
+    images, as the trunk was pretrained on.
 
     Raises:
         UserError: no root, a missing or damaged file, an empty split, or classes that do not fit.
@@ -115,6 +117,7 @@ def open_datasets(cfg: CfgNode, scratch: Path) -> DataSets:
         with _of_split(entry):
             task_of(cfg).settle(cfg, readings[name], Roles(name in train, name == test))
     for name, reading in readings.items():  # once nothing is refused any more, so that no file is left of what is
+        _to_eight_bits(reading, scratch / "eight_bit", bits)
         _enter(cfg, name, reading, name == test, scratch)
     return DataSets(train, test, classes, readings)
 
@@ -172,12 +175,16 @@ def _read(cfg: CfgNode, root: Path, entry: str, name: str, scratch: Path) -> Rea
     return reading
 
 
-def _enter(cfg: CfgNode, name: str, reading: Reading, measured: bool, scratch: Path) -> None:
-    """Write what training and evaluation read beside the records, and enter a split in detectron2's catalogues."""
+def _to_eight_bits(reading: Reading, folder: Path, bits: int) -> None:
+    """Let the records of 16-bit images name copies of 8 bits below `folder`."""
     deep = set(reading.deep)
     for record in reading.records:
         if record["file_name"] in deep:
-            record["file_name"] = eight_bit_copy(record["file_name"], scratch / "eight_bit")
+            record["file_name"] = eight_bit_copy(record["file_name"], folder, bits)
+
+
+def _enter(cfg: CfgNode, name: str, reading: Reading, measured: bool, scratch: Path) -> None:
+    """Write what training and evaluation read beside the records, and enter a split in detectron2's catalogues."""
     if measured and "annotations" in reading.records[0]:
         reading.metadata["json_file"] = str(write_truth(scratch / f"{name}.json", reading))
         ids = category_ids(reading)

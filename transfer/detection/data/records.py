@@ -16,7 +16,7 @@ Record = dict[str, Any]  # one of detectron2's dataset dicts
 THINNEST = 0.01  # pixels of a box's side; a thinner one has no area that a detector's 32-bit numbers could hold
 REPAIRS = {  # what was changed or left out of a split, in words
     "skipped": "images that cannot be decoded left out",
-    "deep": "16-bit images scaled to 8 bits (the high byte of each value)",
+    "deep": "16-bit images scaled to 8 bits (the high byte of the bits in use)",
     "unlabelled": "images without a labelled pixel left out",
     "clipped": "boxes clipped to their image",
     "dropped": "boxes without an area in their image dropped",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
+from pretrain.weights.formats import ALL_BITS
 from pretrain.weights.names import detectron2_name
 from pretrain.weights.numbers import COUNTER
 from pretrain.weights.read_trunk import read_trunk
@@ -39,7 +40,8 @@ class Trunk:
 
     arch: torchvision's name. init: "pretrained" or "random": random weights, or an export of pretraining at step 0.
     file: None for random weights. converted: the .pkl that detectron2 loads. state: detectron2's names to tensors.
-    meta: what the file says of itself. sha256: of the file as it was given, empty for random weights.
+    meta: what the file says of itself. sha256: of the file as it was given, empty for random weights. bits: as of
+    `TrunkFile`.
     """
 
     arch: str
@@ -49,6 +51,7 @@ class Trunk:
     state: dict[str, Tensor] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    bits: int = ALL_BITS
 
 
 def read_weights(cfg: CfgNode, out: Path) -> Trunk:
@@ -80,7 +83,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
         save_detectron2(converted, trunk, origin)
     distributed.barrier()  # the other ranks load what rank 0 wrote
     state = {detectron2_name(name): tensor for name, tensor in trunk.state.items()}
-    return Trunk(arch, init_of(trunk.meta), path, converted, state, trunk.meta, origin["sha256"])
+    return Trunk(arch, init_of(trunk.meta), path, converted, state, trunk.meta, origin["sha256"], trunk.bits)
 
 
 def _input(trunk: TrunkFile) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def write(path: Path, table: Table) -> list[Path]:
     from pretrain.runtime.files import write_atomically, write_text
 
     def fill(draft: Path) -> None:
+        """Write the rows block by block: the features of a large set do not fit in memory."""
         shape = len(table.rows), table.rows.shape[1]
         into = np.lib.format.open_memmap(draft, "w+", np.float32, shape)
         for where, block in table.blocks():

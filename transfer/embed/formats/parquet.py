@@ -24,6 +24,7 @@ def write(path: Path, table: Table) -> list[Path]:
     schema = arrow.schema([*kinds.items(), ("features", arrow.list_(arrow.float32(), width))])
 
     def fill(draft: Path) -> None:
+        """Write a row group a block: the features of a large set do not fit in memory."""
         with parquet.ParquetWriter(str(draft), schema) as writer:
             for where, block in table.blocks():
                 own = [

@@ -22,6 +22,7 @@ from pretrain.data.sources import open_source
 from pretrain.engine.loading import make_loader, patience_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.processes import shared_memory
+from pretrain.runtime.processes.interrupts import starting_processes
 from pretrain.runtime.processes.pool import mapped
 from pretrain.runtime.processes.watch import Patience, watched
 from pretrain.runtime.processes.workers import init_worker
@@ -131,6 +132,17 @@ def test_packing_does_not_wait_for_a_worker_that_is_gone_or_stuck(deed, told):
         list(watched(mapped(deed, 2, (Path("a"), Path("b"))), patience))
 
 
+def test_an_alarm_while_workers_start_is_answered_once_they_have_started():
+    heard, before = [], signal.signal(signal.SIGALRM, lambda number, _: heard.append(number))
+    try:
+        with starting_processes():
+            signal.raise_signal(signal.SIGALRM)
+            assert not heard
+        assert heard == [signal.SIGALRM]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_what_is_no_fault_of_a_loader_passes_through():
     def broken():
         yield 1
@@ -206,7 +218,7 @@ def test_the_need_is_what_waiting_batches_take(images, tmp_path):
     loader = make_loader(cfg, source, StepSampler(20, 20, 40, 0), torch.device("cpu"))
     batches = watched(loader, patience_of(cfg))
     next(batches)
-    held, deadline = set(), time.monotonic() + 60
+    held, deadline = set(), time.monotonic() + 300
     while len(held) < 2 * 2 * 4 and time.monotonic() < deadline:  # two sizes of views, two workers, four batches each
         time.sleep(0.2)
         held = {link for child in multiprocessing.active_children() for link in shared_files(child.pid)}
