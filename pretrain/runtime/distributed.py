@@ -223,6 +223,18 @@ def all_gather(value: torch.Tensor, axis: int = 0) -> torch.Tensor:
     return torch.cat(parts, axis)
 
 
+def exchange(value: torch.Tensor, peer: int, lane: str = "") -> torch.Tensor:
+    """What `peer` gives while this rank gives it `value`; both call this at the same time, with equal shapes.
+
+    Args: value: on the device of its group. peer: another rank. lane: HOST for a value in the host's memory.
+    """
+    received, group = torch.empty_like(value), _groups.get(lane)
+    both = [dist.P2POp(deed, one, peer, group) for deed, one in ((dist.isend, value), (dist.irecv, received))]
+    for work in dist.batch_isend_irecv(both):
+        work.wait()
+    return received
+
+
 def share(count: int) -> list[int]:
     """This rank's part of `count` things, as torch's DistributedSampler deals them without shuffling.
 

@@ -22,6 +22,8 @@ RUN_DIR = "gets job.json, jobs/ (logs) and the code; of pretrain it is the run_d
 TRIALS = "N jobs (an array, where there is a queue), in whose arguments {trial} is 0 to N-1"
 GPUS = "default: all of this machine; on a cluster 8 for pretrain, 1 for detection and evaluate, else 0"
 SIGNAL_DELAY = "seconds before the time limit at which a run stops by itself"
+CHECK = "in place of the run, check ranks, collectives, bandwidth and clocks within a minute; waits for the end"
+CHECK_MINUTES = 10  # of the time limit: so short a job finds a place early
 SITE = f"a cluster's defaults of these options (default: ${VARIABLE}, or ~/.config/unigrad/cluster.yaml)"
 OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that start no single tool
 
@@ -52,6 +54,7 @@ def parser(description: str = "") -> argparse.ArgumentParser:
         action="store_true",
         help="show rank 0's log to the end and return the exit code (default off; on where --cluster waits)",
     )
+    add("--network-check", action="store_true", help=f"{CHECK} (default off)")
     add("--dry-run", action="store_true", help="print what would be submitted, and do nothing (default off)")
     return root
 
@@ -124,6 +127,8 @@ def split_arguments(argv: list[str], description: str = "") -> tuple[str, argpar
         sources = {f"site file {file}": site_words(file, site_options()), **sources}
         args, arguments = options.parse_known_args([word for words in sources.values() for word in words])
     args.came_from = origins(options, sources)
+    if args.network_check:
+        return _network_check(args)
     own = [string for action in options._actions for string in action.option_strings]
     for argument in arguments:
         word = argument.split("=")[0]
@@ -132,3 +137,12 @@ def split_arguments(argv: list[str], description: str = "") -> tuple[str, argpar
                 f"there is no option '{word}'; did you mean '{alike[0]}'? (After `--` it goes to the tool.)"
             )
     return tool, args, arguments + rest[cut + 1 :]
+
+
+def _network_check(args: argparse.Namespace) -> tuple[str, argparse.Namespace, list[str]]:
+    """The same resources for the check, which takes no arguments of the run and has a folder of its own."""
+    if args.came_from["time"] != [COMMAND_LINE]:
+        args.time = CHECK_MINUTES
+    args.run_dir = args.run_dir and args.run_dir / "network-check"
+    args.retries, args.follow, args.name, args.trials = 0, True, args.name or "network-check", None
+    return "check_network", args, []

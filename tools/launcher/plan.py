@@ -42,6 +42,7 @@ TOOLS = {  # by subcommand
     "evaluate": Tool("evaluate", 1, True),
     "prepare_data": Tool("prepare_data", 0, False),
     "report": Tool("report", 0, False),
+    "check_network": Tool("check_network", 8, True),
 }
 
 

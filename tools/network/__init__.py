@@ -1,0 +1,1 @@
+"""What tools/check_network.py measures between the ranks of a job, and how it tells it."""
