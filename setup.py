@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "timm": ["timm>=1.0.3"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
+        "remote": ["fsspec>=2024.2.0", "aiohttp>=3.9"],  # data at URLs of the web; s3fs, gcsfs and the like for others
         "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
         "test": [
             "pytest",
@@ -53,6 +54,8 @@ setup(
             "scikit-learn",
             "opencv-python-headless",
             "pyarrow>=15.0.0",
+            "fsspec>=2024.2.0",
+            "aiohttp>=3.9",
         ],
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm

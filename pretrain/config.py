@@ -31,7 +31,7 @@ class Data:
 
     root: str = option(
         "",
-        "images to learn from: class folders, a flat folder, a packed set, or any other source of docs/data.md; "
+        "images to learn from: class folders, a flat folder, a packed set, a URL, or any other source of docs/data.md; "
         "[A,B] are several; unset is the environment variable UNIGRAD_DATA",
         path=True,
         joined=True,
@@ -92,6 +92,15 @@ class Data:
         "checked; unset is the environment variable UNIGRAD_SCRATCH, or none",
         path=True,
         resume=FREE,
+    )
+    url_cache: str = option(
+        "",
+        "folder that keeps what was read from URLs, for all processes of a machine; unset is the system's for caches",
+        path=True,
+        resume=FREE,
+    )
+    url_cache_gib: float = option(
+        32.0, "how large that folder may become; 0 keeps nothing", at_least=0, at_most=1e6, unit="GiB", resume=FREE
     )
     bits: int = option(
         16,

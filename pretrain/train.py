@@ -19,7 +19,7 @@ from pretrain.data.site.staging import scratch_folder, staged
 from pretrain.data.sources import ImageSource, Reading, open_source
 from pretrain.engine import checkpoint, diagnostics, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance, parts_of
-from pretrain.engine.loading import check_room, make_loader, on_device, patience_of
+from pretrain.engine.loading import check_room, foreseen, make_loader, on_device, patience_of
 from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
@@ -33,7 +33,7 @@ from pretrain.engine.warm_start.origin import read as read_origin
 from pretrain.engine.warm_start.take import Start
 from pretrain.runtime import device_memory, distributed
 from pretrain.runtime.compile import keep_compiled
-from pretrain.runtime.errors import Stopped, UserError
+from pretrain.runtime.errors import Lost, Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.signals import Stopping, Wish
@@ -119,7 +119,7 @@ def run(
     with Monitor(cfg.run, run_dir, learner.device, length) as monitor, deaths_told(patience):
         if before:
             monitor.load(before["monitor"])
-        batches = on_device(watched(loader, patience), learner.device)
+        batches = on_device(foreseen(watched(loader, patience), wish), learner.device)
         for done, batch in enumerate(monitor.timed(batches), place + 1):  # of the sampler's steps
             monitor.skipped(batch.unreadable)
             number = done + length.shift
@@ -134,7 +134,7 @@ def run(
             if leave or done % checkpoint_every == 0 or done == sampler.steps:
                 records.save(cfg, learner, monitor, now)
             if leave and done < sampler.steps:
-                raise Stopped(_farewell(wish, run_dir, number, length.steps))
+                raise _farewell(wish, run_dir, number, length.steps)
         stopping.finish()
 
 
@@ -223,9 +223,20 @@ def _nothing_left(cfg: config.Config, learner: Learner, sampler: StepSampler, po
     )
 
 
-def _farewell(wish: Wish, run_dir: Path, done: int, steps: int) -> str:
+def _farewell(wish: Wish, run_dir: Path, done: int, steps: int) -> Exception:
+    """Why all ranks leave after a step: a signal to one of them, or one has no more images and raises why."""
+    kept = f"step {done} of {steps}, kept in {checkpoint.path_of(run_dir, done)}"
+    ended = any(distributed.gathered(wish.failure is not None))
+    if wish.failure is not None:
+        _say(f"stopped after {kept}")
+        return wish.failure
+    if ended:
+        return Lost(
+            f"rank {distributed.rank()} has lost the others: one of them has no more images, and says why; all have "
+            f"stopped after {kept}, and the same command goes on from there."
+        )
     asked = wish.signal.name if wish.signal else "a signal to another rank"
-    return f"stopped by {asked} after step {done} of {steps}, kept in {checkpoint.path_of(run_dir, done)}"
+    return Stopped(f"stopped by {asked} after {kept}")
 
 
 def read(learner: Learner, stepped: Stepped, measure: bool, probe: Probe | None) -> dict[str, torch.Tensor | float]:

@@ -25,6 +25,7 @@ from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
+from pretrain.runtime.urls import spelled
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer import per_image, tasks
@@ -105,7 +106,7 @@ class Source:
             reading = (common.batch_size, common.workers, self.device, common.timeout_minutes)
             return cache.features(Path(common.cache), wanted, lambda: around(self.trunk()), *reading)
         features = extract_with(common, around(self.trunk()), source, self.device, f"features of {source.root.name}")
-        check_finite(features.rows, features.names, str(source.root))
+        check_finite(features.rows, features.names, source.where)
         return features
 
 
@@ -210,7 +211,7 @@ def distinct(checkpoints: Sequence[Path]) -> list[Path]:
 def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Result]]:
     """The result of one evaluator and its file; once more where it has pictures, which are drawn in between."""
     with deaths_told(
-        Patience(source.common.timeout_minutes, str(source.data.train.root.parent), "workers", "timeout_minutes")
+        Patience(source.common.timeout_minutes, spelled(source.data.train.root.parent), "workers", "timeout_minutes")
     ):
         result, outcome = _measure(one, source)
     if outcome.per_image is not None:

@@ -32,6 +32,14 @@ class Data:
     index_cache: str = option(
         "", "folder that keeps the indexes of archives and large folders; unset is the system's for caches", path=True
     )
+    url_cache: str = option(
+        "",
+        "folder that keeps what was read from URLs, for all processes of a machine; unset is the system's for caches",
+        path=True,
+    )
+    url_cache_gib: float = option(
+        32.0, "how large that folder may become; 0 keeps nothing", at_least=0, at_most=1e6, unit="GiB"
+    )
 
 
 @dataclass

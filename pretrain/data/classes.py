@@ -11,6 +11,7 @@ import numpy as np
 from pretrain.data.compact import Ints
 from pretrain.data.walk import Tree
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.urls import spelled
 
 Names = tuple[str, ...]  # of the folders between the root and an image
 
@@ -49,7 +50,7 @@ def layout_of(tree: Tree, class_depth: int, labelled: bool, ask: str) -> Layout:
         if len(holders) > 1:
             raise _mixed(tree, within)
         if class_depth:
-            raise UserError(f"{ask}{class_depth} does not fit {tree.root}: its images lie in no folders.")
+            raise UserError(f"{ask}{class_depth} does not fit {spelled(tree.root)}: its images lie in no folders.")
         return Layout(None, (), 1)
     depth = class_depth or _sure_depth(holders)
     if not depth:
@@ -58,7 +59,7 @@ def layout_of(tree: Tree, class_depth: int, labelled: bool, ask: str) -> Layout:
         return Layout(None, (), len(holders))
     if shallow := next((holder for holder in holders if len(holder) < depth), None):
         raise UserError(
-            f"{ask}{depth} does not fit {tree.root}: {'/'.join(shallow)} holds images and lies "
+            f"{ask}{depth} does not fit {spelled(tree.root)}: {'/'.join(shallow)} holds images and lies "
             f"only {len(shallow)} deep; give its images a folder of their own, or another depth."
         )
     names = ["/".join(folders[:depth]) for folders in within]
@@ -108,7 +109,7 @@ def _mixed(tree: Tree, within: Sequence[Names]) -> UserError:
     folders = sorted({folders[0] for folders in within if folders})
     plural = len(folders) != 1
     return UserError(
-        f"{tree.root} mixes {len(loose)} loose image{'s' * (len(loose) != 1)} (such as "
+        f"{spelled(tree.root)} mixes {len(loose)} loose image{'s' * (len(loose) != 1)} (such as "
         f"{loose[0].name}) with {len(folders)} folder{'s' * plural} of images (such as "
         f"{folders[0]}): move the loose ones into a class folder or away, or give a folder of one kind."
     )

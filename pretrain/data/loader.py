@@ -42,7 +42,7 @@ class ViewDataset(Dataset[Item]):
                 unreadable.append(str(error))
                 continue
             return self.views(pixels, self.seed, epoch, index), unreadable, -1 if labels is None else labels[taken]
-        raise UserError(f"no file under {self.source.root} can be decoded, for example {unreadable[0]}.")
+        raise UserError(f"no file under {self.source.where} can be decoded, for example {unreadable[0]}.")
 
 
 def collate(images: Sequence[Item]) -> Batch:

@@ -26,12 +26,13 @@ from tqdm import tqdm
 
 from pretrain.data.decode import UnreadableImage, decode, plain, read_file
 from pretrain.data.packed import BLOB, is_packed, open_packed, write_index
-from pretrain.data.sources import ImageSource, Reading, open_source
+from pretrain.data.sources import ImageSource, Reading, open_source, resolved
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.pool import mapped
 from pretrain.runtime.processes.watch import Patience, watched
+from pretrain.runtime.urls import is_url, spelled
 
 Plan = dict[str, str | int]
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Entry:
 
 
 def pack(
-    source: Path,
+    source: str | Path,
     out: Path,
     short_side: int,
     quality: int,
@@ -79,11 +80,12 @@ def pack(
     Raises:
         UserError: nothing to pack, `out` holds something else, the source changed, or the disk is full.
     """
-    out = out.resolve()
+    out, root = out.resolve(), spelled(source)
     images = open_source(source, class_depth, labelled=True, ask="--class-depth ", reading=reading)
     if images.kind == "packed":
         raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
-    plan: Plan = {"source": str(source.resolve()), "short_side": short_side, "quality": quality}
+    name = resolved(root) if is_url(root) else str(Path(root).resolve())
+    plan: Plan = {"source": name, "short_side": short_side, "quality": quality}
     plan |= {"stamp": _stamp(images)} | ({"class_depth": class_depth} if class_depth else {})
     if _already_there(out, plan):
         say(f"{out}: these images are packed there already, left as they are")
@@ -290,7 +292,7 @@ def _finish(part: Path, out: Path, images: ImageSource, entries: list[Entry], pl
     for reason in refused:
         print(f"skipped an unreadable image: {reason}", file=sys.stderr)
     if not kept:
-        raise UserError(f"no file under {images.root} can be decoded, for example {refused[0]}.")
+        raise UserError(f"no file under {images.where} can be decoded, for example {refused[0]}.")
     offsets = list(accumulate((entries[index].size for index in kept), initial=0))
     header = {"classes": images.classes, "plan": plan, "skipped": refused}
     labels = [-1 if images.labels is None else images.labels[index] for index in kept]

@@ -10,6 +10,7 @@ from pretrain.data.decode import endings
 from pretrain.data.packed import BLOB, INDEX
 from pretrain.data.walk import unreadable
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.urls import hide, is_url
 
 ARCHIVES = (".tar", ".tgz", ".tbz", ".txz", ".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".iso", ".sqsh")
 ARRAYS = (
@@ -50,14 +51,20 @@ KINDS = (  # endings, what a file with one is, and what to do with it before wha
 )
 
 
-def check_folder(path: Path, meaning: str) -> None:
+def check_folder(place: str | Path, meaning: str) -> None:
     """Refuse a path that is no folder that can be entered.
 
-    Args: meaning, what should be there, for the message.
+    Args: place, the path. meaning, what should be there, for the message.
 
     Raises:
-        UserError: nothing is there, a file is there, or the file system refuses to tell.
+        UserError: nothing is there, a file is there, the file system refuses to tell, or it is a URL.
     """
+    if is_url(str(place)):
+        raise UserError(
+            f"{hide(str(place))} is a URL of no kind that is read from there (a zip, tar or Parquet file, a pattern of "
+            f"these, or a list as .txt, .csv or .tsv): give one, or download it and give {meaning}."
+        )
+    path = Path(place)
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):

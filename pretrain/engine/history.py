@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -91,7 +89,7 @@ def _entry(step: int, images: int, changed: Sequence[Change]) -> dict[str, Any]:
         "step": step,
         "images": images,
         "time": _written(datetime.now(timezone.utc)),
-        "command": shlex.join([sys.executable, *sys.argv]),
+        "command": provenance.as_typed(),
         "commit": provenance.commit(),
         "changed": {one.option.name: [one.old, one.new] for one in changed},
     }

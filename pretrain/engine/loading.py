@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,10 +18,12 @@ from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.processes import shared_memory
+from pretrain.runtime.processes.signals import Wish
 from pretrain.runtime.processes.watch import Patience
 from pretrain.runtime.processes.workers import init_worker
 
 PREFETCH = 4  # batches that each worker is ahead
+AHEAD = 2  # batches after the next one: ranks leave together one step after the first of them wants to
 
 
 def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, device: torch.device) -> DataLoader[Any]:
@@ -42,6 +45,31 @@ def make_loader(cfg: config.Config, source: ImageSource, sampler: StepSampler, d
         worker_init_fn=init_worker,
         prefetch_factor=PREFETCH if cfg.data.workers else None,
     )
+
+
+def foreseen(batches: Iterable[Batch], wish: Wish) -> Iterator[Batch]:
+    """Pass batches on, each once those after it have come that the ranks still need to agree to stop.
+
+    Where no more images can be read, as from a server that does not answer, that is a wish to stop. So all ranks leave
+    after the same step, with a checkpoint, and nothing is lost but what nobody has computed.
+
+    Raises:
+        UserError: why no more come, once all that came are passed on.
+    """
+    source, coming = iter(batches), deque[Batch]()
+    while True:
+        try:
+            while wish.failure is None and len(coming) <= AHEAD:
+                coming.append(next(source))
+        except StopIteration:
+            yield from coming
+            return
+        except UserError as error:
+            wish.failure = error
+        if not coming:
+            assert wish.failure is not None, "batches, or a reason why there are none"
+            raise wish.failure
+        yield coming.popleft()
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

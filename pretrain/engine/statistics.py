@@ -93,10 +93,10 @@ def measure(source: ImageSource, channels: int, sample: int = SAMPLE) -> Pixels:
         values = planes.flatten(1).double() / 255
         sums.append(torch.stack([values.mean(1), values.square().mean(1)]))
     if not sums:
-        raise UserError(f"data.mean=auto: no image of a sample of {source.root} can be read: give numbers.")
+        raise UserError(f"data.mean=auto: no image of a sample of {source.where} can be read: give numbers.")
     mean, square = torch.stack(sums).mean(0)
     deviation = (square - mean.square()).clamp_min(0).sqrt()
     found = Pixels(*(tuple(round(one, DIGITS) for one in part.tolist()) for part in (mean, deviation)))
     if not all(found.std):
-        raise UserError(f"data.std=auto: the images of {source.root} are of one colour: give numbers.")
+        raise UserError(f"data.std=auto: the images of {source.where} are of one colour: give numbers.")
     return found

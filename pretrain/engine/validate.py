@@ -18,6 +18,7 @@ from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import check
+from pretrain.runtime.urls import hide
 
 
 def ready(cfg: config.Config) -> torch.device:
@@ -30,6 +31,7 @@ def ready(cfg: config.Config) -> torch.device:
         raise UserError("run_dir is not set: add run_dir=FOLDER to the command or the configuration.")
     if not cfg.data.root:
         raise UserError(NO_DATA)
+    cfg.data.root, cfg.data.val, cfg.data.images_root = map(hide, (cfg.data.root, cfg.data.val, cfg.data.images_root))
     check(cfg)
     _check_scales(cfg.views)
     _check_trunk(cfg)

@@ -130,7 +130,11 @@ def read_lines(path: Path, what: str) -> list[str]:
     Raises:
         UserError: it is missing or cannot be opened, or is in another encoding.
     """
-    content = _bytes_of(path, what)
+    return lines_of(_bytes_of(path, what), path, what)
+
+
+def lines_of(content: bytes, path: object, what: str) -> list[str]:
+    """The same of the bytes of such a file. Args: path, its name for messages."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")

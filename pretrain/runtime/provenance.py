@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.urls import hide
 
 SNAPSHOT = "snapshot.json"  # beside the packages of a copy that the launcher made for one job
 
@@ -45,8 +46,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def command() -> str:
     """The command line of this process as it could be typed again, its commit, folder and hardware, a line each."""
-    typed = shlex.join([sys.executable, *sys.argv])
+    typed = as_typed()
     return f"{typed}\ncommit {commit()}\ndirectory {os.getcwd()}\nhardware {hardware()}\n"
+
+
+def as_typed() -> str:
+    """The command line of this process, without what is secret in its URLs."""
+    return shlex.join([sys.executable, *map(hide, sys.argv)])
 
 
 def hardware() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 
@@ -139,6 +140,19 @@ def _several(root):
     return f"[{root}/ant,{root}/bee]"
 
 
+def at_url(root, way):
+    """What a way makes, put into fsspec's memory; the URL of its data root."""
+    import fsspec
+
+    (root / "made").mkdir()
+    made = str(WAYS[way](root / "made"))
+    memory = fsspec.filesystem("memory")
+    for path in (root / "made").rglob("*.*"):
+        memory.pipe_file(f"/{root.name}{str(path)[len(str(root)) :]}", path.read_bytes())
+    shutil.rmtree(root / "made")
+    return f"memory://{root.name}{made[len(str(root)) :]}"
+
+
 WAYS = {  # what each makes of an empty folder: a data root
     "folder": lambda root: folder(root / "images"),
     "zip": lambda root: zipped(root / "train.zip", files()),
@@ -161,4 +175,8 @@ WAYS = {  # what each makes of an empty folder: a data root
     "parquet": _parquet,
     "saved": _saved,
     "several": _several,
+    "zip at a URL": lambda root: at_url(root, "folder in a zip"),
+    "tar at a URL": lambda root: at_url(root, "plain shards"),
+    "list at a URL": lambda root: at_url(root, "csv"),
+    "parquet at a URL": lambda root: at_url(root, "parquet"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from pretrain.runtime.options.arguments import a_path
+from pretrain.runtime.options.arguments import a_path, expanded
 from tools.datasets.base import DataSet, Number, add_numbers, check_numbers
 
 NUMBERS = (
@@ -14,6 +14,7 @@ NUMBERS = (
     ),
     Number("quality", 90, "quality of the JPEGs of resized images; 0 packs all uncompressed", 0, 95),
     Number("class-depth", 0, "how many folders below SRC name the class; 0 asks where it is not sure", 0, 100),
+    Number("url-cache-gib", 32, "how large the folder of --url-cache may become in GiB; 0 keeps nothing", 0, 1_000_000),
     Number("workers", os.cpu_count() or 1, "processes", 0, 1024),
 )
 NAMES = {
@@ -21,11 +22,12 @@ NAMES = {
     "image-column": "column or array that holds the images or their paths (default: one of the usual names)",
     "label-column": "the same of the labels",
     "index-cache": "folder that keeps the indexes of archives (default: the system's for caches)",
+    "url-cache": "folder that keeps what was read from URLs (default: the system's for caches)",
 }
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=a_path, metavar="SRC", help="images of any source of docs/data.md")
+    parser.add_argument("source", type=expanded, metavar="SRC", help="images of any source of docs/data.md")
     parser.add_argument("out", type=a_path, metavar="OUT", help="folder to write; run again to go on after a stop")
     add_numbers(parser, NUMBERS)
     for name, text in NAMES.items():

@@ -17,6 +17,7 @@ from pretrain.data.site.standing_in import VARIABLE as DATA
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.arguments import Once
 from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.urls import hide
 from tools.launcher import schedulers
 from tools.launcher.gpus import Gpus
 from tools.launcher.request import IMAGE, Launch, Request
@@ -96,6 +97,11 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     Raises:
         UserError: whatever can be known to be wrong by now.
     """
+    if secret := next((hide(word) for word in (*arguments, os.environ.get(DATA, "")) if hide(word) != word), None):
+        raise UserError(
+            f"{secret} would be written into the files of the job with its credentials or query: leave these out, and "
+            "give them through ~/.netrc or the environment (docs/data.md)."
+        )
     config: dict[str, Any] = {}
     shown, asked = "", variables.asked_for(args.environment)
     if tool == "pretrain":

@@ -159,5 +159,5 @@ def _train(
         if epoch == options.epochs - 1 and len(indices):
             losses.append(loss)
     if not losses:
-        raise UserError(f"no image of the last epoch could be read: see the images of {train.root}.")
+        raise UserError(f"no image of the last epoch could be read: see the images of {train.where}.")
     return torch.stack(losses).mean(0)

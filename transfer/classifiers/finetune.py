@@ -135,7 +135,7 @@ def _readable(train: ImageSource, common: Common) -> tuple[ImageSource, list[str
         name_unreadable(unreadable)
     least = max(2, distributed.world_size())
     if len(kept) < least:
-        raise UserError(f"fine-tuning needs at least {least} readable images: see the labelled part of {train.root}.")
+        raise UserError(f"fine-tuning needs at least {least} readable images: see the labelled part of {train.where}.")
     if unreadable:
         check_classes(kept)
     return kept, unreadable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -73,11 +72,11 @@ def build_probe(cfg: Config) -> KnnProbe | None:
     if not cfg.data.val:
         return None
     if kind_of(cfg.data.val) is FOLDER:
-        check_folder(Path(cfg.data.val), "class folders in data.val, or leave k-NN accuracy out")
+        check_folder(cfg.data.val, "class folders in data.val, or leave k-NN accuracy out")
     pair = open_pair(cfg.data.root, cfg.data.val, cfg.data.class_depth, Reading.of(cfg.data))
     train, val = (replace(source, bits=cfg.data.bits) for source in pair)
     most = cfg.run.knn_images
     if most < len(train.classes):
-        raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.root}: raise it.")
+        raise UserError(f"run.knn_images={most} is below the {len(train.classes)} classes of {train.where}: raise it.")
     given = (cfg.views.size, cfg.data.workers, cfg.run.timeout_minutes)
     return KnnProbe(thinned(train, most), thinned(val, most), *given)

@@ -11,6 +11,7 @@ from pretrain.data.root import check_folder
 from pretrain.data.sources import ImageSource, Reading, kind_of, open_source, part_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
+from pretrain.runtime.urls import is_url, spelled, split
 
 SHOWN = 6  # folders that a message names
 
@@ -56,19 +57,20 @@ def open_labelled(root: str | Path, class_depth: int = 0, reading: Reading | Non
     Raises:
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
-    root = Path(root)
+    root = spelled(root)
     if not kind_of(root).folders:
         check_folder(root, "the folder that holds train/CLASS/ and val/CLASS/")
     parts = [part_of(root, part) for part in ("train", "val")]
     for part, found in zip(("train", "val"), parts, strict=True):
         if found is None:
-            there = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:SHOWN])
+            there = ", ".join(sorted(path.name for path in Path(root).iterdir() if path.is_dir())[:SHOWN])
             raise UserError(
                 f"{root} has no folder {part}{f' (it has {there})' if there else ''}: give the folder that "
                 "holds train/CLASS/ and val/CLASS/."
             )
     train, val = map(str, parts)
-    return Labelled(printable(root.resolve().name), *open_pair(train, val, class_depth, reading))
+    name = Path(split(root)[0] if is_url(root) else root).resolve().name
+    return Labelled(printable(name), *open_pair(train, val, class_depth, reading))
 
 
 def open_pair(
@@ -89,19 +91,19 @@ def open_pair(
     for source in (train, val):
         if source.labels is None:
             raise UserError(
-                f"{source.root} is a flat folder without labels: evaluation needs one folder a class in it."
+                f"{source.where} is a flat folder without labels: evaluation needs one folder a class in it."
             )
     assert val.labels is not None
     used = {val.classes[label] for label in val.labels}
     unknown = sorted(used - set(train.classes))
     if unknown:
         raise UserError(
-            f"{val.root} has {len(unknown)} class folders that {train.root} has not, such as "
+            f"{val.where} has {len(unknown)} class folders that {train.where} has not, such as "
             f"'{unknown[0]}': both must hold the same classes{_empty_here(unknown[0], train)}."
         )
     if len(train.classes) < 2:
         name = train.classes[0]
-        raise UserError(f"{train.root} holds the single class '{name}': classification needs at least two.")
+        raise UserError(f"{train.where} holds the single class '{name}': classification needs at least two.")
     index = {name: position for position, name in enumerate(train.classes)}
     labels = tuple(index[val.classes[label]] for label in val.labels)
     return train, replace(val, labels=labels, classes=train.classes)

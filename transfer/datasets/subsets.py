@@ -85,14 +85,14 @@ def from_list(source: ImageSource, path: str | Path, max_absent: float = 1.0) ->
         absent += [] if matches else [name]
     if not found:
         raise UserError(
-            f"none of the {len(wanted)} names in {path} (the first is '{wanted[0]}') is an image under {source.root}: "
+            f"none of the {len(wanted)} names in {path} (the first is '{wanted[0]}') is an image under {source.where}: "
             "give the list of this data set, or draw one with fraction=0.01."
         )
     classes = {_last(name) for name in source.classes}
     known = [name for name in absent if _class_of(name) in classes]
     if len(known) > max_absent * (len(known) + len(found)):
         raise UserError(
-            f"{len(known)} of the {len(known) + len(found)} names in {path} that are of classes of {source.root} have "
+            f"{len(known)} of the {len(known) + len(found)} names in {path} that are of classes of {source.where} have "
             f"no image there, such as {', '.join(known[:FIRST])}: complete the images, or allow it "
             "with max_absent=SHARE."
         )

@@ -218,7 +218,7 @@ def _write_part(
     for rows, read, reasons in found:
         reasons_all += reasons
         if read:
-            check_finite(rows, names_of(source, read), str(source.root))
+            check_finite(rows, names_of(source, read), source.where)
             data = rows.numpy().tobytes()
             file.write(data)
             crc = zlib.crc32(data, crc)

@@ -134,7 +134,7 @@ def loader(
         UserError: the shared memory is too small, a batch does not come in time, or a worker dies.
     """
     shared_memory.check_room(room, "workers or batch_size")
-    where = str(pictures.source.root)
+    where = pictures.source.where
     patience = Patience(minutes, where, "workers", "timeout_minutes", shared_memory.mebibytes(room))
     images: DataLoader[Any] = DataLoader(  # typed by its samples, where it gives what `collate` makes of them
         pictures,
@@ -252,7 +252,7 @@ def check_finite(rows: torch.Tensor | RowFile, names: Sequence[str], where: str)
 
 def nothing_read(source: ImageSource, reason: str) -> UserError:
     """What to raise where no file of a source can be decoded."""
-    return UserError(f"no file under {source.root} can be decoded, for example {reason}.")
+    return UserError(f"no file under {source.where} can be decoded, for example {reason}.")
 
 
 def outputs(

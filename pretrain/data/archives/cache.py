@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from pretrain.data.archives.index import Index
+from pretrain.data.files import File
 from pretrain.runtime.files import FAULTS, write_atomically
 from pretrain.runtime.lock import exclusive
 from pretrain.runtime.printable import say
+from pretrain.runtime.urls import is_url
 
 FORMAT = "unigrad-index-1"
 
@@ -28,35 +30,31 @@ def cache_folder(asked: str) -> Path:
     return Path(asked or os.path.join(base, "unigrad", "indexes"))
 
 
-def indexed(path: Path, kind: str, make: Callable[[Path], Index], folder: Path) -> Index:
+def indexed(archive: File, kind: str, make: Callable[[File], Index], folder: Path) -> Index:
     """The index of an archive, from the cache where the archive has the size and time of when it was made.
 
     One process makes it, and others that want it wait. A cache that cannot be written is done without.
 
     Args:
-        path: of the archive.
+        archive: which.
         kind: of archive.
         make: reads it.
         folder: of the cache.
     """
-    about = _about(path, kind)
-    file = folder / f"{hashlib.sha256(f'{kind}:{path.resolve()}'.encode('utf-8', 'surrogateescape')).hexdigest()}.npz"
+    about = json.dumps([FORMAT, kind, *(archive.state() or ())])
+    place = archive if is_url(str(archive)) else archive.path.resolve()
+    file = folder / f"{hashlib.sha256(f'{kind}:{place}'.encode('utf-8', 'surrogateescape')).hexdigest()}.npz"
     if (found := _read(file, about)) is not None:
         return found
-    with _alone(file, path):
+    with _alone(file, archive):
         if (found := _read(file, about)) is not None:
             return found
         if file.exists():
-            say(f"{path} is newer than its index, which is made anew")
-        found = make(path)
+            say(f"{archive} is newer than its index, which is made anew")
+        found = make(archive)
         with contextlib.suppress(OSError):  # told by _alone
             _write(file, about, found)
     return found
-
-
-def _about(path: Path, kind: str) -> str:
-    status = path.stat()
-    return json.dumps([FORMAT, kind, status.st_size, status.st_mtime_ns])
 
 
 def _read(file: Path, about: str) -> Index | None:
@@ -81,14 +79,14 @@ def _write(file: Path, about: str, found: Index) -> None:
 
 
 @contextlib.contextmanager
-def _alone(file: Path, path: Path) -> Iterator[None]:
+def _alone(file: Path, archive: File) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(exclusive(file.with_suffix(".lock"), lambda _: math.inf))
         except OSError as error:
             say(
-                f"note: the index of {path} cannot be kept in {file.parent} ({error.strerror}), so every start makes "
-                "it anew: name another folder with index_cache.",
+                f"note: the index of {archive} cannot be kept in {file.parent} ({error.strerror}), so every start "
+                "makes it anew: name another folder with index_cache.",
                 sys.stderr,
             )
         yield

@@ -7,7 +7,6 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ class Index:
 class Listing:
     """Collects the members of an archive while its index is made."""
 
-    path: Path
+    path: object  # of the archive, for messages
     names: list[str] = field(default_factory=list)
     rows: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
@@ -123,6 +122,6 @@ def joined(parts: Iterable[Index]) -> tuple[Counter[str], np.ndarray, np.ndarray
     return left_out, which, np.concatenate([part.columns for part in found])
 
 
-def damaged(path: Path, reason: Any) -> UserError:
+def damaged(path: object, reason: Any) -> UserError:
     """What to raise for an archive that cannot be listed."""
     return UserError(f"{path} cannot be read ({reason}): copy or download it again from its source.")

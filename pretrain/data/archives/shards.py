@@ -6,9 +6,10 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from pretrain.data.files.fetch import matching
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.urls import is_url, split
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -17,21 +18,22 @@ MOST = 1_000_000  # files of a pattern
 
 def is_pattern(root: str, ending: str) -> bool:
     """Whether a root is a pattern of files of that ending, in lower case, and no file itself."""
-    return root.lower().endswith(ending) and any(one in root for one in "{*?[") and not os.path.exists(root)
+    name = split(root)[0]
+    return name.lower().endswith(ending) and any(one in name for one in "{*?[") and not os.path.exists(root)
 
 
-def files_of(root: str) -> list[Path]:
+def files_of(root: str) -> list[str]:
     """The files of a pattern: those of braces in the order of their numbers or words, those of * and ? by name.
 
     Raises:
         UserError: one of a range is missing, the pattern matches none, or it is too long.
     """
-    found: list[Path] = []
+    found: list[str] = []
     missing: list[str] = []
     for name in _expanded(root):
-        matched = sorted(glob.glob(name)) if glob.has_magic(name) else [name] * os.path.exists(name)
+        matched = _matched(name)
         missing += [] if matched else [name]
-        found += map(Path, matched)
+        found += matched
     if missing:
         lacks = f"{len(missing)} files are missing" if found else "there is none"
         raise UserError(f"of the files that {root} names {lacks}, such as {missing[0]}: complete or correct them.")
@@ -39,6 +41,13 @@ def files_of(root: str) -> list[Path]:
         twice = next(path for path in found if found.count(path) > 1)
         raise UserError(f"{root} names {twice} twice: correct the pattern.")
     return found
+
+
+def _matched(name: str) -> list[str]:
+    """The files that a name without braces means; one at a URL is looked for when it is opened."""
+    if is_url(name):
+        return matching(name) if glob.has_magic(split(name)[0]) else [name]
+    return sorted(glob.glob(name)) if glob.has_magic(name) else [name] * os.path.exists(name)
 
 
 def _expanded(text: str) -> Iterator[str]:

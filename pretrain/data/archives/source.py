@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,13 @@ from pretrain.data.archives.index import UNKNOWN, Index, joined
 from pretrain.data.archives.store import store_of
 from pretrain.data.classes import Layout, layout_of, numbered
 from pretrain.data.compact import Ints, Strings
-from pretrain.data.sources.base import Asked, ImageSource, state_of
+from pretrain.data.files import File, at_once, opened, partly_kept
+from pretrain.data.sources.base import Asked, ImageSource
 from pretrain.data.tree import tree_of
 from pretrain.data.walk import Tree
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
+from pretrain.runtime.urls import is_url, split
 
 SHOWN = 6
 
@@ -27,17 +30,24 @@ class Archives(NamedTuple):
     """Archives that are one set. kind: "zip" or "tar". inside: the folder in them that is the set, "" for all."""
 
     kind: str
-    files: Sequence[Path]
+    files: Sequence[str]
     inside: str = ""
 
 
 def archive_in(root: str, ending: str) -> Archives | None:
-    """The archive that a root is, or that it leads into, as A.zip/train does; None for others."""
+    """The archive that a root is, or that it leads into, as A.zip/train does; None for others.
+
+    Of a URL, whose folders cannot be asked, it is the first part of the address that is called so.
+    """
+    if is_url(root):
+        address, query = split(root)
+        found = re.match(rf"(.*?://.*?{re.escape(ending)})(?:/(.*))?$", address, re.IGNORECASE | re.DOTALL)
+        return Archives(ending[1:], [found[1] + query], (found[2] or "").strip("/")) if found else None
     path = Path(root)
     for place in (path, *path.parents):
         if place.suffix.lower() == ending and _is_file(place):
             inside = path.relative_to(place).as_posix()
-            return Archives(ending[1:], [place], "" if inside == "." else inside)
+            return Archives(ending[1:], [str(place)], "" if inside == "." else inside)
     return None
 
 
@@ -48,7 +58,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def open_archives(asked: Asked, archives: Archives, make: Callable[[Path], Index]) -> ImageSource:
+def open_archives(asked: Asked, archives: Archives, make: Callable[[File], Index]) -> ImageSource:
     """The images of some archives.
 
     Keys are the names of the members, after the archive's own name where two archives hold the same. The class is the
@@ -62,8 +72,8 @@ def open_archives(asked: Asked, archives: Archives, make: Callable[[Path], Index
     Raises:
         UserError: an archive is damaged, there is no image, or what was said of the set does not fit it.
     """
-    folder, files = cache_folder(asked.reading.index_cache), archives.files
-    parts = [indexed(path, archives.kind, make, folder) for path in files]
+    folder, files = cache_folder(asked.reading.index_cache), opened(archives.files, asked.reading.kept)
+    parts = at_once(lambda file: indexed(file, archives.kind, make, folder), files)
     left_out, which, columns = joined(parts)
     names = _inside(asked.root, [name for part in parts for name in part.names], archives.inside)
     kept = np.asarray([place for place, name in enumerate(names) if name], np.int64)
@@ -77,16 +87,17 @@ def open_archives(asked: Asked, archives: Archives, make: Callable[[Path], Index
     found = _layout(asked, tree, columns[places, 5])
     told = f"{archives.kind}{f', {len(files)} files' if len(files) > 1 else ''}"
     about = f"{printable(asked.root)}: {found.counts(len(tree.images))}, {told}{tree.omissions()}"
-    store = store_of(list(files), [state_of(path) for path in files], which, columns, archives.kind)
+    about += partly_kept(files, asked.reading.kept)
+    store = store_of(files, which, columns, archives.kind)
     return ImageSource(
         asked.path, tree.images, found.labels, found.classes, store, Ints(places), about, archives.kind, keys
     )
 
 
-def _qualified(files: Sequence[Path], which: np.ndarray, names: Sequence[str], places: np.ndarray) -> Iterator[str]:
+def _qualified(files: Sequence[File], which: np.ndarray, names: Sequence[str], places: np.ndarray) -> Iterator[str]:
     """The names at `places`, each after that of its archive, since several archives hold the same."""
-    common = os.path.commonpath([path.parent for path in files])
-    own = [path.relative_to(common).with_suffix("").as_posix() for path in files]
+    common = os.path.commonpath([file.path.parent for file in files])
+    own = [file.path.relative_to(common).with_suffix("").as_posix() for file in files]
     return (f"{own[which[place]]}/{names[place]}" for place in places)
 
 

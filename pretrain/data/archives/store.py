@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pretrain.data.archives.index import DEFLATED, UNKNOWN
 from pretrain.data.decode import MOST_BYTES, UnreadableImage
-from pretrain.runtime.errors import UserError
+from pretrain.data.files import File, FileReader, State
 from pretrain.runtime.printable import printable
 
 LOCAL = struct.Struct("<4s22xHH")  # of a zip's member: signature, lengths of its name and of its extra field
@@ -25,16 +24,16 @@ OPEN_AT_ONCE = 64  # archives of a set; a process may have few files open
 class ArchiveStore:
     """N images in F archives, which each process opens for itself.
 
-    files: paths, with the state of each when its index was made. which (N,) int32, columns (N, 6): see Index.
+    files: with the state of each when its index was made. which (N,) int32, columns (N, 6): see Index.
     headers: whether a local header stands before the bytes, as in a zip.
     """
 
-    files: tuple[str, ...]
-    states: tuple[tuple[int, int] | None, ...]
+    files: tuple[File, ...]
+    states: tuple[State, ...]
     which: np.ndarray
     columns: np.ndarray
     headers: bool
-    _handles: OrderedDict[int, int] = field(default_factory=OrderedDict, repr=False, compare=False)
+    _handles: OrderedDict[int, FileReader] = field(default_factory=OrderedDict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_handles": OrderedDict()}
@@ -59,11 +58,11 @@ class ArchiveStore:
         try:
             handle = self._handle(file)
             if self.headers:
-                signature, name, extra = LOCAL.unpack(os.pread(handle, LOCAL.size, begin))
+                signature, name, extra = LOCAL.unpack(handle.read(LOCAL.size, begin))
                 if signature != b"PK\3\4":
                     raise _unreadable(where, "no member begins there")
                 begin += LOCAL.size + name + extra
-            data = _whole(handle, begin, size)
+            data = handle.read(size, begin)
             if method == DEFLATED:
                 data = zlib.decompressobj(-15).decompress(data, unpacked + 1)
         except (OSError, struct.error, zlib.error) as error:
@@ -74,42 +73,28 @@ class ArchiveStore:
             raise _unreadable(where, "cut short, or not what its checksum says")
         return data
 
-    def _handle(self, file: int) -> int:
-        """The descriptor of an archive; positions are told with each read, so forked processes may share it."""
+    def _handle(self, file: int) -> FileReader:
+        """The open archive."""
         if file in self._handles:
             self._handles.move_to_end(file)
             return self._handles[file]
-        handle = os.open(self.files[file], os.O_RDONLY)
-        status = os.fstat(handle)
-        if (status.st_size, status.st_mtime_ns) != self.states[file]:
-            os.close(handle)
-            raise UserError(f"{self.files[file]} has changed since it was listed: start again, which lists it anew.")
-        self._handles[file] = handle
+        self._handles[file] = handle = self.files[file].reader(self.states[file])
         if len(self._handles) > OPEN_AT_ONCE:
-            os.close(self._handles.popitem(last=False)[1])
+            self._handles.popitem(last=False)[1].close()
         return handle
-
-
-def _whole(handle: int, begin: int, size: int) -> bytes:
-    """`size` bytes from `begin`, or fewer at the end of the file; one call may give only a part of them."""
-    data = os.pread(handle, size, begin)
-    while len(data) < size and (more := os.pread(handle, size - len(data), begin + len(data))):
-        data += more
-    return data
 
 
 def _unreadable(where: str, why: str) -> UnreadableImage:
     return UnreadableImage(f"{printable(where)} ({why})")
 
 
-def store_of(files: list[Path], states: list[Any], which: np.ndarray, columns: np.ndarray, kind: str) -> ArchiveStore:
+def store_of(files: Sequence[File], which: np.ndarray, columns: np.ndarray, kind: str) -> ArchiveStore:
     """The store of indexed archives.
 
     Args:
         files: the archives.
-        states: size and time of each.
         which: (N,) the archive of each image.
         columns: (N, 6), as of Index.
         kind: "zip" or "tar".
     """
-    return ArchiveStore(tuple(map(str, files)), tuple(states), which, columns, kind == "zip")
+    return ArchiveStore(tuple(files), tuple(file.state() for file in files), which, columns, kind == "zip")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from pretrain.data.archives.index import STORED, UNKNOWN, Index, Listing, damaged, sample_of
+from pretrain.data.files import File
 from pretrain.data.walk import SPECIAL
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
 
 BLOCK = 512
+AHEAD = 1 << 22  # bytes; members of images are smaller, so a request of a server gives many of their headers
 LABEL = ".cls"  # of WebDataset: a whole number as text
 LONGEST_LABEL = 32  # bytes
 INSIDE = 1  # how many tar files deep an image may lie in another, as in ILSVRC2012_img_train.tar
@@ -20,26 +22,26 @@ LINKS = "links"
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}  # first bytes, and a program
 
 
-def index_tar(path: Path) -> Index:
+def index_tar(archive: File) -> Index:
     """List the images of a tar file.
 
     Raises:
         UserError: it is compressed, cut short, damaged, or holds two images of one name or a label that is no number.
     """
-    listing = Listing(path)
+    listing = Listing(archive)
     try:
-        with open(path, "rb") as file:
+        with archive.open(AHEAD) as file:
             start = file.read(2)
             if program := COMPRESSED.get(start):
                 raise UserError(
-                    f"{path} is compressed by {program}, so that no image can be read without all before it: unpack "
+                    f"{archive} is compressed by {program}, so that no image can be read without all before it: unpack "
                     "that layer only, which leaves a plain tar."
                 )
-            _list(file, 0, path.stat().st_size, "", listing, INSIDE)
+            _list(file, 0, file.seek(0, os.SEEK_END), "", listing, INSIDE)
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
-        raise damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
+        raise damaged(archive, " ".join(str(error).split()) or type(error).__name__) from error
     return listing.index()
 
 
@@ -80,7 +82,7 @@ def _members(file: BinaryIO, begin: int, end: int) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError(f"{what} at byte {archive.offset}, where a member or the end mark should be")
 
 
-def _label(file: BinaryIO, member: tarfile.TarInfo, path: Path) -> int:
+def _label(file: BinaryIO, member: tarfile.TarInfo, path: object) -> int:
     file.seek(member.offset_data)
     text = file.read(min(member.size, LONGEST_LABEL)).decode("ascii", "replace").strip()
     if not text.isdecimal():

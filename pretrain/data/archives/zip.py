@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import stat
 import zipfile
-from pathlib import Path
 
 from pretrain.data.archives.index import DEFLATED, STORED, Index, Listing, damaged
 from pretrain.data.archives.tar import LINKS
+from pretrain.data.files import File
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import FAULTS
 from pretrain.runtime.printable import shortened
 
+AHEAD = 1 << 20  # bytes of a directory that are read at once
 ENCRYPTED = 1  # the bit of a member's flags
 
 
-def index_zip(path: Path) -> Index:
+def index_zip(archive: File) -> Index:
     """List the images of a zip file.
 
     Raises:
         UserError: it is cut short or damaged, or holds two images of one name, an encrypted image, or one that is
             compressed by another method than deflate.
     """
-    listing = Listing(path)
+    listing = Listing(archive)
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
+        with archive.open(AHEAD) as file, zipfile.ZipFile(file) as opened:
+            for member in opened.infolist():
                 _add(member, listing)
     except FAULTS as error:
         if isinstance(error, UserError):
             raise
-        raise damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
+        raise damaged(archive, " ".join(str(error).split()) or type(error).__name__) from error
     return listing.index()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pretrain.runtime.urls import hide
+
 VARIABLE = "UNIGRAD_DATA"
 SCRATCH = "UNIGRAD_SCRATCH"
 NO_DATA = (
@@ -15,4 +17,4 @@ def standing_in() -> str:
     """What the variable gives to learn from: its train/ where it has val/ too, else itself; empty without it."""
     root = os.path.expanduser(os.environ.get(VARIABLE, ""))
     parts = [os.path.join(root, part) for part in ("train", "val")]
-    return parts[0] if root and all(map(os.path.isdir, parts)) else root
+    return parts[0] if root and all(map(os.path.isdir, parts)) else hide(root)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pretrain.data.sources.base import ASK, Asked, ImageSource, Reading, Source, read_image
@@ -15,6 +16,7 @@ from pretrain.data.sources.kinds import kind_of, kinds
 from pretrain.data.sources.several import KIND as SEVERAL
 from pretrain.data.sources.several import is_several, roots_of
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.urls import below, hide, is_url, spelled
 
 __all__ = [
     "FOLDER",
@@ -49,10 +51,12 @@ def open_source(
         UserError: the root is missing, cannot be read or holds no image, mixes loose images with class folders, or is
             damaged; or what was said of it does not fit it.
     """
-    asked = Asked(os.fspath(root), class_depth, labelled, ask, reading or Reading())
+    reading = reading or Reading()
+    told = replace(reading, images_root=hide(reading.images_root))
+    asked = Asked(hide(spelled(root)), class_depth, labelled, ask, told)
     kind = kind_of(root)
     if asked.reading.weights and kind.name != SEVERAL.name:
-        raise UserError(f"{asked.option('weights')} is for several roots, and {root} is one: leave it out.")
+        raise UserError(f"{asked.option('weights')} is for several roots, and {asked.root} is one: leave it out.")
     return kind.open(asked)
 
 
@@ -64,7 +68,7 @@ def part_of(root: str | Path, part: str) -> str | None:
     Raises:
         UserError: several files are called so.
     """
-    folder = os.path.join(root, part)
+    folder = below(spelled(root), part)
     if kind_of(root).folders or os.path.lexists(folder):
         return folder
     names = [os.path.join(root, name.format(part)) for kind in kinds() for name in kind.parts]
@@ -75,7 +79,7 @@ def part_of(root: str | Path, part: str) -> str | None:
 
 
 def resolved(root: str) -> str:
-    """A root as it is written down: absolute, each of several."""
+    """A root as it is written down: absolute, each of several, and of a URL without its secrets."""
     if is_several(root):
         return f"[{','.join(map(resolved, roots_of(root)))}]"
-    return str(Path(root).resolve())
+    return hide(root) if is_url(root) else str(Path(root).resolve())

@@ -20,9 +20,10 @@ from pretrain.data.classes import Layout, numbered
 from pretrain.data.columns import IMAGES, LABELS, chosen, no_labels
 from pretrain.data.compact import Ints, Paths, Strings
 from pretrain.data.decode import plain
+from pretrain.data.files.local import state_of
 from pretrain.data.mapped import Column, columns_of
 from pretrain.data.packed import INDEX
-from pretrain.data.sources.base import Asked, ImageSource, Kind, state_of
+from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import FAULTS, write_atomically
 from pretrain.runtime.printable import printable, say, shortened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -13,8 +12,12 @@ from PIL import Image
 
 from pretrain.data.compact import taken
 from pretrain.data.decode import DEEPEST, decode, read_file
+from pretrain.data.files import Kept
+from pretrain.data.files.local import state_of
+from pretrain.runtime.urls import spelled
 
 ASK = "data.class_depth="  # how a user of pretraining says it
+URL_CACHE_GIB = 32.0
 
 
 class Source(Protocol):
@@ -55,6 +58,13 @@ class Reading:
     label_column: str = ""
     weights: Sequence[float] = ()
     index_cache: str = ""
+    url_cache: str = ""
+    url_cache_gib: float = URL_CACHE_GIB
+
+    @property
+    def kept(self) -> Kept:
+        """Of what URLs give."""
+        return Kept(self.url_cache, self.url_cache_gib)
 
     @classmethod
     def of(cls, section: object) -> Reading:
@@ -141,6 +151,11 @@ class ImageSource:
             mixture=None,
         )
 
+    @property
+    def where(self) -> str:
+        """The root in words."""
+        return spelled(self.root)
+
     def key(self, index: int) -> str:
         """The name of an image: its path below the root, with slashes."""
         return self.paths[index].relative_to(self.root).as_posix() if self.names is None else self.names[index]
@@ -173,16 +188,7 @@ class ImageSource:
         Raises:
             UnreadableImage: missing, empty, cut short, damaged or no image.
         """
-        return decode(self.read_bytes(index), self.paths[index], self.bits)
-
-
-def state_of(path: str | Path) -> tuple[int, int] | None:
-    """Size in bytes and modification time in nanoseconds; None where the file is missing, told when it is read."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+        return decode(self.read_bytes(index), spelled(self.paths[index]), self.bits)
 
 
 def read_image(source: ImageSource, index: int) -> Image.Image:

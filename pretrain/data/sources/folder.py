@@ -20,8 +20,8 @@ MEANING = "a folder of images or of class folders, a packed set, or another sour
 
 
 def _open(asked: Asked) -> ImageSource:
+    check_folder(asked.root, MEANING)
     root = Path(asked.root)
-    check_folder(root, MEANING)
     tree = listed(root, endings(), cache_folder(asked.reading.index_cache))
     if not tree.images:
         raise UserError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 
 from pretrain.data.sources.base import Kind
 from pretrain.data.sources.folder import FOLDER
 from pretrain.runtime.registry import collect
+from pretrain.runtime.urls import spelled
 
 
 @cache
@@ -19,5 +19,5 @@ def kinds() -> tuple[Kind, ...]:
 
 def kind_of(root: str | Path) -> Kind:
     """The kind that reads a root; that of folders where no other does."""
-    text = os.fspath(root)
+    text = spelled(root)
     return next((kind for kind in kinds() if kind.takes(text)), FOLDER)

@@ -15,13 +15,17 @@ from pathlib import Path
 
 from pretrain.data.classes import Layout, layout_of, named
 from pretrain.data.columns import IMAGES, LABELS, chosen, image_column
+from pretrain.data.compact import Ints
 from pretrain.data.decode import endings
+from pretrain.data.files import file_at
+from pretrain.data.sources.addresses import AddressStore, are_addresses, store_of
 from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.data.tree import tree_of
 from pretrain.data.walk import Tree, unreadable
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import read_lines
+from pretrain.runtime.files import lines_of, read_lines
 from pretrain.runtime.printable import printable, shortened
+from pretrain.runtime.urls import is_url, split
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 NUMBERED = re.compile(r"(.*\S)\s+(\d+)")  # a path and its label
@@ -29,16 +33,27 @@ WHAT = "a list of images"
 
 
 def _takes(root: str) -> bool:
-    return os.path.splitext(root)[1].lower() in (".txt", *SEPARATORS) and os.path.isfile(root)
+    return _ending(root) in (".txt", *SEPARATORS) and (is_url(root) or os.path.isfile(root))
+
+
+def _ending(root: str) -> str:
+    return os.path.splitext(split(root)[0])[1].lower()
 
 
 def _open(asked: Asked) -> ImageSource:
-    separator = SEPARATORS.get(asked.path.suffix.lower())
-    lines = [line for line in read_lines(asked.path, WHAT) if line.strip()]
+    separator = SEPARATORS.get(_ending(asked.root))
+    lines = [line for line in _read(asked) if line.strip()]
     if not lines:
         raise UserError(f"{asked.root} names no image: write a path a line.")
     names, labels = _table(asked, lines, separator) if separator else _lines(lines)
     return open_listed(asked, names, labels)
+
+
+def _read(asked: Asked) -> list[str]:
+    if not is_url(asked.root):
+        return read_lines(asked.path, WHAT)
+    with file_at(asked.root, asked.reading.kept).open() as file:
+        return lines_of(file.read(), asked.root, WHAT)
 
 
 def _lines(lines: Sequence[str]) -> tuple[list[str], list[str] | None]:
@@ -86,12 +101,20 @@ def open_listed(asked: Asked, names: Sequence[str], labels: Sequence[str] | None
     """
     if not names or "" in names:
         raise UserError(f"{asked.root} has {'an empty path' if names else 'no rows'}: name an image in each row.")
-    root, keys = _below_one(Path(asked.reading.images_root or asked.path.parent), names)
-    _check(asked, root, keys)
+    store: AddressStore | None = None
+    if are_addresses(asked, names):
+        store, keys = store_of(asked, names)
+        root = Path(split(str(store.folder.address))[0])
+    else:
+        root, keys = _below_one(Path(asked.reading.images_root or asked.path.parent), names)
+    _check_once(asked, keys)
+    if store is None:
+        _check(asked, root, keys)
     tree, order = tree_of(root, keys, Counter())
     found = _folders(asked, tree) if labels is None else named([labels[place] for place in order])
     about = f"{printable(asked.root)}: {found.counts(len(keys))}, listed"
-    return ImageSource(root, tree.images, found.labels, found.classes, about=about, kind="list")
+    places = Ints(order) if store else None
+    return ImageSource(root, tree.images, found.labels, found.classes, store, places, about, "list")
 
 
 def _below_one(root: Path, names: Sequence[str]) -> tuple[Path, list[str]]:
@@ -113,15 +136,18 @@ def _folders(asked: Asked, tree: Tree) -> Layout:
     return layout_of(tree, asked.class_depth, asked.labelled, asked.ask)
 
 
+def _check_once(asked: Asked, keys: Sequence[str]) -> None:
+    if len(set(keys)) < len(keys):
+        twice = next(key for key, count in Counter(keys).items() if count > 1)
+        raise UserError(f"{asked.root} names {shortened(twice)} twice: keep one of the two lines.")
+
+
 def _check(asked: Asked, root: Path, keys: Sequence[str]) -> None:
-    """Hold that every image is there and listed once; each folder is read once, no file is looked at.
+    """Hold that every image is there; each folder is read once, no file is looked at.
 
     Raises:
         UserError: naming the first that is not.
     """
-    if len(set(keys)) < len(keys):
-        twice = next(key for key, count in Counter(keys).items() if count > 1)
-        raise UserError(f"{asked.root} names {shortened(twice)} twice: keep one of the two lines.")
     folders: dict[str, set[str]] = defaultdict(set)
     for key in keys:
         folder, _, name = key.rpartition("/")

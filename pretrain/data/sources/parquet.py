@@ -6,10 +6,11 @@ a group an image: write small groups (of 100 rows, say), or pack the set.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ import numpy as np
 from pretrain.data.archives.shards import files_of, is_pattern
 from pretrain.data.columns import LABELS, chosen, image_column
 from pretrain.data.decode import UnreadableImage
-from pretrain.data.sources.base import Asked, ImageSource, Kind, state_of
+from pretrain.data.files import File, State, partly_kept
+from pretrain.data.files import opened as opened_files
+from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.data.sources.lists import open_listed
 from pretrain.data.tables import arrow, content_of, is_encoded, layout_of_rows, source_of_rows
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
+from pretrain.runtime.urls import is_url, split
 
 ENDING = ".parquet"
 KEPT = 4  # row groups in memory of a process
@@ -31,8 +35,8 @@ KEPT = 4  # row groups in memory of a process
 class GroupStore:
     """N rows in G row groups of some files. ends (G,): rows up to each group's last; groups: (file, group) of each."""
 
-    files: tuple[str, ...]
-    states: tuple[tuple[int, int] | None, ...]
+    files: tuple[File, ...]
+    states: tuple[State, ...]
     column: str
     ends: np.ndarray
     groups: np.ndarray
@@ -65,24 +69,33 @@ class GroupStore:
         self._kept.move_to_end(group)
         return content_of(self._kept[group][row].as_py(), f"row {place} of {file}")
 
-    def _read(self, file: str, group: int) -> Any:
+    def _read(self, file: File, group: int) -> Any:
         """The images of a row group; no thread is started, for this process may be a fork."""
         try:
-            with arrow(".parquet", file).ParquetFile(file) as opened:
+            with file.open() as handle, arrow(".parquet", str(file)).ParquetFile(handle) as opened:
                 column = opened.read_row_group(group, columns=[self.column], use_threads=False).column(self.column)
                 return column.combine_chunks()
+        except UserError:
+            raise
         except (OSError, ValueError) as error:
-            raise UnreadableImage(f"{printable(file)} ({' '.join(str(error).split())[:200]})") from error
+            raise UnreadableImage(f"{printable(str(file))} ({' '.join(str(error).split())[:200]})") from error
 
 
 def _takes(root: str) -> bool:
-    return is_pattern(root, ENDING) or (root.lower().endswith(ENDING) and os.path.isfile(root))
+    named = split(root)[0].lower().endswith(ENDING)
+    return is_pattern(root, ENDING) or named and (is_url(root) or os.path.isfile(root))
 
 
 def _open(asked: Asked) -> ImageSource:
-    files = [asked.path] if asked.path.is_file() else files_of(asked.root)
+    names = files_of(asked.root) if is_pattern(asked.root, ENDING) else [asked.root]
+    files = opened_files(names, asked.reading.kept)
     parquet = arrow(".parquet", asked.root)
-    opened = [_opened(parquet, file) for file in files]
+    with contextlib.ExitStack() as stack:
+        return _source(asked, files, [_opened(parquet, file, stack) for file in files])
+
+
+def _source(asked: Asked, files: Sequence[File], opened: Sequence[Any]) -> ImageSource:
+    """The source of open files."""
     schema = opened[0].schema_arrow
     for file, one in zip(files, opened, strict=True):
         if one.schema_arrow.names != schema.names:
@@ -104,14 +117,17 @@ def _open(asked: Asked) -> ImageSource:
     groups = [(at, group) for at, one in enumerate(opened) for group in range(one.metadata.num_row_groups)]
     ends = np.cumsum([opened[at].metadata.row_group(group).num_rows for at, group in groups])
     found = layout_of_rows(asked, schema, rows, sum(counts))
-    states = tuple(state_of(file) for file in files)
-    store = GroupStore(tuple(map(str, files)), states, column, ends, np.asarray(groups, np.int64).reshape(-1, 2))
-    return source_of_rows(asked, files, counts, found, store, "parquet")
+    states = tuple(file.state() for file in files)
+    store = GroupStore(tuple(files), states, column, ends, np.asarray(groups, np.int64).reshape(-1, 2))
+    source = source_of_rows(asked, [file.path for file in files], counts, found, store, "parquet")
+    return replace(source, about=source.about + partly_kept(files, asked.reading.kept))
 
 
-def _opened(parquet: Any, file: Path) -> Any:
+def _opened(parquet: Any, file: File, stack: contextlib.ExitStack) -> Any:
     try:
-        return parquet.ParquetFile(file)
+        return parquet.ParquetFile(stack.enter_context(file.open()))
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({' '.join(str(error).split())[:200]}): copy it again.") from error
 

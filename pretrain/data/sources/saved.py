@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from pretrain.data.columns import image_column
-from pretrain.data.sources.base import Asked, ImageSource, Kind, state_of
+from pretrain.data.files.local import state_of
+from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.data.tables import arrow, content_of, is_encoded, layout_of_rows, source_of_rows
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json

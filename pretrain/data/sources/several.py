@@ -15,6 +15,7 @@ from pretrain.data.mixture import Mixture
 from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.data.sources.kinds import kind_of
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.urls import is_url, pieces
 
 EXACT = 1e-6  # of the weights' sum
 
@@ -43,14 +44,7 @@ class SeveralStore:
 
 def roots_of(root: str) -> list[str]:
     """The roots of `[A,B]`, with `~` as the home folder; commas inside braces belong to a pattern."""
-    roots, depth = [""], 0
-    for one in root.strip()[1:-1]:
-        depth += (one == "{") - (one == "}")
-        if one == "," and not depth:
-            roots.append("")
-        else:
-            roots[-1] += one
-    return [os.path.expanduser(one.strip().strip("'\"")) for one in roots]
+    return [os.path.expanduser(one.strip().strip("'\"")) for one in pieces(root)]
 
 
 def is_several(root: str) -> bool:
@@ -71,7 +65,7 @@ def _open(asked: Asked) -> ImageSource:
 
 
 def _check_once(text: str, roots: Sequence[str]) -> None:
-    real = [os.path.realpath(root) for root in roots]
+    real = [root if is_url(root) else os.path.realpath(root) for root in roots]
     if twice := next((root for place, root in enumerate(roots) if real[place] in real[:place]), None):
         raise UserError(f"{text} names {twice} twice: keep one, and give it a larger weight if that was meant.")
 

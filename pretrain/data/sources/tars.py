@@ -15,8 +15,8 @@ def _takes(root: str) -> bool:
 
 
 def _open(asked: Asked) -> ImageSource:
-    archives = archive_in(asked.root, ENDING) or Archives("tar", files_of(asked.root))
-    return open_archives(asked, archives, index_tar)
+    archives = None if is_pattern(asked.root, ENDING) else archive_in(asked.root, ENDING)
+    return open_archives(asked, archives or Archives("tar", files_of(asked.root)), index_tar)
 
 
 KIND = Kind("tar", "a tar file or a pattern of them", _takes, _open, ("{}.tar", "{}-*.tar"), folders=True)

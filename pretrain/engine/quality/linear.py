@@ -33,7 +33,7 @@ def classes_of(cfg: config.Config, source: ImageSource) -> int:
     classes = len(source.classes) if source.labels is not None else 0
     if cfg.run.linear_probe and classes < 2:
         raise UserError(
-            f"run.linear_probe=true needs images of at least two classes, and {source.root} has "
+            f"run.linear_probe=true needs images of at least two classes, and {source.where} has "
             f"{classes or 'no labels'}: give class folders, or leave it out."
         )
     if cfg.run.keep_best == "linear_top1" and not (wanted and classes > 1):

@@ -17,6 +17,7 @@ import yaml
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.rules import check, options
 from pretrain.runtime.options.text import NULLS, read_yaml, typed
+from pretrain.runtime.urls import hide
 
 Schema = TypeVar("Schema")
 Tree = dict[Any, Any]  # of texts, as they are written
@@ -158,13 +159,13 @@ def _assign(section: Any, tree: Mapping[Any, Any], where: str, whole: Any, prefi
 
 
 def _expand(section: Any) -> None:
-    """Put the home folder in the place of a path's `~`, here and nowhere else."""
+    """Put the home folder in the place of a path's `~`, and marks in that of a URL's secrets, here and nowhere else."""
     for field in dataclasses.fields(section):
         value, rule = getattr(section, field.name), field.metadata.get("option")
         if dataclasses.is_dataclass(value):
             _expand(value)
         elif rule is not None and rule.path and isinstance(value, str):
-            setattr(section, field.name, os.path.expanduser(value))
+            setattr(section, field.name, hide(os.path.expanduser(value)))
 
 
 def nearest(wrong: str, valid: Sequence[str]) -> str:

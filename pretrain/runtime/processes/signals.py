@@ -9,15 +9,17 @@ from types import FrameType
 from typing import Any
 
 from pretrain.runtime import distributed
+from pretrain.runtime.errors import UserError
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)  # SLURM's warning, its end (and torchrun's), Ctrl-C
 
 
 class Wish:
-    """Whether a signal asked this process to stop; only the main thread of a process can listen."""
+    """Whether a signal asked this process to stop, or its images have ended; only its main thread can listen."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.failure: UserError | None = None  # why no more images come
         self._interrupt: Callable[[int, FrameType | None], Any] | int | None = None  # what Ctrl-C does elsewhere
 
     @contextlib.contextmanager
@@ -57,7 +59,7 @@ class Stopping:
 
         In one process at once.
         """
-        asked = self.wish.signal is not None
+        asked = self.wish.signal is not None or self.wish.failure is not None
         if distributed.world_size() == 1:
             return asked
         agreed = self.answer()

@@ -20,12 +20,19 @@ from transfer.datasets.labelled import open_labelled, open_pair
 
 VIEWS = dataclasses.asdict(Views(size=8)) | {"photometry": "worker"}
 BY_NUMBER = ("WebDataset", "txt with labels")  # whose classes have no names
-BY_ROW = ("arrays", "compressed arrays", "arrays, channels first", "parquet", "saved")  # whose images have none
+BY_ROW = (
+    "arrays",
+    "compressed arrays",
+    "arrays, channels first",
+    "parquet",
+    "parquet at a URL",
+    "saved",
+)  # whose images have none
 
 
 @pytest.fixture(params=stored.WAYS)
 def way(request):
-    if request.param in ("parquet", "saved"):
+    if "parquet" in request.param or request.param == "saved":
         pytest.importorskip("pyarrow")
     return request.param
 
