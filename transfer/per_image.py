@@ -49,7 +49,7 @@ class PerImage:
     def values(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """The metric in percent (r,) when image i counts weights[:, i] times, weights (r, n)."""
         if metric == RANKED:
-            return np.array([self._ranked(row) for row in weights])
+            return self._ranked(weights)
         if metric != BALANCED:
             return np.asarray(100 * (weights @ self.hits[metric]) / weights.sum(1))
         counts, right = (weights * one @ self._classes for one in (1.0, self.hits["top1"]))
@@ -64,21 +64,23 @@ class PerImage:
         _, places = np.unique(self.labels, return_inverse=True)  # type: ignore[call-overload]  # it has labels here
         return np.asarray(np.eye(places.max() + 1, dtype=np.float32)[places])
 
-    def _ranked(self, weights: np.ndarray) -> float:
-        """Mean over classes of VOC's 11-point rule, of images that count several times or not at all."""
+    def _ranked(self, weights: np.ndarray) -> np.ndarray:
+        """Mean over classes of VOC's 11-point rule (r,), of images that count several times or not at all."""
         assert self.ranks is not None and self.marks is not None
         found = []
         for ranks, marks in zip(self.ranks.T, self.marks.T, strict=True):
             order = np.argsort(ranks, kind="stable")
             judged = order[marks[order] >= 0]
-            times, right = weights[judged], (marks[judged] == 1) * weights[judged]
-            if right.sum():
-                recall, seen = np.cumsum(right) / right.sum(), np.cumsum(times)
-                precision = np.cumsum(right) / np.maximum(seen, 1)
-                best = np.maximum.accumulate(precision[::-1])[::-1]
-                places = np.searchsorted(recall, POINTS - 1e-12)
-                found.append(best[places].mean())
-        return 100 * float(np.mean(found)) if found else float("nan")
+            times = weights[:, judged]
+            right = np.cumsum(times * (marks[judged] == 1), axis=1, dtype=np.float64)
+            precision = right / np.maximum(np.cumsum(times, axis=1, dtype=np.float64), 1)
+            best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            wanted = right[:, -1:]
+            reached = [np.argmax(right >= (point - 1e-12) * wanted, axis=1) for point in POINTS]
+            points = np.stack([best[np.arange(len(best)), place] for place in reached])
+            found.append(np.where(wanted[:, 0] > 0, points.mean(0), np.nan))  # a class that no drawn image shows
+        with np.errstate(invalid="ignore"):
+            return np.asarray(100 * np.nanmean(found, axis=0))
 
 
 def names_sha256(names: Iterable[str]) -> str:
@@ -115,7 +117,7 @@ def load(path: Path) -> PerImage:
         UserError: it is missing, damaged, or its parts do not fit each other.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             count = int(file[COUNT])
             hits = {key.removeprefix(HITS): _unpacked(file[key], count) for key in file.files if key.startswith(HITS)}
             labels, ranks, marks = (file[name] if name in file.files else None for name in (LABELS, RANKS, MARKS))

@@ -12,8 +12,15 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json, write_text
 from transfer.report.collect.search import Collected, search_folders
 from transfer.report.collect.trials import Summary, Trials, group_trials
-from transfer.report.published.tables import PublishedTable, published_tables, standing_below, why_in_no_table
+from transfer.report.published.tables import (
+    PublishedTable,
+    published_tables,
+    standing_below,
+    stands_beside,
+    why_in_no_table,
+)
 from transfer.report.render.document import Block, heading
+from transfer.report.render.exports import write_tables
 from transfer.report.render.pages import to_html, write_markdown
 from transfer.report.sections import sections
 
@@ -27,6 +34,8 @@ EMPTY = dict.fromkeys(("table", "row", "origin", "metric")) | dict.fromkeys(NUMB
 
 def write_report(folders: Sequence[str | Path], out: str | Path, paper: bool = False) -> tuple[Path, Path]:
     """Write OUT/report.html, OUT/report.md with OUT/figures/, OUT/report.csv and .json, of all below `folders`.
+
+    Each of its tables is also OUT/tables/NN-SECTION.csv and .tex.
 
     Args: paper, with every table of the paper; then `folders` may be empty.
 
@@ -63,6 +72,7 @@ def write(data: Collected, out: Path) -> tuple[Path, Path]:
     for section in sections():
         built = list(section.build(data))
         blocks += [heading(section.title, section.anchor, 2), *built] if built and section.title else built
+    write_tables(blocks, out)
     markdown = write_markdown(title, blocks, out)
     return write_text(out / "report.html", to_html(title, blocks)), markdown
 
@@ -76,6 +86,11 @@ def records(data: Collected) -> Iterator[dict[str, Any]]:
         for row, below in standing_below(table, ours).items():
             for trials in below:
                 yield from _measured(trials, table=table.title, row=row or trials.recipe)
+    for table in published_tables("transfer"):
+        beside = [one for one in ours if stands_beside(one, table)]
+        yield from _published(table) if beside else ()
+        for trials in beside:
+            yield from _measured(trials, table=table.title, row=trials.recipe)
     for trials in ours:
         if why := why_in_no_table(trials):
             yield from _measured(trials, table="", row=trials.recipe, not_comparable=why)
@@ -83,11 +98,14 @@ def records(data: Collected) -> Iterator[dict[str, Any]]:
 
 def _published(table: PublishedTable) -> Iterator[dict[str, Any]]:
     known = {"table": table.title, "origin": "published", "task": table.task, "source": table.source}
+    if table.match == "transfer":
+        known |= {"protocol": table.setting.protocol, "arch": table.setting.arch}
     if table.match == "detection":
         known |= {name: getattr(table.setting, name) for name in ("dataset", "protocol", "arch")}
     for row in table.rows:
         for metric, value in zip(table.metrics, row.values, strict=True):
-            yield known | {"row": row.name, "metric": metric, "mean": value, "epochs": row.epochs}
+            what = {"dataset": metric, "metric": ""} if table.match == "transfer" else {"metric": metric}
+            yield known | what | {"row": row.name, "mean": value, "epochs": row.epochs}
 
 
 def _measured(trials: Trials, **standing: str) -> Iterator[dict[str, Any]]:

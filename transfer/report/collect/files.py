@@ -201,6 +201,8 @@ def read_result(path: Path) -> Downstream:
     for kind, places in KINDS.items():
         if not all(isinstance(value, kind) for place in places.split() for value in _at(tree, place)):
             raise UserError(f"{path} holds values of the wrong type: run that evaluation again.")
+    if kept := result.artefacts.get("per_image"):
+        result.artefacts["per_image"] = str(path.parent / str(kept))  # so that it is found from anywhere
     return Downstream(path, result)
 
 

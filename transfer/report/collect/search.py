@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pretrain.runtime.errors import UserError
+from transfer.report.collect.bootstrap import kept
 from transfer.report.collect.files import Downstream, PretrainingRun, is_ours, mark_superseded, read_result, read_run
 from transfer.report.collect.names import images_name
 
@@ -84,12 +85,24 @@ def _add_result(path: Path, data: Collected, copies: dict[bytes, Path]) -> None:
         first = copies.get(hashlib.sha256(content).digest())
         if first:
             raise UserError(f"{path} is a copy of {first} and is counted once.")
-        data.results.append(read_result(path))
+        data.results.append(read := read_result(path))
+        _check_outcomes(read, data.notes)
         copies[hashlib.sha256(content).digest()] = path
     except OSError as error:
         data.notes.append(f"{path} could not be opened ({error.strerror}).")
     except UserError as error:
         data.notes.append(str(error))
+
+
+def _check_outcomes(read: Downstream, notes: list[str]) -> None:
+    """Leave out outcomes of images that cannot be read, which is noted."""
+    path = read.result.artefacts.get("per_image")
+    try:
+        if path:
+            kept(path)
+    except UserError as error:
+        notes.append(str(error))
+        del read.result.artefacts["per_image"]
 
 
 def says_synthetic(folder: Path) -> bool:

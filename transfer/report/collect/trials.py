@@ -7,12 +7,14 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from transfer.report.collect.bootstrap import Interval, over_images, over_seeds
 from transfer.report.collect.files import Downstream, PretrainingRun, differing, evaluation, finite
 from transfer.report.collect.names import RANDOM, arch_name, maker, recipe_of
 from transfer.results import TASKS, Result
 
 SHORT = 12  # digits of a commit that are shown
 ABSENT = "—"
+NOT_APART = "not distinguishable"
 # by the sides that there are
 NOT_COMPARED = {(): "no number", ("pretrained",): "no random baseline", ("random",): "no pretrained result"}
 
@@ -162,13 +164,32 @@ class Row:
         return ABSENT if self.difference is None else _minus(self.sides["pretrained"], self.sides["random"])
 
     @property
+    def images(self) -> Interval | None:
+        """Where the difference lies over the images that both sides judged, if they keep what came of each."""
+        both = len(self.sides) == 2
+        return over_images(self.of.results("pretrained"), self.of.results("random"), self.metric) if both else None
+
+    @property
+    def seeds(self) -> Interval | None:
+        """Where the difference lies over seeds, if both sides have several."""
+        both = len(self.sides) == 2
+        return over_seeds(*(self.sides[init].values for init in ("pretrained", "random"))) if both else None
+
+    @property
     def reading(self) -> str:
-        """The comparison in words; "within the spread" where mean ± std of the two sides touch or overlap."""
+        """The comparison in words.
+
+        "not distinguishable" where an interval over images or over seeds holds 0; without both "within the spread"
+        where mean ± std of the two sides touch or overlap.
+        """
         if self.difference is None:
             return NOT_COMPARED[tuple(self.sides)]
         if self.difference == 0:
             return "no difference"
-        if abs(self.difference) <= sum(side.std or 0.0 for side in self.sides.values()):
+        seeds = self.seeds
+        if any(one and not one.apart for one in (self.images, seeds)):
+            return NOT_APART
+        if not seeds and abs(self.difference) <= sum(side.std or 0.0 for side in self.sides.values()):
             return "within the spread"
         single = [init for init, side in self.sides.items() if side.std is None]  # which has no spread to be beyond
         sure = "single runs" if len(single) == 2 else f"single {single[0]} run" if single else "beyond the spread"

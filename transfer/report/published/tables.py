@@ -17,10 +17,12 @@ import yaml
 
 from pretrain import methods
 from pretrain.config import Config
+from transfer.protocol import NONE
 from transfer.report.collect.files import finite, flat
 from transfer.report.collect.names import RANDOM
 from transfer.report.collect.trials import Trials
 from transfer.results import Result
+from transfer.tasks import tasks
 
 FOLDER = Path(__file__).parent
 SAME = 0.01  # share by which numbers may differ: schedules are rounded, damaged images and last batches left out
@@ -73,7 +75,7 @@ class PublishedTable:
     rows: tuple[PublishedRow, ...] = field(repr=False)
     source: str
     paper: bool  # whether it is of the UniGrad paper
-    match: str  # how results are set beside it, "accuracy" or "detection"
+    match: str  # how results are set beside it: "accuracy", "detection", or "transfer", whose metrics are data sets
     units: dict[str, str]  # by metric
     setting: Setting
     task: str = ""  # of our results, "" where the protocol tells it
@@ -121,6 +123,8 @@ def standing_below(table: PublishedTable, ours: Sequence[Trials]) -> dict[str, l
 
 def why_in_no_table(one: Trials) -> str:
     """Why a number stands in no published table; empty where it stands in one."""
+    if tasks()[one.first.task].suite:
+        return _why_in_no_transfer(one)
     alike = [table for table in published_tables() if related(one, table)]
     fitting = [table for table in alike if _on_its_list(one, table)]
     if fitting:
@@ -131,8 +135,31 @@ def why_in_no_table(one: Trials) -> str:
     return "no published table has this protocol and these data" if detector else "the paper has no table of this kind"
 
 
+def transfer_protocol(result: Result) -> tuple[str, str]:
+    """The name of a protocol on many data sets, and its published reference."""
+    found = result.settings.get("found") or {}
+    return str(found.get("protocol", result.protocol)), str(found.get("reference", NONE))
+
+
+def stands_beside(one: Trials, table: PublishedTable) -> bool:
+    """Whether a number on one of many data sets shares the protocol of a table that has this data set."""
+    same = (one.first.task, transfer_protocol(one.first)[0]) == (table.task, table.setting.protocol)
+    return same and one.first.dataset in table.metrics
+
+
+def _why_in_no_transfer(one: Trials) -> str:
+    if any(stands_beside(one, table) for table in published_tables("transfer")):
+        return ""
+    name, reference = transfer_protocol(one.first)
+    return f"no published numbers for {one.first.dataset} under {name}" + (
+        f" ({reference})" if reference != NONE else ""
+    )
+
+
 def related(one: Trials, table: PublishedTable) -> bool:
     """Whether a table is of the same task; for detectors, of the same protocol and data under whatever schedule."""
+    if table.match == "transfer":
+        return stands_beside(one, table)
     if table.match == "accuracy":
         return one.first.task == table.task
     return (one.first.settings.get("protocol"), one.first.dataset) == (table.setting.protocol, table.setting.dataset)

@@ -55,6 +55,8 @@ def against_random(data: Collected) -> Iterator[Block]:
         shown = [cells("comparison", row=row) for row in alike]
         left_out = ["Pretraining"] * (len(recipes) < 2)
         left_out += ["Starting weights", "Over the start"] * all(row.start is None for row in alike)
+        left_out += ["Over images"] * all(row.images is None for row in alike)
+        left_out += ["Over seeds"] * all(row.seeds is None for row in alike)
         for texts in shown:
             for name in left_out:
                 del texts[name]

@@ -29,7 +29,7 @@ def paper(data: Collected) -> Iterator[Block]:
         ours = group_trials(data.results, data.runs)
         source = next(one.source for one in published_tables("accuracy") if one.paper)
         yield note(sentence("paper", "introduction", source=source, apart=APART))
-        for published in published_tables():
+        for published in published_tables("accuracy") + published_tables("detection"):
             if published.paper or standing_below(published, ours):
                 yield from _published_table(published, ours)
 

@@ -1,0 +1,91 @@
+"""Intervals of a difference: over images as the normal theory of paired shares has them, over seeds as Welch's test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from helpers.report_samples import a_result
+from transfer import per_image
+from transfer.report.collect import bootstrap
+from transfer.report.collect.files import read_result
+
+
+def result_with(folder, name, hits, labels=None, images=None):
+    """A result whose images have these outcomes."""
+    names = [f"{at}" for at in range(len(hits))] if images is None else images
+    labels = np.zeros(len(hits), int) if labels is None else labels
+    per_image.save(folder / f"{name}-images.npz", per_image.of_labels(names, {"top1": np.asarray(hits)}, labels))
+    artefacts = {"images": [], "per_image": f"{name}-images.npz"}
+    return read_result(a_result(folder / f"{name}.json", 100 * np.mean(hits), "pretrained", artefacts=artefacts)).result
+
+
+def paired(images, both, first, second):
+    """Outcomes of two networks: so many images are right in both, in the first alone, in the second alone."""
+    hits = np.zeros((2, images), bool)
+    hits[:, :both] = True
+    hits[0, both : both + first] = True
+    hits[1, both + first : both + first + second] = True
+    return hits
+
+
+def test_the_interval_over_images_is_that_of_paired_shares(tmp_path):
+    hits = paired(1000, both=500, first=60, second=40)
+    one, other = (result_with(tmp_path, name, hit) for name, hit in zip("ab", hits, strict=True))
+    found = bootstrap.over_images([one], [other], "top1")
+    difference = (hits[0].astype(float) - hits[1]) * 100
+    half = stats.norm.ppf(0.975) * difference.std() / np.sqrt(1000)
+    assert found.low == pytest.approx(difference.mean() - half, abs=0.15)
+    assert found.high == pytest.approx(difference.mean() + half, abs=0.15)
+    assert found.apart and found.of == "1,000 images"  # as McNemar's test, whose p is 0.046
+    alone = stats.norm.ppf(0.975) * np.hypot(hits[0].std(), hits[1].std()) * 100 / np.sqrt(1000)
+    assert half < 0.5 * alone  # what pairing is worth
+
+
+def test_images_that_are_not_the_same_are_not_paired(tmp_path):
+    hits = paired(50, 20, 5, 5)
+    one, other = (result_with(tmp_path, name, hit) for name, hit in zip("ab", hits, strict=True))
+    strangers = result_with(tmp_path, "c", hits[0], images=[f"x{at}" for at in range(50)])
+    without = read_result(a_result(tmp_path / "d.json", 40.0, "random")).result
+    assert bootstrap.over_images([one], [other], "top1") is not None
+    assert bootstrap.over_images([one], [strangers], "top1") is None
+    assert bootstrap.over_images([one], [without], "top1") is None
+    assert bootstrap.over_images([one], [other], "top5") is None
+
+
+def test_the_mean_per_class_is_drawn_as_such(tmp_path):
+    """A class of five images spreads the mean over classes far more than the mean over images."""
+    labels = np.array([0] * 495 + [1] * 5)
+    hits = paired(500, 250, 10, 10)
+    hits[:, 495:] = [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
+    one, other = (result_with(tmp_path, name, hit, labels) for name, hit in zip("ab", hits, strict=True))
+    of_images, of_classes = (bootstrap.over_images([one], [other], metric) for metric in ("top1", "mean per class"))
+    assert of_classes.high - of_classes.low > 5 * (of_images.high - of_images.low)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_over_seeds_an_interval_misses_no_difference_about_as_often_as_it_says(count):
+    """Drawn from one normal distribution, 5 in 100 intervals should leave 0 out; a plain bootstrap of 3 leaves 10."""
+    draw = np.random.default_rng(count)
+    apart = [bootstrap.over_seeds(*draw.normal(0, 1, (2, count))).apart for _ in range(150)]
+    assert np.mean(apart) < 0.1
+
+
+@pytest.mark.parametrize("count", [3, 5, 20])
+def test_over_seeds_the_interval_is_about_as_wide_as_welchs(count):
+    draw = np.random.default_rng(count)
+    one, other = draw.normal(1, 1, count), draw.normal(0, 1, count)
+    found = bootstrap.over_seeds(one, other)
+    welch = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    assert (found.high - found.low) == pytest.approx(welch.high - welch.low, rel=0.25)
+
+
+def test_students_points_are_scipys():
+    freedom = np.arange(1, len(bootstrap.STUDENT) + 1)
+    assert np.allclose(bootstrap.STUDENT, stats.t.ppf(0.975, freedom), atol=6e-4)
+    assert pytest.approx(stats.norm.ppf(0.975), abs=1e-6) == bootstrap.NORMAL
+
+
+def test_a_single_seed_says_nothing_about_seeds():
+    assert bootstrap.over_seeds([1.0], [2.0, 3.0]) is None
