@@ -8,7 +8,10 @@ setup(
     description="UniGrad: self-supervised pretraining stated as gradients, and what the features are worth downstream",
     license="Apache-2.0",
     packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
-    package_data={"transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"]},
+    package_data={
+        "transfer.datasets.variants": ["wnids/*.txt"],
+        "transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"],
+    },
     python_requires=">=3.10",
     install_requires=[  # the oldest versions are those of tests/oldest.txt: make test-oldest
         "torch>=2.10.0",  # older ones compile a backward pass too late to fall back

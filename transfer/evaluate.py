@@ -6,17 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
-from pretrain.data.sources import ImageSource
-from pretrain.models.pixels import Pixels
-from pretrain.models.trunks import width_of
 from pretrain.runtime import distributed
 from pretrain.runtime.device import choose_device
 from pretrain.runtime.digests import digests_of
@@ -27,22 +23,21 @@ from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.runtime.urls import spelled
 from pretrain.weights.read_trunk import SILENT, read_trunk
-from pretrain.weights.trunk import TrunkFile, build_trunk
+from pretrain.weights.trunk import TrunkFile
 from transfer import per_image, tasks
+from transfer.classifiers.linear_head import Origin, save_head
 from transfer.datasets.asked import Opening, opened
-from transfer.datasets.labelled import Labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
-from transfer.features import cache
-from transfer.features.extract import check_finite, extract_with, resize_for
+from transfer.features.extract import resize_for
 from transfer.features.on_device import chosen_precision
 from transfer.features.rows import Features
 from transfer.options import Common, check_common, combined, part_of
 from transfer.per_image import PerImage
 from transfer.results import Result, init_of
+from transfer.source import Source
 
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
 FROZEN = (Needs.FROZEN_ROWS, Needs.OTHER_ROWS)
-Around = Callable[[nn.Module], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -56,58 +51,6 @@ class Chosen:
     def settings(self) -> dict[str, Any]:
         """All options, as result files have them."""
         return {**asdict(self.common), **asdict(self.own)}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the trunk and the images come from, and the rows that evaluators share."""
-
-    checkpoint: Path
-    trunk_file: TrunkFile
-    sha256: str
-    data: Labelled
-    common: Common
-    device: torch.device
-
-    def trunk(self) -> nn.Module:
-        """A fresh copy of the trunk, in eval mode."""
-        return build_trunk(self.trunk_file)
-
-    @property
-    def width(self) -> int:
-        """Length of a feature row."""
-        return width_of(self.trunk_file.arch)
-
-    @cached_property
-    def rows(self) -> tuple[Features, Features]:
-        """Of train and val; kept on disk where a cache is given.
-
-        Raises:
-            UserError: rows that are not finite, or a cache that cannot be written or is damaged.
-        """
-        return self.other_rows("", lambda trunk: trunk, self.width)
-
-    def other_rows(self, kind: str, around: Around, width: int) -> tuple[Features, Features]:
-        """Rows (train, val) of a network around the trunk, as of `Subject.other_rows`.
-
-        Raises:
-            UserError: as of `rows`.
-        """
-        train, val = (self._rows_of(source, kind, around, width) for source in (self.data.train, self.data.val))
-        return train, val
-
-    def _rows_of(self, source: ImageSource, kind: str, around: Around, width: int) -> Features:
-        common = self.common
-        if common.cache:
-            transform = common.image_size, resize_for(common.image_size, common.resize)
-            precision = chosen_precision(common.frozen_precision, self.device)
-            pixels = Pixels(*self.trunk_file.pixels)
-            wanted = cache.Wanted(self.sha256, source, width, *transform, precision, pixels, kind, common.interpolation)
-            reading = (common.batch_size, common.workers, self.device, common.timeout_minutes)
-            return cache.features(Path(common.cache), wanted, lambda: around(self.trunk()), *reading)
-        features = extract_with(common, around(self.trunk()), source, self.device, f"features of {source.root.name}")
-        check_finite(features.rows, features.names, source.where)
-        return features
 
 
 def choose(name: str, config: Path | None, overrides: Sequence[str], what: str = "task") -> Chosen:
@@ -209,14 +152,17 @@ def distinct(checkpoints: Sequence[Path]) -> list[Path]:
 
 
 def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Result]]:
-    """The result of one evaluator and its file; once more where it has pictures, which are drawn in between."""
+    """The result of one evaluator and its file; again with the names of what was written, then drawn, beside it."""
     with deaths_told(
         Patience(source.common.timeout_minutes, spelled(source.data.train.root.parent), "workers", "timeout_minutes")
     ):
         result, outcome = _measure(one, source)
-    if outcome.per_image is not None:
-        result = replace(result, artefacts=result.artefacts | {"per_image": _keep(file, outcome.per_image)})
     yield file, result
+    beside = {} if outcome.per_image is None else {"per_image": _keep(file, outcome.per_image)}
+    beside |= {} if outcome.head is None else {"head": _keep_head(file, source, outcome)}
+    if beside:
+        result = replace(result, artefacts=result.artefacts | beside)
+        yield file, result
     if outcome.pictures and distributed.rank() == 0:
         images = [_draw(file, name, draw) for name, draw in outcome.pictures.items()]
         yield file, replace(result, artefacts=result.artefacts | {"images": images})
@@ -259,7 +205,8 @@ def _measure(chosen: Chosen, source: Source) -> tuple[Result, Outcome]:
     rows = source.rows if chosen.evaluator.needs(chosen.own) is Needs.FROZEN_ROWS else ()
     begun = time.perf_counter()
     computed = (lambda: source.rows, source.common, source.device, source.trunk_file.arch, source.other_rows)
-    subject = Subject(source.data, source.trunk, source.width, *computed)
+    others = (source.rows_of, lambda: source.trunk_sha256)
+    subject = Subject(source.data, source.trunk, source.width, *computed, *others)
     outcome = chosen.evaluator.measure(subject, chosen.own)
     seconds = time.perf_counter() - begun + sum(part.seconds for part in rows)
     counts = _counts(*source.rows) if outcome.counts is None else outcome.counts
@@ -278,6 +225,16 @@ def _keep(file: Path, outcomes: PerImage) -> str:
             per_image.save(path, outcomes)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): make room for it.") from error
+    return path.name
+
+
+def _keep_head(file: Path, source: Source, outcome: Outcome) -> str:
+    """Write a trained head beside a result file, by the first process; its file's name."""
+    path, common = file.with_name(f"{file.stem}-head.pth"), source.common
+    seen = common.image_size, resize_for(common.image_size, common.resize)
+    if distributed.rank() == 0 and outcome.head is not None:
+        origin = Origin(source.trunk_sha256, tuple(source.data.train.classes), *seen, outcome.protocol)
+        save_head(path, outcome.head, origin)
     return path.name
 
 

@@ -38,7 +38,7 @@ def run(place, checkpoint, out, tasks="knn"):
 def test_a_folder_of_exports_is_evaluated_epoch_by_epoch_and_each_trunk_once(place, tmp_path, capsys):
     run(place, place / "run" / "export", tmp_path / "{run}-{checkpoint}-{task}.json")
     said = capsys.readouterr().out
-    found = {path.name: results.load(path) for path in tmp_path.iterdir()}
+    found = {path.name: results.load(path) for path in tmp_path.glob("*.json")}
     assert set(found) == {f"run-{name}-knn.json" for name in ("initial", "epoch_0002", "epoch_0010")}
     for name, epoch in (("initial", 0), ("epoch_0002", 2), ("epoch_0010", 10)):
         result = found[f"run-{name}-knn.json"]

@@ -12,7 +12,7 @@ from pretrain.data.sources import ImageSource
 from pretrain.models.pixels import pixels_of
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.classifiers import sgd_heads
+from transfer.classifiers import linear_head, sgd_heads
 from transfer.classifiers.accuracy import top1_top5
 from transfer.classifiers.head_options import Head
 from transfer.classifiers.logistic_regression import held_out
@@ -36,11 +36,15 @@ from transfer.options import Common
 
 @dataclass(frozen=True)
 class HeadScore:
-    """metrics in percent. skipped_val: number of unreadable images of val. details: the chosen setting, and losses."""
+    """metrics in percent. skipped_val: number of unreadable images of val. details: the chosen setting, and losses.
+
+    head: what was trained.
+    """
 
     metrics: dict[str, float]
     skipped_val: int
     details: dict[str, object]
+    head: linear_head.Head
 
 
 def protocol(options: Head) -> str:
@@ -101,7 +105,8 @@ def train_and_score(
     details["frozen_precision_used"] = chosen_precision(common.frozen_precision, device)
     parts = DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK)
     metrics = top1_top5(torch.cat([trained.scores(part)[:, 0] for part in parts]).cpu(), features.labels)
-    return HeadScore(metrics, len(features.skipped), sgd_heads.chosen_setting(trained, batch_size) | details)
+    head = linear_head.Head(*(values[0].double().cpu() for values in (trained.weight, trained.bias)))
+    return HeadScore(metrics, len(features.skipped), sgd_heads.chosen_setting(trained, batch_size) | details, head)
 
 
 def _choose(

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import top, top1_top5
+from transfer.classifiers.linear_head import Head, unstandardised
 from transfer.features.on_device import to_device, whole
 from transfer.features.rows import Features, RowFile, blocks
 
@@ -39,6 +40,10 @@ class Probe:
         """(n, D) rows to (n, classes) class scores, on the CPU."""
         parts = [self.standardised(part) @ self.weight.T + self.bias for part in blocks(rows, CHUNK)]
         return torch.cat([part.cpu() for part in parts])
+
+    def head(self) -> Head:
+        """The same classifier of rows that are not standardised."""
+        return unstandardised(self.weight, self.bias, self.mean, 1 / self.std)
 
     def standardised(self, rows: torch.Tensor) -> torch.Tensor:
         """(rows - mean) / std in float64."""
@@ -244,7 +249,7 @@ def fit_and_score(
 def fit_and_scores(
     train: Features, val: Features, classes: int, device: torch.device, share: float, seed: int
 ) -> tuple[torch.Tensor, dict[str, object]]:
-    """Choose the weight decay on a slice of train, never on val, refit on all of train, and score val.
+    """Scores (m, classes) of the rows of val by what `fit_chosen` fits to train, and its details.
 
     Args:
         train, val: rows with labels.
@@ -252,9 +257,25 @@ def fit_and_scores(
         device: where to fit.
         share: of train that is held out to choose on.
         seed: of the slice.
+    """
+    probe, details = fit_chosen(train, classes, device, share, seed)
+    return probe.scores(val.rows), details
 
-    Returns: scores (m, classes) of the rows of val; and details: the weight decay, the held-out top-1 of each, and the
-        largest entry of the gradient at the end (0 at the exact optimum).
+
+def fit_chosen(
+    train: Features, classes: int, device: torch.device, share: float, seed: int
+) -> tuple[Probe, dict[str, object]]:
+    """Choose the weight decay on a slice of train, and refit on all of train.
+
+    Args:
+        train: rows with labels.
+        classes: their number.
+        device: where to fit.
+        share: of train that is held out to choose on.
+        seed: of the slice.
+
+    Returns: the fit; and details: the weight decay, the held-out top-1 of each, and the largest entry of the gradient
+        at the end (0 at the exact optimum).
     """
     rows, labels = whole(train.rows, device), to_device(train.labels, device)
     chosen_on = held_out(train.labels, share, seed).to(device)
@@ -266,4 +287,4 @@ def fit_and_scores(
         "held_out_top1": {f"{rival:g}": accuracy for rival, accuracy in rivals.items()},
         "largest_gradient_entry": probe.residual,
     }
-    return probe.scores(val.rows), details
+    return probe, details

@@ -17,6 +17,8 @@ from pretrain.runtime.errors import UserError
 from transfer.classifiers import sgd_heads
 from transfer.classifiers.accuracy import top1_top5
 from transfer.classifiers.head_options import Head
+from transfer.classifiers.linear_head import Head as LinearHead
+from transfer.classifiers.linear_head import unstandardised
 from transfer.classifiers.logistic_regression import held_out
 from transfer.classifiers.schedules import schedule
 from transfer.classifiers.sgd_heads import Heads, Setting
@@ -94,7 +96,7 @@ def batches(pool: torch.Tensor, size: int, generator: torch.Generator, home: tor
 def race_and_score(
     train: Features, val: Features, classes: int, options: Head, share: float, seed: int, device: torch.device
 ) -> tuple[dict[str, float], dict[str, object]]:
-    """Race on train, never on val, and score val with the winner's last weights.
+    """Metrics in percent of the rows of val by what `race_to_head` trains on train, and its details.
 
     Args:
         train, val: rows with labels.
@@ -104,8 +106,23 @@ def race_and_score(
         seed: of the slice, of the first weights and of the batches.
         device: where to train.
 
-    Returns: metrics in percent; and details: the setting that won, and the held-out top-1 of all settings at the end of
-        the last round that each of them was in.
+    Raises:
+        UserError: even the winner diverged.
+    """
+    head, details = race_to_head(train, classes, options, share, seed, device)
+    return top1_top5(head.scores(val.rows), val.labels), details
+
+
+def race_to_head(
+    train: Features, classes: int, options: Head, share: float, seed: int, device: torch.device
+) -> tuple[LinearHead, dict[str, object]]:
+    """Race on train, and take the winner's last weights.
+
+    Args:
+        train, classes, options, share, seed, device: as of `race_and_score`.
+
+    Returns: the head of rows that are not standardised; and details: the setting that won, and the held-out top-1 of
+        all settings at the end of the last round that each of them was in.
 
     Raises:
         UserError: even the winner diverged.
@@ -114,11 +131,10 @@ def race_and_score(
     chosen = sgd_heads.settings(options, batch_size)
     print(f"linear probe, {len(chosen)} settings: {sgd_heads.scaling_in_words(options, batch_size)}", flush=True)
     trained, rivals, change = race(train, classes, options, chosen, share, seed, device)
-    parts = DeviceRows(val.rows, device).blocks(sgd_heads.CHUNK)
-    scores = torch.cat([trained.scores(change(part))[:, 0] for part in parts]).cpu()
     if not trained.weight.isfinite().all():
         raise UserError(f"every setting of the linear probe diverged: lower head.lrs, now {options.lrs}.")
-    return top1_top5(scores, val.labels), sgd_heads.chosen_setting(trained, batch_size) | {"held_out_top1": rivals}
+    head = unstandardised(trained.weight[0], trained.bias[0], change.mean, change.scale)
+    return head, sgd_heads.chosen_setting(trained, batch_size) | {"held_out_top1": rivals}
 
 
 def race(

@@ -43,8 +43,8 @@ def opened(chosen: Sequence[Asking], root: Path) -> list[dict[Opening | None, La
     together: list[dict[Opening | None, Labelled]] = [{None: data} for data in sets] or [_own(chosen, root)]
     for data in (one for each in together for one in each.values()):
         if distributed.asked_rank() == 0:
-            say(data.train.about)
-            say(data.val.about)
+            for about in dict.fromkeys((data.train.about, data.val.about)):
+                say(about)
     for each in together:
         for one in chosen:
             data = each[one.evaluator.open_data if one.evaluator.open_data in each else None]

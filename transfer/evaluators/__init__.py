@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
+    from pretrain.data.sources import ImageSource
+    from transfer.classifiers.linear_head import Head
     from transfer.datasets.labelled import Labelled
     from transfer.features.rows import Features
     from transfer.per_image import PerImage
@@ -82,6 +84,8 @@ class Subject:
         arch: the trunk's, as torchvision or timm calls it.
         other_rows: (kind, around, width) to rows (train, val) of another network around the trunk, kept as `rows` are:
             a word for them, what puts that network around the trunk, and their width.
+        rows_of: rows of any images under the test transform, kept as `rows` are.
+        trunk_sha256: returns that of the trunk's tensors.
     """
 
     data: Labelled
@@ -92,6 +96,8 @@ class Subject:
     device: torch.device
     arch: str
     other_rows: Callable[[str, Around, int], tuple[Features, Features]]
+    rows_of: Callable[[ImageSource], Features]
+    trunk_sha256: Callable[[], str]
 
     @property
     def classes(self) -> int:
@@ -110,6 +116,7 @@ class Outcome:
         details: what was chosen or measured on the way.
         pictures: by name what draws one; all are drawn after the numbers are written.
         per_image: what came of each image, written beside the result; None where it is not told.
+        head: a linear classifier of the trunk's rows that was trained, written beside the result likewise.
     """
 
     metrics: dict[str, float]
@@ -118,6 +125,7 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Callable[[], Image.Image]] = field(default_factory=dict)
     per_image: PerImage | None = None
+    head: Head | None = None
 
 
 @dataclass

@@ -53,18 +53,20 @@ def _exact(subject: Subject, options: Options) -> Outcome:
     from transfer.per_image import of_scores
 
     (train, val), share, seed = subject.rows(), options.held_out, subject.common.seed
-    scores, details = logistic_regression.fit_and_scores(train, val, subject.classes, subject.device, share, seed)
+    probe, details = logistic_regression.fit_chosen(train, subject.classes, subject.device, share, seed)
+    scores = probe.scores(val.rows)
     metrics, kept = top1_top5(scores, val.labels), of_scores(val.names, scores, val.labels)
-    return Outcome(metrics, logistic_regression.PROTOCOL, details=details, per_image=kept)
+    return Outcome(metrics, logistic_regression.PROTOCOL, details=details, per_image=kept, head=probe.head())
 
 
 def _fast(subject: Subject, options: Options) -> Outcome:
     from transfer.classifiers import racing_heads
+    from transfer.classifiers.accuracy import top1_top5
 
     (train, val), share, seed = subject.rows(), options.held_out, subject.common.seed
-    given = (train, val, subject.classes, options.head, share, seed, subject.device)
-    metrics, details = racing_heads.race_and_score(*given)
-    return Outcome(metrics, racing_heads.PROTOCOL, details=details)
+    given = (train, subject.classes, options.head, share, seed, subject.device)
+    head, details = racing_heads.race_to_head(*given)
+    return Outcome(top1_top5(head.scores(val.rows), val.labels), racing_heads.PROTOCOL, details=details, head=head)
 
 
 def _augmented(subject: Subject, options: Options) -> Outcome:
@@ -73,7 +75,7 @@ def _augmented(subject: Subject, options: Options) -> Outcome:
     data, given = subject.data, (options.head, options.held_out, subject.common, subject.device)
     scored = augmented_heads.train_and_score(subject.trunk(), subject.width, data, *given)
     counts = {"train": len(data.train), "val": len(data.val) - scored.skipped_val, "skipped": scored.skipped_val}
-    return Outcome(scored.metrics, augmented_heads.protocol(options.head), counts, scored.details)
+    return Outcome(scored.metrics, augmented_heads.protocol(options.head), counts, scored.details, head=scored.head)
 
 
 EVALUATOR = Evaluator(
