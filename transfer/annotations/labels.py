@@ -62,22 +62,31 @@ def checked_labels(pairs: Pairs, classes: Sequence[str], ignored: int) -> list[t
         return list(pool.map(checked, (label for _, label in pairs)))
 
 
-def _check_labels(path: Path, count: int, ignored: int) -> tuple[tuple[int, int], bool]:
-    """Width and height of a label image that holds nothing but `count` classes and `ignored`; whether it holds any."""
+def present_labels(path: Path) -> tuple[tuple[int, int], list[int]]:
+    """Width and height of a label image, and the labels that it holds.
+
+    Raises:
+        UserError: it cannot be read, or is of another kind.
+    """
     try:
         with _opened(path) as image:
-            present, size = np.flatnonzero(image.histogram()), image.size
+            return image.size, np.flatnonzero(image.histogram()).tolist()
     except Exception as error:  # Pillow's decoders raise many types; each means the same to the user
         raise UserError(
             f"{path} cannot be read as a label image ({error}): write class indices as 8-bit PNG."
         ) from error
-    foreign = [int(value) for value in present if value >= count and value != ignored]
+
+
+def _check_labels(path: Path, count: int, ignored: int) -> tuple[tuple[int, int], bool]:
+    """Width and height of a label image that holds nothing but `count` classes and `ignored`; whether it holds any."""
+    size, present = present_labels(path)
+    foreign = [value for value in present if value >= count and value != ignored]
     if foreign:
         raise UserError(
             f"{path} holds label {foreign[0]}, but DATASETS.CLASSES lists {count} classes (0 to {count - 1}) and "
             f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE is {ignored}: correct the one or the other."
         )
-    return size, bool((present != ignored).any())
+    return size, any(value != ignored for value in present)
 
 
 def folder_pairs(images: Path, labels: Path) -> Pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Labelled:
         published: whether splits and metric are those of SimCLR and BYOL.
         metric: one of benchmark.METRICS, in which results are published.
         chosen_on: places in train of the published validation split; None where none is published.
+        label_images: of images with a class at each pixel, those of train and of val by the images' keys.
+        first_label: their value of the first class.
         held_out: the share of train that is then held out to choose settings on; 0 leaves it to the evaluator.
     """
 
@@ -42,6 +45,8 @@ class Labelled:
     metric: str = "top1"
     chosen_on: tuple[int, ...] | None = None
     held_out: float = 0.0
+    label_images: tuple[Mapping[str, Path], Mapping[str, Path]] | None = None
+    first_label: int = 0
 
     def of_bits(self, bits: int) -> Labelled:
         """The same images, whose deep greys use so many bits (pretrain/data/decode.py)."""

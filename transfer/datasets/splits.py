@@ -23,3 +23,20 @@ class Splits:
     least: int = option(
         3, "images of train that a class must be in, and be absent from; other classes are left out", at_least=1
     )
+
+
+@dataclass
+class LabelSplits:
+    """Which layout a folder of images with label images has, and which splits are trained on and tested on."""
+
+    layout: str = option(
+        "auto",
+        "ade20k: images/, annotations/; cityscapes: leftImg8bit/, semantic/; voc: ImageSets/Segmentation/; "
+        "folders: two of any name",
+        choices=("auto", "ade20k", "cityscapes", "voc", "folders"),
+    )
+    train: str = option("", "split that is trained on, IMAGES:LABELS of folders; unset is the layout's own")
+    test: str = option("", "split that is tested on, likewise")
+    classes: int = option(
+        0, "number of classes; 0 is the published one, or of folders what train holds", at_least=0, at_most=255
+    )

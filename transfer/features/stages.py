@@ -72,6 +72,33 @@ class Stages(nn.Module):
         return torch.cat([pooled(values) for _, values in stage_maps(self.trunk, images)], dim=1)
 
 
+class StageMap(nn.Module):
+    """A trunk whose row is the map of one stage, channel by channel."""
+
+    def __init__(self, trunk: nn.Module, stage: str) -> None:
+        super().__init__()
+        self.trunk, self.stage = trunk, stage
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, S, S) to (n, C · h · w)."""
+        *_, (_, values) = stage_maps(self.trunk, images, self.stage)
+        return values.flatten(1)
+
+
+def stage_shape(arch: str, image_size: int, stage: str) -> tuple[int, int, int]:
+    """(C, h, w) of the map of a stage for images of that side.
+
+    Raises:
+        UserError: the network is none of torchvision's ResNets.
+    """
+    check_stages(arch, "an evaluation of a stage's map")
+    with torch.device("meta"), torch.no_grad():
+        trunk = trunks.plain_trunk(arch).eval()
+        *_, (_, values) = stage_maps(trunk, torch.zeros(1, 3, image_size, image_size), stage)
+    _, channels, height, width = values.shape
+    return channels, height, width
+
+
 def stage_widths(arch: str, image_size: int) -> dict[str, int]:
     """Numbers of each stage's pooled map for images of that side.
 

@@ -1,0 +1,85 @@
+"""A frozen dense probe: a 1x1 convolution on the map of a stage, on images with a class at each pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pretrain.runtime.errors import UserError
+from pretrain.runtime.options import option
+from transfer.datasets.splits import LabelSplits
+from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
+from transfer.options import STAGES, Common
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transfer.datasets.labelled import Labelled
+    from transfer.features.rows import Features
+
+
+@dataclass
+class Options:
+    """Which map, which images, and on what the weight decay is chosen."""
+
+    map_of: str = option("res5", "stage of a ResNet whose map is looked at", choices=STAGES)
+    held_out: float = option(0.2, "share of train on which settings are chosen", above=0, below=1)
+    labels: LabelSplits = field(default_factory=LabelSplits)
+
+
+def open_data(root: Path, options: Options, _: Common) -> Labelled:
+    """A folder of images with label images."""
+    from transfer.datasets.semantic import open_semantic
+
+    return open_semantic(root, options.labels)
+
+
+def measure(subject: Subject, options: Options) -> Outcome:
+    """Mean intersection over union on the test crop, with mean and pixel accuracy; and of each class."""
+    from transfer.classifiers import dense_probe
+    from transfer.features.stages import StageMap, stage_shape
+
+    common, classes, device = subject.common, subject.classes, subject.device
+    channels, height, width = stage_shape(subject.arch, common.image_size, options.map_of)
+    around = partial(StageMap, stage=options.map_of)
+    train, test = subject.other_rows(f"map {options.map_of}", around, channels * height * width)
+    maps, queries = (part.rows[:].view(-1, channels, height, width).to(device) for part in (train, test))
+    labels = [_labels(subject, train, 0, at) for at in range(len(maps))]
+    fitted, details = dense_probe.choose_and_fit(maps, labels, classes, options.held_out, common.seed)
+    counts = dense_probe.confusion(fitted, queries, lambda at: _labels(subject, test, 1, at), classes)
+    if not counts.any():
+        raise UserError(
+            f"no pixel of the test images of {subject.data.name} has a class where they are cut: mend them."
+        )
+    metrics, each = dense_probe.metrics_of(counts)
+    details |= {"IoU": {subject.data.train.classes[one]: value for one, value in each.items()}}
+    told = {"train": len(maps), "val": len(queries), "skipped": len(train.skipped) + len(test.skipped)}
+    where = f"{options.map_of} ({channels} channels, {height}x{width})"
+    return Outcome(metrics, f"{dense_probe.PROTOCOL}: {where}", told, details)
+
+
+def _labels(subject: Subject, rows: Features, part: int, at: int) -> np.ndarray:
+    """The label image of an image, cut as the image was."""
+    import numpy as np
+    from PIL import Image
+
+    from transfer.datasets.semantic import shifted
+    from transfer.features.extract import evaluation_transform, resize_for
+
+    data, common = subject.data, subject.common
+    assert data.label_images is not None
+    cut = evaluation_transform(common.image_size, resize_for(common.image_size, common.resize), "nearest")
+    return np.asarray(cut(Image.fromarray(shifted(data.label_images[part][rows.names[at]], data.first_label))))
+
+
+EVALUATOR = Evaluator(
+    Task("dense", "Frozen dense probe", headline="mIoU", order=60),
+    "1x1 convolution on the frozen map of a stage, on images with label images: mean IoU",
+    measure,
+    needs=lambda _: Needs.OTHER_ROWS,
+    options=Options,
+    several_processes=True,
+    open_data=open_data,
+)
