@@ -14,6 +14,7 @@ from helpers.report_samples import a_result, markdown_of
 from helpers.repository import CONFIGS
 from transfer import per_image
 from transfer.datasets.benchmarks import benchmarks
+from transfer.evaluators import transfer, transfer_finetune
 from transfer.evaluators.transfer import SUITE
 from transfer.report.published.tables import published_tables
 from transfer.report.write import write_report
@@ -159,11 +160,21 @@ def plain(text):
     return re.sub(r"\\([&%$#_{}])", r"\1", text).replace("\0", "\\")
 
 
-def test_published_columns_are_data_sets_and_the_protocol_is_the_configurations():
+def test_published_columns_are_data_sets():
     titles = {one.title for one in benchmarks().values()} | {"Birdsnap"}
-    for table in published_tables("transfer"):
-        assert set(table.metrics) <= titles and table.setting.protocol == SUITE.name
-    options = yaml.safe_load((CONFIGS / "transfer/linear.yaml").read_text(encoding="utf-8"))
-    assert not SUITE.other(options)
+    suites = {one.name for one in (SUITE, transfer_finetune.SUITE)}
+    assert {table.setting.protocol for table in published_tables("transfer")} == suites
+    assert all(set(table.metrics) <= titles for table in published_tables("transfer"))
+
+
+@pytest.mark.parametrize(
+    ("name", "suite", "defaults"),
+    [
+        ("linear", SUITE, transfer.Options()),
+        ("finetune", transfer_finetune.SUITE, transfer_finetune.Options()),
+    ],
+)
+def test_the_protocol_is_the_configurations(name, suite, defaults):
+    options = yaml.safe_load((CONFIGS / f"transfer/{name}.yaml").read_text(encoding="utf-8"))
     assert set(options.pop("sets")) == {name for name in benchmarks() if name != "folders"}
-    assert options == dict(SUITE.options)
+    assert set(options) <= set(suite.options) and not suite.other(vars(defaults) | options)

@@ -15,6 +15,7 @@ from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import per_image, results
 from transfer.datasets.benchmarks import benchmarks, find_benchmark
+from transfer.evaluators.transfer import SUITE
 
 QUICK = ["image_size=32", "workers=0", "batch_size=8", "device=cpu", "threads=1", "penalties=5"]
 
@@ -61,12 +62,25 @@ def test_each_set_has_a_result_with_its_metric_first(place):
 
 def test_under_the_published_options_a_result_names_its_reference(place):
     published = ["image_size=224", "resize=224", "interpolation=bicubic", "penalties=45"]
-    evaluate.main(command(place, "transfer", "dtd,folders", *published))
-    dtd, own = (results.load(place / f"out/transfer-{name}.json") for name in ("dtd", "folders"))
+    evaluate.main(command(place, "transfer", "dtd", *published))
+    dtd = results.load(place / "out/transfer-dtd.json")
     assert dtd.settings["found"]["protocol"] == "linear transfer, SimCLR and BYOL"
     assert dtd.settings["found"]["reference"] == "SimCLR, Table 8, and BYOL, Table 3"
     assert "Resize(224, bicubic) + CenterCrop(224)" in dtd.protocol
-    assert own.settings["found"]["reference"] == "none" and "on own data" in own.protocol
+    options = dict(SUITE.options)
+    assert SUITE.told(options, "own", published_set=False) == {"protocol": "own on own data", "reference": "none"}
+    other = SUITE.told(options | {"scaled": True}, "own")
+    assert other == {"protocol": "own with other scaled", "reference": "none"}
+
+
+def test_fine_tuning_has_the_same_sets_and_metrics(place):
+    more = ["steps=2", "learning_rates=[0.01]", "decays=[0]", "min_scale=0.5"]
+    evaluate.main(command(place, "transfer_finetune", "dtd,voc2007", *more))
+    dtd, voc = (results.load(place / f"out/transfer_finetune-{name}.json") for name in ("dtd", "voc2007"))
+    assert next(iter(dtd.metrics)) == "top1" and next(iter(voc.metrics)) == "mAP 11-point"
+    assert dtd.counts == {"train": 8, "val": 4, "skipped": 0, "classes": 2}
+    assert dtd.settings["found"]["reference"] == "none" and "fine-tuned transfer" in dtd.protocol
+    assert len(per_image.load(place / "out" / voc.artefacts["per_image"])) == 2
 
 
 def test_other_evaluators_judge_the_test_split_too(place):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -118,7 +119,7 @@ def finetune_and_score(
     def fitted(body: nn.Module, chosen: FineTune) -> Fitted:
         """A copy of the trunk with a head, trained."""
         network = placed(add_head(body, width, len(train.classes), common.seed), device)
-        return network, _fit(network, train, chosen, common, device)
+        return network, fit(network, train, chosen, common, device)
 
     if not options.sweep:
         network, details = fitted(trunk, options)
@@ -186,10 +187,27 @@ def _sweep(
     return best[0], best[1] | {"chosen_on": len(choosing), "held_out_top1": rivals}
 
 
-def _fit(
-    network: nn.Sequential, train: ImageSource, options: FineTune, common: Common, device: torch.device
+def fit(
+    network: nn.Sequential,
+    train: ImageSource,
+    options: FineTune,
+    common: Common,
+    device: torch.device,
+    marks: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Train on all images; the batch and the rates in use, and the mean loss of the last epoch."""
+    """Train on all images; the batch and the rates in use, and the mean loss of the last epoch.
+
+    Args:
+        network: trunk and head; it is changed.
+        train: readable images.
+        options: of the training.
+        common: how images are read, the batch, and the seed.
+        device: where to train.
+        marks: of images that show several classes, the rows that the labels of `train` name, as of `Labelled.marks`.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
     ranks = distributed.world_size()
     batch_size = min(common.batch_size, len(train) // ranks * ranks)
     scale = batch_size / options.reference_batch
@@ -203,7 +221,8 @@ def _fit(
     room = room_of(batch_size // ranks, common.image_size, common.workers)
     reading = (common.workers, device, common.timeout_minutes, room)
     reader = loader(Pictures(train, crops, common.seed), RankBatches(batches), *reading)
-    labels, losses = to_device(torch.tensor(train.labels), device), []
+    truth = torch.tensor(train.labels) if marks is None else torch.from_numpy(marks[list(train.labels or ())])
+    labels, losses = to_device(truth, device), []
     parallel = distributed.data_parallel(network.train(), device)
     images_told = batches.used * options.epochs // ranks
     for step, (images, indices, reasons) in enumerate(shown(reader, images_told, "fine-tuning")):
@@ -247,11 +266,20 @@ def _step(
         memory_format=torch.channels_last
     )
     with autocast(precision, labels.device):
-        loss = functional.cross_entropy(network(images).float(), labels)
+        loss = cross_entropy(network(images).float(), labels)
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()
     return loss.detach()
+
+
+def cross_entropy(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """The mean over images: of the softmax for labels (n,), or the sum over classes for marks (n, classes)."""
+    if truth.dim() == 1:
+        return functional.cross_entropy(scores, truth)
+    known = (truth >= 0).to(scores)
+    each = functional.binary_cross_entropy_with_logits(scores, truth.clamp(min=0).to(scores), known, reduction="sum")
+    return each / len(truth)
 
 
 def _mean_loss(losses: list[torch.Tensor], epoch: int) -> float:

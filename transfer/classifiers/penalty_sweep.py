@@ -72,7 +72,7 @@ def sweep_and_score(train: Features, val: Features, data: Labelled, sweep: Sweep
     Raises:
         UserError: no image of the validation split could be read.
     """
-    chosen_on = validation(train, data, sweep)
+    chosen_on = validation(train.names, train.labels, data, sweep.share, sweep.seed)
     fits = (_of_labels if data.marks is None else _of_marks)(train, val, data, sweep, device)
     judged = fits.truth[chosen_on]
     rivals = {penalty: measured(data.metric, scores, judged)[data.metric] for penalty, scores in fits.path(chosen_on)}
@@ -87,24 +87,31 @@ def sweep_and_score(train: Features, val: Features, data: Labelled, sweep: Sweep
     return Swept(scores, truth, measured(data.metric, scores, truth), details)
 
 
-def validation(train: Features, data: Labelled, sweep: Sweep) -> np.ndarray:
-    """Mask (n,) of the rows of train that the penalty is chosen on; the share of a set goes before `sweep.share`.
+def validation(names: Sequence[str], labels: torch.Tensor, data: Labelled, share: float, seed: int) -> np.ndarray:
+    """Mask (n,) of the images of train that settings are chosen on.
+
+    Args:
+        names: of those that could be read.
+        labels: (n,) of them.
+        data: with the published split, or the published share.
+        share: to hold out where neither is published.
+        seed: of what is held out.
 
     Raises:
         UserError: none of the images of the published split could be read.
     """
     if data.chosen_on is not None:
-        names = {data.train.key(at) for at in data.chosen_on}
-        mask = np.array([name in names for name in train.names], bool)
+        chosen = {data.train.key(at) for at in data.chosen_on}
+        mask = np.array([name in chosen for name in names], bool)
         if not mask.any() or mask.all():
             kind = "validation" if not mask.any() else "training"
             raise UserError(f"none of the {kind} images of {data.name} can be decoded: copy {data.train.root} again.")
         return mask
-    share = data.held_out or sweep.share
+    share = data.held_out or share
     if data.marks is None:
-        return held_out(train.labels, share, sweep.seed).numpy()
-    mask = np.zeros(len(train.names), bool)
-    mask[np.random.default_rng(sweep.seed).permutation(len(mask))[: max(1, round(share * len(mask)))]] = True
+        return held_out(labels, share, seed).numpy()
+    mask = np.zeros(len(names), bool)
+    mask[np.random.default_rng(seed).permutation(len(mask))[: max(1, round(share * len(mask)))]] = True
     return mask
 
 

@@ -113,13 +113,13 @@ def test_unreadable_images_leave_the_published_split_as_it_is():
     train = drawn(240, 1)
     kept = [at for at in range(240) if at % 7]
     part = Features(train.rows[kept], train.labels[kept], tuple(train.names[at] for at in kept), (), 0.0)
-    mask = penalty_sweep.validation(part, data((0, 1, 2, 7, 8)), SWEEP)
+    mask = penalty_sweep.validation(part.names, part.labels, data((0, 1, 2, 7, 8)), 0.2, 0)
     assert [part.names[at] for at in np.flatnonzero(mask)] == ["0001", "0002", "0008"]
 
 
 def test_where_no_split_is_published_a_share_of_each_class_is_held_out():
     train = drawn(240, 1)
-    mask = penalty_sweep.validation(train, data(None), SWEEP)
+    mask = penalty_sweep.validation(train.names, train.labels, data(None), 0.2, 0)
     for label in range(CLASSES):
         assert mask[train.labels == label].mean() == pytest.approx(0.2, abs=0.02)
 
