@@ -59,9 +59,28 @@ class Strings(Sequence[str]):
     @classmethod
     def of(cls, values: Iterable[str]) -> Strings:
         """Any strings, also those that name files which are not UTF-8."""
-        encoded = [value.encode("utf-8", "surrogatepass") for value in values]
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets[:-1], offsets[1:])
+        texts = values if isinstance(values, list) else list(values)
+        joined = "".join(texts)
+        data = joined.encode("utf-8", "surrogatepass")
+        lengths: Iterable[int] = map(len, texts)
+        if len(data) > len(joined):  # some letters take several bytes
+            lengths = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        return cls.laid_out(np.frombuffer(data, np.uint8), np.fromiter(lengths, np.int64, len(texts)))
+
+    @classmethod
+    def laid_out(cls, data: np.ndarray, lengths: np.ndarray) -> Strings:
+        """One after the other. Args: data (B,) uint8, of all. lengths (N,), in bytes."""
+        offsets = np.zeros(len(lengths) + 1, np.uint32 if len(data) < 1 << 32 else np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(data, offsets[:-1], offsets[1:])
+
+    @classmethod
+    def chained(cls, parts: Sequence[Strings]) -> Strings:
+        """The strings of several, each laid out one after the other."""
+        if not parts:
+            return cls.of(())
+        lengths = np.concatenate([part.ends - part.starts for part in parts])
+        return cls.laid_out(np.concatenate([part.data for part in parts]), lengths)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -104,11 +123,11 @@ class Paths(Sequence[Path]):
         return cls((str(root),), np.broadcast_to(np.int32(0), len(names)), names)
 
     @classmethod
-    def listed(cls, listing: Sequence[tuple[str, Sequence[str]]]) -> Paths:
+    def listed(cls, listing: Sequence[tuple[str, Strings]]) -> Paths:
         """Folder by folder. Args: listing, each folder and the names of its files."""
         counts = [len(names) for _, names in listing]
         folder_of = np.repeat(np.arange(len(listing), dtype=np.int32), counts)
-        return cls(tuple(folder for folder, _ in listing), folder_of, Strings.of(_chained(listing)))
+        return cls(tuple(folder for folder, _ in listing), folder_of, Strings.chained([names for _, names in listing]))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -152,7 +171,3 @@ def same(values: Sequence[object], other: object) -> bool:
     if not isinstance(other, Sequence) or isinstance(other, str):
         return False
     return len(values) == len(other) and all(one == another for one, another in zip(values, other, strict=True))
-
-
-def _chained(listing: Iterable[tuple[str, Sequence[str]]]) -> Iterable[str]:
-    return (name for _, names in listing for name in names)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
-from pretrain.data.compact import Paths
+from pretrain.data.compact import Paths, Strings
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 
@@ -62,7 +62,7 @@ class _Folder:
     """One folder as it was listed: names of its images, and paths of its folders and of its links to folders."""
 
     stamp: int = 0  # when an entry was last added, renamed or removed, in nanoseconds
-    images: list[str] = field(default_factory=list)
+    images: Strings = field(default_factory=lambda: Strings.of(()))
     folders: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
 
@@ -125,25 +125,41 @@ def _list(path: str, endings: frozenset[str], left_out: Counter[str]) -> _Folder
             os.path.join(path, ".")
         ).st_mtime_ns  # refused where names may be listed and files may not be opened
         with os.scandir(path) as listing:
-            entries = sorted(listing, key=attrgetter("name"))
-        for entry in entries:
-            _sort_in(entry, endings, found, left_out)
+            images, others = _told_apart(listing, endings - SYSTEM_ENDINGS)
+        for entry in sorted(others, key=attrgetter("name")):
+            _sort_in(entry, endings, found, images, left_out)
     except OSError as error:
         raise unreadable(error.filename if isinstance(error.filename, str) else path, error) from error
+    images.sort()
+    found.images = Strings.of(images)
     return found
 
 
-def _sort_in(entry: os.DirEntry[str], endings: frozenset[str], found: _Folder, left_out: Counter[str]) -> None:
+def _told_apart(entries: Iterable[os.DirEntry[str]], plain: frozenset[str]) -> tuple[list[str], list[os.DirEntry[str]]]:
+    """The names of what is surely an image, nearly all there is, by the fewest questions; and the other entries."""
+    images, others = [], []
+    for entry in entries:
+        name = entry.name
+        if name[name.rfind(".") :].lower() in plain and name[0] not in ".~" and entry.is_file(follow_symlinks=False):
+            images.append(name)
+        else:
+            others.append(entry)
+    return images, others
+
+
+def _sort_in(
+    entry: os.DirEntry[str], endings: frozenset[str], found: _Folder, images: list[str], left_out: Counter[str]
+) -> None:
+    """Put an entry where it belongs.
+
+    Args:
+        entry: of a folder.
+        endings: of images.
+        found: takes folders and links to them.
+        images: takes the name of an image.
+        left_out: counts what is none.
+    """
     name = entry.name
-    ending = name[name.rfind(".") :].lower()
-    if (
-        ending in endings
-        and ending not in SYSTEM_ENDINGS
-        and name[0] not in ".~"
-        and entry.is_file(follow_symlinks=False)
-    ):
-        found.images.append(name)  # nearly all there is, by the fewest questions
-        return
     ending = os.path.splitext(name)[1].lower()
     if is_hidden(entry.name):
         left_out[HIDDEN] += 1
@@ -152,11 +168,11 @@ def _sort_in(entry: os.DirEntry[str], endings: frozenset[str], found: _Folder, l
     elif not _answer(entry.is_file):
         nowhere = entry.is_symlink() and not os.path.exists(entry.path)
         if nowhere and ending in endings:  # an image all the same, which is counted and named when it is read
-            found.images.append(entry.name)
+            images.append(name)
         else:
             left_out[BROKEN if nowhere else SPECIAL] += 1
     elif ending in endings:
-        found.images.append(entry.name)
+        images.append(name)
     else:
         left_out[told_ending(ending)] += 1
 

@@ -22,7 +22,7 @@ def of_all_kinds():
     paths = tuple(Path(folder, name) for folder, names in LISTING for name in names)
     numbers = (3, 0, -1, 2**31 - 1, 5, 5)
     return {"Ints": (Ints(numbers), numbers), "Strings": (Strings.of(NAMES), tuple(NAMES))} | {
-        "Paths": (Paths.listed(LISTING), paths),
+        "Paths": (Paths.listed([(folder, Strings.of(names)) for folder, names in LISTING]), paths),
         "below": (Paths.below(Path("/set"), Strings.of(NAMES)), tuple(Path("/set", name) for name in NAMES)),
     }
 
@@ -87,7 +87,10 @@ def private():
 def test_a_forked_worker_shares_the_paths_that_it_reads():
     """As a control the same paths as objects, whose counts of references it writes to."""
     paths = Paths.listed(
-        [(f"/set/class{label}", [f"{label}_{number}.JPEG" for number in range(2000)]) for label in range(100)]
+        [
+            (f"/set/class{label}", Strings.of([f"{label}_{number}.JPEG" for number in range(2000)]))
+            for label in range(100)
+        ]
     )
     reads = np.random.default_rng(0).permutation(len(paths))
     # what pathlib interns is the same for both; objects cost some 16 MiB more

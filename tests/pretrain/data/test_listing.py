@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,6 +90,32 @@ def test_a_folder_that_is_small_or_has_just_changed_is_not_kept_and_a_damaged_li
     same(listed(folder, ENDINGS, tmp_path / "kept", 1), walk(folder, ENDINGS))
     (tmp_path / "file").touch()
     same(listed(folder, ENDINGS, tmp_path / "file" / "below", 1), walk(folder, ENDINGS))
+
+
+def test_ranks_that_start_together_list_once_and_the_others_read_what_the_first_wrote(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    looked, go, scandir = [], threading.Barrier(4), os.scandir
+
+    def slow(path):
+        looked.append(path)
+        time.sleep(0.05)  # as on a slow disk, so that the others come meanwhile
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", slow)
+
+    def rank(_):
+        go.wait()
+        return listed(folder, ENDINGS, tmp_path / "kept", 1)
+
+    with ThreadPoolExecutor(4) as ranks:
+        trees = list(ranks.map(rank, range(4)))
+    assert looked.count(str(folder)) == 1
+    for tree in trees:
+        same(tree, walk(folder, ENDINGS))
+        assert not tree.images.names.data.flags.owndata  # also in the rank that has listed: all map one file
+    (folder / "ant" / "new.png").touch()  # just now, so that no listing can be kept
+    with ThreadPoolExecutor(4) as ranks:
+        assert all(len(tree.images) == len(trees[0].images) + 1 for tree in ranks.map(rank, range(4)))
 
 
 def test_a_kept_listing_of_arrays_selects_and_reads_as_before(folder, tmp_path):

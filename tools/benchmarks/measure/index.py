@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -17,8 +18,9 @@ from tools.benchmarks.timing import Spread, spread
 
 CLASSES = 1000
 ROLLUP = Path("/proc/self/smaps_rollup")
+PRIVATE, PSS = "Private_Dirty:", "Pss:"  # shared with no other process and no file; what is shared counts in part
 SETTLE = 3.0  # seconds after which a listing of a new folder is kept
-HEADER = f"{'listed by':34}{'seconds':>26}{'CPU seconds':>14}{'bytes an image: rank':>22}{'worker':>8}"
+HEADER = f"{'listed by':34}{'seconds':>26}{'CPU seconds':>14}{'bytes an image: rank':>22}{'worker':>8}{'both':>8}"
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,9 @@ class Cost:
     """Of one way to list N images.
 
     seconds: until every image can be read, by the clock on the wall. cpu: seconds of CPU time, the median. rank,
-    worker: bytes of private memory an image, after both have asked for every name and label; None where the system is
-    silent.
+    worker: bytes of private memory an image that each has made its own, after both have asked for every name and label
+    in the order of an epoch. both: of their memory together, in which what they share with each other counts once and
+    what they share with others in part (PSS). None where the system is silent.
     """
 
     who: str
@@ -35,12 +38,13 @@ class Cost:
     cpu: float
     rank: float | None
     worker: float | None
+    both: float | None
 
 
 def line(cost: Cost) -> str:
     """A row under HEADER."""
-    held = ["?" if one is None else f"{one:.0f}" for one in (cost.rank, cost.worker)]
-    return f"{cost.who:34}{cost.seconds.text(1, 2):>26}{cost.cpu:>14.2f}{held[0]:>22}{held[1]:>8}"
+    held = ["?" if one is None else f"{one:.0f}" for one in (cost.rank, cost.worker, cost.both)]
+    return f"{cost.who:34}{cost.seconds.text(1, 2):>26}{cost.cpu:>14.2f}{held[0]:>22}{held[1]:>8}{held[2]:>8}"
 
 
 def generate(root: Path, images: int) -> None:
@@ -84,8 +88,8 @@ def measure(root: Path, repeats: int) -> Iterator[Cost]:
             ):
                 told.setdefault(who, []).append(_alone(way, str(root), kept))
     for who, rounds in told.items():
-        seconds, cpu, rank, worker = (np.asarray(one) for one in zip(*rounds, strict=True))
-        held = [None if np.isnan(one).any() else float(np.median(one)) for one in (rank, worker)]
+        seconds, cpu, *memory = (np.asarray(one) for one in zip(*rounds, strict=True))
+        held = [None if np.isnan(one).any() else float(np.median(one)) for one in memory]
         yield Cost(who, spread(seconds.tolist()), float(np.median(cpu)), *held)
 
 
@@ -106,38 +110,42 @@ def _list(way: Callable[[str, str], Any], root: str, cache: str, to: Any) -> Non
     with tempfile.TemporaryDirectory() as empty:
         generate(Path(empty), 2)
         way(empty, empty)  # imports
-    before, begun, cpu = _private(), time.perf_counter(), time.process_time()
+    alone = sum(_with_worker(lambda: None, PSS))
+    before, begun, cpu = _memory(PRIVATE), time.perf_counter(), time.process_time()
     count, read = way(root, cache)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    for at in range(count):
-        read(at)
-    rank = (_private() - before) / count
-    to.send((seconds, cpu, rank, _forked(read, count)))
+
+    def epoch() -> None:
+        for at in np.random.default_rng(0).permutation(np.arange(count, dtype=np.int32)):
+            read(int(at))
+
+    epoch()
+    rank = (_memory(PRIVATE) - before) / count
+    worker = (_with_worker(epoch, PRIVATE)[1] - _with_worker(lambda: None, PRIVATE)[1]) / count
+    to.send((seconds, cpu, rank, worker, (sum(_with_worker(epoch, PSS)) - alone) / count))
 
 
-def _forked(read: Callable[[int], Any], count: int) -> float:
-    """Bytes an image that a forked worker makes its own while it asks for all of them."""
-    ours, theirs = os.pipe()
+def _with_worker(work: Callable[[], None], what: str) -> tuple[float, float]:
+    """Bytes of this process and of one that is forked from it, once that has done some work and while both live."""
+    mine, theirs = multiprocessing.Pipe()
     if not (child := os.fork()):
-        before = _private()
-        for at in range(count):
-            read(at)
-        os.write(theirs, str((_private() - before) / count).encode())
+        work()
+        theirs.send(_memory(what))
+        theirs.recv()
         os._exit(0)
-    os.close(theirs)
-    with open(ours) as told:
-        found = float(told.read())
+    told: float = mine.recv()
+    here = _memory(what)
+    mine.send(None)
     os.waitpid(child, 0)
-    return found
+    return here, told
 
 
-def _private() -> float:
-    """Bytes of this process that it shares with no other and no file; not a number where the system is silent."""
+def _memory(what: str) -> float:
+    """Bytes of this process of one kind; not a number where the system is silent."""
+    gc.collect()
     if not ROLLUP.exists():
         return float("nan")
-    return 1024.0 * sum(
-        int(one.split()[1]) for one in ROLLUP.read_text().splitlines() if one.startswith("Private_Dirty:")
-    )
+    return 1024.0 * sum(int(one.split()[1]) for one in ROLLUP.read_text().splitlines() if one.startswith(what))
 
 
 def wait_until_settled(newest: Sequence[float]) -> None:
