@@ -167,7 +167,14 @@ def command(place, out, *more):
 def test_the_task_writes_every_reading_and_its_pictures(place, tmp_path):
     evaluate.main(command(place, tmp_path / "all.json"))
     result = results.load(tmp_path / "all.json")
-    for words in ("few-shot, 5 a class", "class n02_green", "retrieval mAP", "RankMe", "pixelate, severity 3", "clean"):
+    for words in (
+        "few-shot, 5 a class",
+        "class n02_green",
+        "retrieval mAP",
+        "RankMe",
+        "pixelate, ImageNet-C's severity 3",
+        "clean",
+    ):
         assert any(words in name for name in result.metrics), words
     assert all(0 <= value <= 100 for value in result.metrics.values())
     assert result.artefacts["images"] == ["all-neighbours.png", "all-tsne.png"]

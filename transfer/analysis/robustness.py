@@ -34,8 +34,8 @@ def robust_accuracy(frozen: FrozenRows) -> Iterator[tuple[str, float]]:
     for name in SHOWN:
         changed = frozen.changed(source, partial(corrupted, name=name, severity=SEVERITY))
         accuracies.append(accuracy(changed))
-        yield f"{name.replace('_', ' ')}, severity {SEVERITY}, top1", accuracies[-1]
-    yield f"mean over {len(accuracies)} corruptions, top1", sum(accuracies) / len(accuracies)
+        yield f"{name.replace('_', ' ')}, ImageNet-C's severity {SEVERITY}, top1", accuracies[-1]
+    yield f"mean over {len(accuracies)} of ImageNet-C's corruptions, top1", sum(accuracies) / len(accuracies)
 
 
 READING = Reading(
