@@ -92,7 +92,11 @@ def open_pair(
         UserError: a folder is missing, empty or flat, there is a single class, or val has a class that train has not.
     """
     reading = replace(reading or Reading(), weights=())
-    train, val = (open_source(root, class_depth, labelled=True, reading=reading) for root in (train_root, val_root))
+    has = [kind_of(root).columns(spelled(root)) for root in (train_root, val_root)]
+    train, val = (
+        open_source(root, class_depth, True, reading=reading.without_columns() if any(has) and not own else reading)
+        for root, own in zip((train_root, val_root), has, strict=True)
+    )
     for source in (train, val):
         if source.labels is None:
             raise UserError(

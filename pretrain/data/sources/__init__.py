@@ -57,6 +57,9 @@ def open_source(
     kind = kind_of(root)
     if asked.reading.weights and kind.name != SEVERAL.name:
         raise UserError(f"{asked.option('weights')} is for several roots, and {asked.root} is one: leave it out.")
+    for name in ("image_column", "label_column"):
+        if (given := getattr(asked.reading, name)) and not kind.columns(asked.root):
+            raise UserError(f"{asked.option(name)}{given} names a column, and {asked.root} has none: leave it out.")
     return kind.open(asked)
 
 

@@ -166,4 +166,4 @@ def _unpacked(asked: Asked, name: str) -> Column:
     return columns_of(target)[""]
 
 
-KIND = Kind("arrays", "a NumPy file of images (.npz, .npy)", _takes, _open, ("{}.npz",))
+KIND = Kind("arrays", "a NumPy file of images (.npz, .npy)", _takes, _open, ("{}.npz",), columns=lambda root: True)

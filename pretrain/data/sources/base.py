@@ -61,6 +61,10 @@ class Reading:
     url_cache: str = ""
     url_cache_gib: float = URL_CACHE_GIB
 
+    def without_columns(self) -> Reading:
+        """For a root that has none, beside one that has."""
+        return replace(self, image_column="", label_column="")
+
     @property
     def kept(self) -> Kept:
         """Of what URLs give."""
@@ -102,7 +106,8 @@ class Kind:
 
     name: a word. meaning: what such a root is, for messages. takes: whether a root is of this kind, by its name and
     what lies there. open: reads it; raises UserError in one sentence. parts: what the files of one part of a set are
-    called, with {} for "train" or "val". folders: whether a root may go on to a folder inside the file.
+    called, with {} for "train" or "val". folders: whether a root may go on to a folder inside the file. columns:
+    whether a root of it has columns, or arrays by name.
     """
 
     name: str
@@ -111,6 +116,7 @@ class Kind:
     open: Callable[[Asked], ImageSource]
     parts: tuple[str, ...] = ()
     folders: bool = False
+    columns: Callable[[str], bool] = lambda root: False
 
 
 @dataclass(frozen=True)

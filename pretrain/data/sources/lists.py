@@ -172,4 +172,11 @@ def _absent(folder: Path, names: set[str]) -> list[str]:
         raise unreadable(folder, error) from error
 
 
-KIND = Kind("list", "a list of image files (.txt, .csv, .tsv)", _takes, _open, ("{}.csv", "{}.tsv", "{}.txt"))
+KIND = Kind(
+    "list",
+    "a list of image files (.txt, .csv, .tsv)",
+    _takes,
+    _open,
+    ("{}.csv", "{}.tsv", "{}.txt"),
+    columns=lambda root: _ending(root) in SEPARATORS,
+)

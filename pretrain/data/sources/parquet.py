@@ -132,4 +132,11 @@ def _opened(parquet: Any, file: File, stack: contextlib.ExitStack) -> Any:
         raise UserError(f"{file} cannot be read ({' '.join(str(error).split())[:200]}): copy it again.") from error
 
 
-KIND = Kind("parquet", "a Parquet file or a pattern of them", _takes, _open, ("{}.parquet", "{}-*.parquet"))
+KIND = Kind(
+    "parquet",
+    "a Parquet file or a pattern of them",
+    _takes,
+    _open,
+    ("{}.parquet", "{}-*.parquet"),
+    columns=lambda root: True,
+)

@@ -94,4 +94,4 @@ def _mapped(file: str | Path) -> Any:
         ) from error
 
 
-KIND = Kind("saved", "a data set of Hugging Face on disk", _takes, _open)
+KIND = Kind("saved", "a data set of Hugging Face on disk", _takes, _open, columns=lambda root: True)

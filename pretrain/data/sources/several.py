@@ -60,8 +60,18 @@ def _open(asked: Asked) -> ImageSource:
     weights = [float(weight) for weight in asked.reading.weights]
     _check_weights(asked, weights, len(roots))
     plain = replace(asked, reading=replace(asked.reading, weights=()))
-    sources = [kind_of(root).open(replace(plain, root=root)) for root in roots]
+    sources = [_opened(root, plain) for root in roots]
     return _joined(asked.root, sources, weights)
+
+
+def _opened(root: str, asked: Asked) -> ImageSource:
+    kind = kind_of(root)
+    reading = asked.reading if kind.columns(root) else asked.reading.without_columns()
+    return kind.open(replace(asked, root=root, reading=reading))
+
+
+def _has_columns(root: str) -> bool:
+    return any(kind_of(one).columns(one) for one in roots_of(root))
 
 
 def _check_once(text: str, roots: Sequence[str]) -> None:
@@ -109,4 +119,4 @@ def _names(sources: Sequence[ImageSource]) -> list[str]:
     return names if len(set(names)) == len(names) else [f"{at}-{name}" for at, name in enumerate(names)]
 
 
-KIND = Kind("several", "several roots, [A,B]", is_several, _open)
+KIND = Kind("several", "several roots, [A,B]", is_several, _open, columns=_has_columns)

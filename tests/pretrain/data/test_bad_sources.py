@@ -26,6 +26,22 @@ def refused(root, told, labelled=False, **reading):
     assert str(caught.value).endswith(".") and str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("way", ["folder", "zip", "tar", "txt"])
+def test_a_column_of_what_has_none_is_refused_but_beside_a_root_that_has_it(tmp_path, way):
+    root = stored.WAYS[way](tmp_path)
+    refused(root, "data.label_column=what names a column, and .* has none: leave it out", label_column="what")
+    refused(root, "data.image_column=x names a column", image_column="x")
+    (tmp_path / "own").mkdir()
+    table = stored.folder(tmp_path / "own") / "a.csv"
+    table.write_text("where,what\nant/00.png,bee\nbee/05.png,ant\n")
+    reading = Reading(image_column="where", label_column="what")
+    both = open_source(f"[{root},{table}]", reading=reading)
+    assert len(both) == 8 and len({both.key(at) for at in range(8)}) == 8
+    if way != "txt":
+        train, val = open_pair(table, root, reading=reading)
+        assert (train.labels, val.labels, val.classes) == ((1, 0), (0, 0, 0, 1, 1, 1), ("ant", "bee"))
+
+
 LISTS = {
     "missing files": (
         "a.txt",
