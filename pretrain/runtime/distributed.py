@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from pretrain.runtime.errors import Lost, UserError
 
@@ -43,10 +47,46 @@ def start(device: torch.device, timeout_minutes: float = 30) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(minutes=timeout_minutes)
     bound = device if device.type == "cuda" else None  # else NCCL would guess this rank's GPU at its first collective
-    dist.init_process_group(backend, timeout=timeout, device_id=bound)
+    store = _store_of_this_start(timeout)
+    dist.init_process_group(backend, timeout=timeout, device_id=bound, store=store, rank=asked_rank(), world_size=size)
     _groups[HOST] = dist.new_group(backend="gloo", timeout=timeout)
     for lane in (F, GRADIENTS):
         _groups[lane] = dist.new_group(backend=backend, timeout=timeout)
+
+
+def _store_of_this_start(timeout: timedelta) -> Any:
+    """The store of torch's env:// rendezvous, apart from what earlier starts of the same job have left in it.
+
+    torchrun's agent keeps one store through all its restarts, and newer torch does not part them. A rank could then
+    find the address at which a dead one had listened, and wait for it until the timeout.
+    """
+    store, rank, size = next(rendezvous("env://", timeout=timeout))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return store
+    return PrefixStore(f"start-{agreed_token(store, rank, size)}", store)
+
+
+def agreed_token(store: Any, rank: int, size: int) -> str:
+    """A word that all ranks of this start have in common, and no earlier start had.
+
+    Each rank writes a word of its own. Rank 0 answers every word that it sees with its own, also to words of the dead,
+    until each rank has confirmed it. Nobody reads what an earlier start could have written in its place.
+
+    Args: store: that may hold what earlier starts wrote. rank, size: of this start.
+    """
+    token = uuid.uuid4().hex
+    store.set(f"word-of-{rank}", token)
+    if rank > 0:
+        agreed: str = store.get(f"answer-to-{token}").decode()  # waits for it
+        store.set(f"{agreed}-{rank}", "")
+        return agreed
+    silent = set(range(1, size))
+    while silent := {one for one in silent if not store.check([f"{token}-{one}"])}:
+        for one in silent:
+            if store.check([f"word-of-{one}"]):
+                store.set(f"answer-to-{store.get(f'word-of-{one}').decode()}", token)
+        time.sleep(0.02)
+    return token
 
 
 def stop() -> None:
