@@ -144,9 +144,10 @@ def clock_offsets(leaders: list[int]) -> dict[int, tuple[float, float]]:
 
 
 def _ping(peer: int) -> tuple[float, float]:
-    """(how far the peer's clock is ahead, error), by one exchange in which both send at the same time."""
+    """(how far the peer's clock is ahead, error): the peer tells the time once it has heard that it was asked."""
     begun = time.time()
-    now = torch.tensor([begun], dtype=torch.float64)
+    distributed.exchange(torch.zeros(1), peer, distributed.HOST)
+    now = torch.tensor([time.time()], dtype=torch.float64)
     theirs = float(distributed.exchange(now, peer, distributed.HOST))
     taken = time.time() - begun
     return theirs - begun - taken / 2, taken / 2
