@@ -308,7 +308,7 @@ def test_a_state_that_does_not_fit_is_one_sentence(images, run_dir):
     cfg = fill_balance(configure(images, run_dir, "optim.epochs=3"))
     path = checkpoint.list_checkpoints(run_dir)[-1]
     state = torch.load(path, weights_only=True)
-    del state["model"]["online.trunk.conv1.weight"]
+    del state["model"]["online.trunk.conv1.0.weight"]
     torch.save(state, path)
     with pytest.raises(UserError, match=r"the model in .* does not fit this run \(.*conv1.*\): choose another run_dir"):
         resume.resume(run_dir, build(cfg, torch.device("cpu")).parts(), ["monitor"], cfg, lambda _: None)

@@ -14,7 +14,7 @@ from helpers.checkpoint_files import (
     write_export,
 )
 from helpers.public_checkpoints import RECIPES
-from helpers.tiny_runs import configure
+from helpers.tiny_runs import RESNET18, configure
 from pretrain.engine import checkpoint
 from pretrain.engine.learner import untrained
 from pretrain.engine.validate import ready
@@ -33,7 +33,7 @@ PROJECTS = [  # one of each way of saving; tests/transfer/convert/ reads all of 
 
 def started(file, tmp_path, *overrides):
     """A network and a method at random, filled from a file."""
-    cfg = configure("images", tmp_path / "run", f"model.init={file}", *overrides)
+    cfg = configure("images", tmp_path / "run", RESNET18, f"model.init={file}", *overrides)
     found = origin.read(cfg, print)
     model, form = untrained(cfg)
     return model, form, take(found, model, form)
@@ -170,7 +170,7 @@ def test_a_folder_starts_from_its_newest_checkpoint_that_can_be_read(tmp_path):
     (run / "checkpoints").mkdir(parents=True)
     torch.save(training_checkpoint("resnet18")[0], checkpoint.path_of(run, 7))
     checkpoint.path_of(run, 9).write_bytes(b"cut")
-    cfg = configure("images", tmp_path / "run", f"model.init={run}")
+    cfg = configure("images", tmp_path / "run", RESNET18, f"model.init={run}")
     found = origin.read(cfg, lambda line: print(line, file=told))
     assert found.path == checkpoint.path_of(run, 7) and "passed over a checkpoint" in told.getvalue()
 

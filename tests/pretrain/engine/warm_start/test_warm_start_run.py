@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.checkpoint_files import uneven
-from helpers.tiny_runs import assert_same, assert_same_run, configure, fixed_batch, last_checkpoint, write_images
+from helpers.tiny_runs import ARCH, assert_same, assert_same_run, configure, fixed_batch, last_checkpoint, write_images
 from helpers.two_ranks import both
 from pretrain import methods
 from pretrain.augment.multicrop import Batch
@@ -60,7 +60,7 @@ def as_origin(learner):
     """What a checkpoint of this learner holds."""
     model = learner.model.state_dict()
     parts = [*(origin.below(model, name) for name in ("online", "target")), learner.form.state_dict()]
-    return origin.Origin(Path("a.pth"), "0" * 64, "unigrad-checkpoint", "", "resnet18", *parts)
+    return origin.Origin(Path("a.pth"), "0" * 64, "unigrad-checkpoint", "", ARCH, *parts)
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -152,7 +152,7 @@ def test_without_init_nothing_changes_to_the_last_bit():
     learner = build(cfg, CPU)
     torch.manual_seed(0)
     methods.build("unigrad", width=16, balance=cfg.method.balance, rho=0.99)
-    plain = Siamese("resnet18", True, 2, 16, normalisation="l2")
+    plain = Siamese(ARCH, True, 2, 16, normalisation="l2")
     assert_same(learner.model.state_dict(), plain.state_dict())
     groups = learner.optimizer.param_groups
     assert [group["lr_share"] for group in groups] == [1.0, 1.0]
@@ -180,7 +180,7 @@ def test_the_trunk_learns_at_its_share_of_the_rate(source, optimiser):
         for name, _ in getattr(whole.model.online, part).named_parameters():
             moved, own = (getattr(one.model.online, part).state_dict()[name] - start[name] for one in (whole, tenth))
             torch.testing.assert_close(own, share * moved, rtol=1e-3, atol=1e-7)
-    assert not torch.equal(whole.model.online.trunk.conv1.weight, source.model.online.trunk.conv1.weight)
+    assert not torch.equal(whole.model.online.trunk.conv1[0].weight, source.model.online.trunk.conv1[0].weight)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -197,7 +197,7 @@ def test_the_trunk_waits_while_projector_and_predictor_learn(source, accumulate)
     assert not torch.equal(learner.form.predictor[0].weight, predictor)
     assert not any(parameter in learner.optimizer.state for parameter in learner.model.online.trunk.parameters())
     step(learner, Batch((fixed_batch(),), None, []), 2, 8)
-    assert not torch.equal(learner.model.online.trunk.conv1.weight, first["trunk.conv1.weight"])
+    assert not torch.equal(learner.model.online.trunk.conv1[0].weight, first["trunk.conv1.0.weight"])
 
 
 STAGES = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
