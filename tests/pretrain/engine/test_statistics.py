@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 from torchvision.transforms import v2
 
-from helpers.tiny_runs import TINY, configure
+from helpers.tiny_runs import RESNET18, TINY, configure
 from pretrain import load_trunk
 from pretrain.augment.normalisation import normalise
 from pretrain.config import Config, load
@@ -96,7 +96,7 @@ def test_grey_is_torchvisions_and_a_grey_picture_keeps_its_values():
 @pytest.fixture(scope="module")
 def grey_run(folder, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("grey") / "run"
-    words = ["data.channels=1", "data.mean=auto", "data.std=auto", f"data.val={folder / 'val'}", *SHORT]
+    words = [RESNET18, "data.channels=1", "data.mean=auto", "data.std=auto", f"data.val={folder / 'val'}", *SHORT]
     train(configure(folder / "train", run_dir, *words))
     return run_dir
 
@@ -142,7 +142,7 @@ def test_numbers_travel_from_the_command_to_what_a_conversion_says(folder, tmp_p
 
 
 def test_a_run_goes_on_with_what_it_measured_and_with_nothing_else(folder, grey_run):
-    words = ["data.channels=1", f"data.val={folder / 'val'}", "optim.epochs=2", "optim.warmup_epochs=0"]
+    words = [RESNET18, "data.channels=1", f"data.val={folder / 'val'}", "optim.epochs=2", "optim.warmup_epochs=0"]
     train(configure(folder / "train", grey_run, *words, "data.mean=auto", "data.std=auto"))
     with pytest.raises(UserError, match="data.mean and data.std cannot change"):
         train(configure(folder / "train", grey_run, *words, "data.mean=[.5]", "data.std=[.5]"))
