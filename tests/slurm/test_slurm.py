@@ -21,7 +21,7 @@ ROWS = ("b_simclr", "j_vicreg_l2")
 TINY = """
 data: {workers: 0}
 views: {size: 32}
-model: {arch: resnet18, projector_depth: 2, projector_width: 32}
+model: {arch: timm/test_resnet, projector_depth: 2, projector_width: 32}
 method: {balance: 1.6}
 optim: {epochs: 2, warmup_epochs: 0, batch_size: 8, target_momentum: 0.9}
 run: {device: cpu, precision: fp32, threads: 1}

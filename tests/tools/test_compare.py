@@ -14,6 +14,7 @@ import yaml
 
 from helpers.painted import paint_both
 from helpers.repository import ROOT
+from helpers.tiny_runs import ARCH
 from pretrain.runtime.errors import UserError
 from tools import compare, evaluate, pretrain
 from tools.launcher.pipeline import processes
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 TABLES = ROOT / "configs" / "pretrain"
 SMALL = {
     "views": {"size": 32},
-    "model": {"arch": "resnet18", "projector_width": 16, "projector_depth": 2},
+    "model": {"arch": ARCH, "projector_width": 16, "projector_depth": 2},
     "data": {"workers": 0},
     "optim": {"epochs": 1, "warmup_epochs": 0, "batch_size": 12, "base_lr": 0.1},
     "run": {"precision": "fp32", "threads": 1, "device": "cpu"},
