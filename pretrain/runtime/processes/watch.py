@@ -28,6 +28,7 @@ GOES_ON = "what is written is whole, and the same command goes on from it"
 WORKER = re.compile(r"DataLoader worker|[Pp]in memory thread")
 HOW = re.compile(r"killed by signal: ([\w ]+)|(exit code \d+)")
 CAUGHT = "Caught UserError in DataLoader worker"
+RAISED_THERE = "in DataLoader worker process"  # of an error that torch brings from a worker
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ def watched(batches: Iterable[T], patience: Patience) -> Iterator[T]:
                 return
             except _Late:
                 raise UserError(patience.late()) from None
+            except (ConnectionError, EOFError) as error:  # it died while this process took a batch from it
+                if RAISED_THERE in str(error):
+                    raise
+                raise UserError(patience.death(error)) from error
             yield batch
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.fake_gpu import fake_gpu, fake_ranks
-from helpers.tiny_runs import TINY
+from helpers.tiny_runs import RESNET18, TINY
 from pretrain.config import Config, dump, load
 from pretrain.engine.learner import build
 from pretrain.engine.peak_memory import GIB, StepMemory, _kept, fewest_parts, with_parts
@@ -89,7 +89,7 @@ def test_auto_takes_the_fewest_parts_that_fit_into_what_the_gpu_has_left():
 
 
 def test_a_step_that_cannot_fit_is_refused_with_what_would_fit():
-    words = ["views.size=64", "optim.batch_size=1024", "run.compile=false"]
+    words = [RESNET18, "views.size=64", "optim.batch_size=1024", "run.compile=false"]
     cfg = configured(*words)
     with fake_gpu(3 * GIB), pytest.raises(UserError) as refused:
         with_parts(cfg, GPU)

@@ -72,7 +72,13 @@ def test_an_unreadable_image_is_named_once(root, trunk, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_with_data_val_writes_the_reading_and_trains_the_same(root, tmp_path):
-    small = ["model.arch=timm/test_resnet", "model.projector_width=8", "optim.batch_size=27", "optim.epochs=2", "views.size=16"]
+    small = [
+        "model.arch=timm/test_resnet",
+        "model.projector_width=8",
+        "optim.batch_size=27",
+        "optim.epochs=2",
+        "views.size=16",
+    ]
     small += ["optim.warmup_epochs=0", "data.workers=0", "run.device=cpu", "run.precision=fp32", "run.threads=1"]
     small += [f"data.root={root / 'train'}", "run.stop_on_collapse=false"]
     for name, more in (("with", [f"data.val={root / 'val'}"]), ("without", [])):

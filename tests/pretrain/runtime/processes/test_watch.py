@@ -143,6 +143,16 @@ def test_an_alarm_while_workers_start_is_answered_once_they_have_started():
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_dies_while_a_batch_is_taken_from_it_is_told(error):
+    def broken():
+        yield 1
+        raise error
+
+    with pytest.raises(UserError, match="a worker that reads the folder has died"):
+        list(watched(broken(), LONG))
+
+
 def test_what_is_no_fault_of_a_loader_passes_through():
     def broken():
         yield 1
@@ -218,11 +228,11 @@ def test_the_need_is_what_waiting_batches_take(images, tmp_path):
     loader = make_loader(cfg, source, StepSampler(20, 20, 40, 0), torch.device("cpu"))
     batches = watched(loader, patience_of(cfg))
     next(batches)
-    held, deadline = set(), time.monotonic() + 300
-    while len(held) < 2 * 2 * 4 and time.monotonic() < deadline:  # two sizes of views, two workers, four batches each
-        time.sleep(0.2)
-        held = {link for child in multiprocessing.active_children() for link in shared_files(child.pid)}
-    taken = sum(size for _, size in held)
+    taken, before, deadline = 0, -1, time.monotonic() + 300
+    while taken != before or taken < 6 * batch_bytes():  # until both workers have run as far ahead as they may
+        assert time.monotonic() < deadline, f"{taken} bytes"
+        time.sleep(2)
+        before, taken = taken, sum(size for _, size in held_by_workers())
     assert 0.7 * taken <= 8 * batch_bytes() <= taken * 1.3
     batches.close()
     assert taken <= patience_of(cfg).need * 2**20
@@ -246,6 +256,10 @@ def test_workers_that_are_not_forked_make_the_same_views(images, tmp_path, metho
 
 def batch_bytes():
     return 20 * 3 * (2 * 64**2 + 2 * 40**2)
+
+
+def held_by_workers():
+    return {file for child in multiprocessing.active_children() for file in shared_files(child.pid)}
 
 
 def shared_files(pid):
