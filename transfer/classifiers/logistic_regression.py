@@ -91,8 +91,8 @@ def _objective(
 class Design:
     """Labelled rows that several fits share: standardised once, with the axes of their curvature.
 
-    L-BFGS works on V with weight = V P, where P is the inverse square root of the Hessian at zero weights (up to the
-    coupling of classes): the same minimum in far fewer iterations, as features are strongly correlated. P needs the
+    L-BFGS works on V with weight = V P, where P P^T is the inverse of the Hessian at zero weights (up to the coupling of
+    classes): the same minimum in far fewer iterations, as features are strongly correlated. P is made of the
     eigenvectors of the rows' correlation, which no weight decay changes.
     """
 
@@ -130,9 +130,8 @@ class Design:
         """
         probe = self.zero if start is None else start
         weight, bias = probe.weight.clone(), probe.bias.clone()
-        curvature = self.curvature + weight_decay
-        inverse_root, root = (self.axes * curvature**power @ self.axes.T for power in (-0.5, 0.5))
-        variable = weight @ root
+        root = (self.curvature + weight_decay).sqrt()
+        variable = weight @ self.axes * root
         optimizer = torch.optim.LBFGS(
             [variable, bias],
             max_iter=ITERATIONS,
@@ -144,13 +143,13 @@ class Design:
 
         def closure() -> torch.Tensor:
             """The objective at V P, its gradients left where L-BFGS looks for them."""
-            at = replace(probe, weight=variable @ inverse_root, bias=bias)
+            at = replace(probe, weight=variable / root @ self.axes.T, bias=bias)
             value, weight_gradient, bias.grad = _objective(at, self._parts(), self.labels, weight_decay)
-            variable.grad = weight_gradient @ inverse_root
+            variable.grad = weight_gradient @ self.axes / root
             return value
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves L-BFGS without types
-        fitted = replace(probe, weight=variable @ inverse_root, bias=bias)
+        fitted = replace(probe, weight=variable / root @ self.axes.T, bias=bias)
         _, *gradients = _objective(fitted, self._parts(), self.labels, weight_decay)
         return replace(fitted, residual=max(gradient.abs().max().item() for gradient in gradients))
 

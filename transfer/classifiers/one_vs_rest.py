@@ -61,7 +61,7 @@ def fit(rows: Whitened, marks: torch.Tensor, kept: torch.Tensor, decay: float, s
     """The minimum of the sum over classes of mean binary cross-entropies and decay / 2 · ‖weight‖², by L-BFGS.
 
     Each class has its own mean, over the images where it is there or absent; difficult ones are left out. The bias is
-    not decayed. L-BFGS works on V with weight = V P, P the inverse square root of the Hessian at zero weights.
+    not decayed. L-BFGS works on V with weight = V P, P P^T the inverse of the Hessian at zero weights.
 
     Args:
         rows: of train.
@@ -73,18 +73,17 @@ def fit(rows: Whitened, marks: torch.Tensor, kept: torch.Tensor, decay: float, s
     values, targets = rows.rows[kept], marks[kept]
     weights = (targets >= 0).double() / (targets >= 0).sum(0).clamp(min=1)
     positive = (targets == 1).double()
-    curvature = rows.variances / 4 + decay
-    inverse_root, root = (rows.axes * curvature**power @ rows.axes.T for power in (-0.5, 0.5))
+    root = (rows.variances / 4 + decay).sqrt()
     zeros = torch.zeros(marks.shape[1], values.shape[1], dtype=torch.float64, device=values.device)
     weight, bias = (zeros, zeros[:, 0].clone()) if start is None else (start.weight, start.bias.clone())
-    variable = weight @ root
+    variable = weight @ rows.axes * root
     optimizer = torch.optim.LBFGS(
         [variable, bias], 1.0, ITERATIONS, None, TOLERANCE, 0.0, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def closure() -> torch.Tensor:
         """The objective, its gradients left where L-BFGS looks for them."""
-        weight = variable @ inverse_root
+        weight = variable / root @ rows.axes.T
         value, gradient = decay / 2 * weight.square().sum(), decay * weight
         bias.grad = torch.zeros_like(bias)
         parts = (torch.split(every, CHUNK) for every in (values, positive, weights))
@@ -95,14 +94,14 @@ def fit(rows: Whitened, marks: torch.Tensor, kept: torch.Tensor, decay: float, s
             error = (scores.sigmoid() - wanted) * share
             gradient = gradient + error.T @ part
             bias.grad += error.sum(0)
-        variable.grad = gradient @ inverse_root
+        variable.grad = gradient @ rows.axes / root
         return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves L-BFGS without types
     closure()
     assert variable.grad is not None and bias.grad is not None
-    residual = max((variable.grad @ root).abs().max().item(), bias.grad.abs().max().item())
-    return Fit(variable @ inverse_root, bias, residual)
+    residual = max((variable.grad * root @ rows.axes.T).abs().max().item(), bias.grad.abs().max().item())
+    return Fit(variable / root @ rows.axes.T, bias, residual)
 
 
 def choose_and_fit(

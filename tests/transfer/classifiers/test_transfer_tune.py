@@ -39,17 +39,17 @@ def trainer(data):
 
 
 def test_the_best_rate_on_validation_is_trained_on_everything(data):
-    grid = Grid([1e-5, 0.1], [0.0, 1e-4], 12, 0.2, BASE)
+    grid = Grid([1e-5, 0.1], [0.0, 1e-4], 6, 0.2, BASE)
     tuned = tune_and_score(trainer(data), grid)
     details = tuned.swept.details
     held_out = details["held_out"]
     assert len(held_out) == 4 and details["chosen_on"] == 12
     assert held_out[f"{details['learning_rate']:g}, {details['decay']:g}"] == max(held_out.values())
-    assert details["learning_rate"] == 0.1 and tuned.swept.metrics["mean per class"] > 60
-    alone = tune_and_score(trainer(data), Grid([details["learning_rate"]], [details["decay"]], 12, 0.2, BASE))
+    assert details["learning_rate"] == 0.1 and tuned.swept.metrics["mean per class"] > 50
+    alone = tune_and_score(trainer(data), Grid([details["learning_rate"]], [details["decay"]], 6, 0.2, BASE))
     assert np.allclose(alone.swept.scores, tuned.swept.scores) and alone.swept.details["held_out"] == {}
-    # the same training by the evaluator of few labels: 12 steps of 24 images in batches of 8 are 4 epochs
-    options = FineTune(**vars(BASE) | {"lr_trunk": 0.1, "lr_head": 0.1, "reference_batch": 8, "epochs": 4})
+    # the same training by the evaluator of few labels: 6 steps of 24 images in batches of 8 are 2 epochs
+    options = FineTune(**vars(BASE) | {"lr_trunk": 0.1, "lr_head": 0.1, "reference_batch": 8, "epochs": 2})
     options.weight_decay = details["decay"] / 0.1
     again = finetune.finetune_and_score(small_trunk(), 6, data.train, data.val, options, COMMON, CPU)
     assert again.metrics["top1"] == pytest.approx(alone.swept.metrics["top1"])
@@ -57,10 +57,10 @@ def test_the_best_rate_on_validation_is_trained_on_everything(data):
 
 
 def test_rates_that_diverge_are_passed_over_and_all_of_them_refused(data):
-    grid = Grid([1e30, 0.1], [0.0], 6, 0.2, BASE)
+    grid = Grid([1e30, 0.1], [0.0], 3, 0.2, BASE)
     assert tune_and_score(trainer(data), grid).swept.details["learning_rate"] == 0.1
     with pytest.raises(UserError, match="every learning rate diverged"):
-        tune_and_score(trainer(data), Grid([1e30, 1e31], [0.0], 6, 0.2, BASE))
+        tune_and_score(trainer(data), Grid([1e30, 1e31], [0.0], 3, 0.2, BASE))
 
 
 def test_several_classes_an_image_are_learnt_by_their_marks(data):
