@@ -91,8 +91,8 @@ def _objective(
 class Design:
     """Labelled rows that several fits share: standardised once, with the axes of their curvature.
 
-    L-BFGS works on V with weight = V P, where P P^T is the inverse of the Hessian at zero weights (up to the coupling of
-    classes): the same minimum in far fewer iterations, as features are strongly correlated. P is made of the
+    L-BFGS works on V with weight = V P, where P^T P is the inverse of the Hessian at zero weights (up to the coupling
+    of classes): the same minimum in far fewer iterations, as features are strongly correlated. P is made of the
     eigenvectors of the rows' correlation, which no weight decay changes.
     """
 

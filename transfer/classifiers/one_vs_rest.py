@@ -61,7 +61,7 @@ def fit(rows: Whitened, marks: torch.Tensor, kept: torch.Tensor, decay: float, s
     """The minimum of the sum over classes of mean binary cross-entropies and decay / 2 · ‖weight‖², by L-BFGS.
 
     Each class has its own mean, over the images where it is there or absent; difficult ones are left out. The bias is
-    not decayed. L-BFGS works on V with weight = V P, P P^T the inverse of the Hessian at zero weights.
+    not decayed. L-BFGS works on V with weight = V P, P^T P the inverse of the Hessian at zero weights.
 
     Args:
         rows: of train.
