@@ -6,6 +6,8 @@ an object is to count one more reference to it, which dirties the page that a fo
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, overload
@@ -59,13 +61,9 @@ class Strings(Sequence[str]):
     @classmethod
     def of(cls, values: Iterable[str]) -> Strings:
         """Any strings, also those that name files which are not UTF-8."""
-        texts = values if isinstance(values, list) else list(values)
-        joined = "".join(texts)
-        data = joined.encode("utf-8", "surrogatepass")
-        lengths: Iterable[int] = map(len, texts)
-        if len(data) > len(joined):  # some letters take several bytes
-            lengths = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        return cls.laid_out(np.frombuffer(data, np.uint8), np.fromiter(lengths, np.int64, len(texts)))
+        growing = Growing()
+        growing.add(values if isinstance(values, list) else list(values))
+        return growing.strings()
 
     @classmethod
     def laid_out(cls, data: np.ndarray, lengths: np.ndarray) -> Strings:
@@ -73,14 +71,6 @@ class Strings(Sequence[str]):
         offsets = np.zeros(len(lengths) + 1, np.uint32 if len(data) < 1 << 32 else np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(data, offsets[:-1], offsets[1:])
-
-    @classmethod
-    def chained(cls, parts: Sequence[Strings]) -> Strings:
-        """The strings of several, each laid out one after the other."""
-        if not parts:
-            return cls.of(())
-        lengths = np.concatenate([part.ends - part.starts for part in parts])
-        return cls.laid_out(np.concatenate([part.data for part in parts]), lengths)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -105,6 +95,41 @@ class Strings(Sequence[str]):
         return Strings(self.data, self.starts[at], self.ends[at], self.errors)
 
 
+class Growing:
+    """Strings while they are collected, in two buffers that grow.
+
+    Many small arrays would leave as many gaps in this process's memory once they are joined.
+    """
+
+    def __init__(self) -> None:
+        self._data, self._lengths = bytearray(), array("I")
+
+    def add(self, texts: list[str]) -> range:
+        """Add some; the places that they have now."""
+        joined, before = "".join(texts), len(self._lengths)
+        data = joined.encode("utf-8", "surrogatepass")
+        several = len(data) > len(joined)  # some letters take several bytes
+        self._data += data
+        self._lengths.extend(
+            (len(text.encode("utf-8", "surrogatepass")) for text in texts) if several else map(len, texts)
+        )
+        return range(before, len(self._lengths))
+
+    def strings(self, parts: Sequence[range] | None = None) -> Strings:
+        """All of them, or those at some stretches of places, one after the other."""
+        data, lengths = np.frombuffer(self._data, np.uint8), np.frombuffer(self._lengths, np.uint32)
+        stretches = [part for part in parts or () if part]
+        follow = all(one.stop == other.start for one, other in itertools.pairwise(stretches))
+        if parts is None or (follow and sum(map(len, stretches)) == len(lengths)):
+            return Strings.laid_out(data, lengths)
+        ends = np.cumsum(np.append(0, lengths), dtype=np.int64)
+        found = Growing()
+        for part in stretches:
+            found._data += data[ends[part.start] : ends[part.stop]].tobytes()
+            found._lengths.extend(lengths[part.start : part.stop].tolist())
+        return found.strings()
+
+
 class Paths(Sequence[Path]):
     """Paths of files that lie in few folders.
 
@@ -123,11 +148,17 @@ class Paths(Sequence[Path]):
         return cls((str(root),), np.broadcast_to(np.int32(0), len(names)), names)
 
     @classmethod
-    def listed(cls, listing: Sequence[tuple[str, Strings]]) -> Paths:
+    def listed(cls, listing: Sequence[tuple[str, Sequence[str]]]) -> Paths:
         """Folder by folder. Args: listing, each folder and the names of its files."""
-        counts = [len(names) for _, names in listing]
-        folder_of = np.repeat(np.arange(len(listing), dtype=np.int32), counts)
-        return cls(tuple(folder for folder, _ in listing), folder_of, Strings.chained([names for _, names in listing]))
+        growing = Growing()
+        return cls.grown([(folder, growing.add(list(names))) for folder, names in listing], growing)
+
+    @classmethod
+    def grown(cls, listing: Sequence[tuple[str, range]], names: Growing) -> Paths:
+        """Folder by folder. Args: listing, each folder and which of the names are those of its files. names: of all."""
+        folder_of = np.repeat(np.arange(len(listing), dtype=np.int32), [len(places) for _, places in listing])
+        folders = tuple(folder for folder, _ in listing)
+        return cls(folders, folder_of, names.strings([places for _, places in listing]))
 
     def __len__(self) -> int:
         return len(self.names)

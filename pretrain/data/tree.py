@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain.data.compact import Paths, Strings
+from pretrain.data.compact import Paths
 from pretrain.data.walk import Tree
 
 
@@ -25,5 +25,5 @@ def tree_of(root: Path, names: Sequence[str], left_out: Counter[str]) -> tuple[T
     for folder in sorted(folders, key=lambda folder: folder.split("/") if folder else []):
         inside = sorted(folders[folder], key=names.__getitem__)
         order += inside
-        listing.append((str(root / folder), Strings.of([names[place].rpartition("/")[2] for place in inside])))
+        listing.append((str(root / folder), [names[place].rpartition("/")[2] for place in inside]))
     return Tree(root, Paths.listed(listing), (), left_out), np.asarray(order, np.int64)

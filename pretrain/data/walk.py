@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
-from pretrain.data.compact import Paths, Strings
+from pretrain.data.compact import Growing, Paths
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 
@@ -59,10 +59,10 @@ class Tree:
 
 @dataclass
 class _Folder:
-    """One folder as it was listed: names of its images, and paths of its folders and of its links to folders."""
+    """One folder as it was listed: the places of its images' names, and paths of its folders and links to folders."""
 
     stamp: int = 0  # when an entry was last added, renamed or removed, in nanoseconds
-    images: Strings = field(default_factory=lambda: Strings.of(()))
+    images: range = range(0)
     folders: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
 
@@ -93,14 +93,15 @@ def walk_stamped(root: Path, endings: Collection[str]) -> tuple[Tree, dict[str, 
         UserError: a folder below cannot be read.
     """
     left_out: Counter[str] = Counter()
-    listed = _listings(os.fspath(root), frozenset(endings), left_out)
+    names = Growing()
+    listed = _listings(os.fspath(root), frozenset(endings), names, left_out)
     order = list(_depth_first(os.fspath(root), listed))
-    images = Paths.listed([(folder, listed[folder].images) for folder in order if listed[folder].images])
+    images = Paths.grown([(folder, listed[folder].images) for folder in order if listed[folder].images], names)
     tree = Tree(root, images, tuple(_empty(order, listed)), left_out)
     return tree, {folder: listed[folder].stamp for folder in order}
 
 
-def _listings(root: str, endings: frozenset[str], left_out: Counter[str]) -> dict[str, _Folder]:
+def _listings(root: str, endings: frozenset[str], names: Growing, left_out: Counter[str]) -> dict[str, _Folder]:
     """Every folder by its path. Links are followed after all that lies in the folder itself, and lead nowhere twice."""
     real_root = os.path.realpath(root)
     seen = {os.fspath(parent) for parent in Path(real_root).parents}
@@ -112,13 +113,13 @@ def _listings(root: str, endings: frozenset[str], left_out: Counter[str]) -> dic
             left_out[AGAIN] += 1
             continue
         seen.add(real)
-        listed[path] = found = _list(path, endings, left_out)
+        listed[path] = found = _list(path, endings, names, left_out)
         todo += [(one, os.path.join(real, os.path.basename(one))) for one in reversed(found.folders)]
         links += found.links
     return listed
 
 
-def _list(path: str, endings: frozenset[str], left_out: Counter[str]) -> _Folder:
+def _list(path: str, endings: frozenset[str], names: Growing, left_out: Counter[str]) -> _Folder:
     found = _Folder()
     try:
         found.stamp = os.stat(
@@ -131,7 +132,7 @@ def _list(path: str, endings: frozenset[str], left_out: Counter[str]) -> _Folder
     except OSError as error:
         raise unreadable(error.filename if isinstance(error.filename, str) else path, error) from error
     images.sort()
-    found.images = Strings.of(images)
+    found.images = names.add(images)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain.data.compact import Ints, Paths, Strings, taken
+from pretrain.data.compact import Growing, Ints, Paths, Strings, taken
 from pretrain.data.sources import open_source
 
 NAMES = ["b.png", "é.png", "", "\udce9\udcff.jpg", "日本/a b.webp", "\ud83c.png"]
@@ -22,7 +22,7 @@ def of_all_kinds():
     paths = tuple(Path(folder, name) for folder, names in LISTING for name in names)
     numbers = (3, 0, -1, 2**31 - 1, 5, 5)
     return {"Ints": (Ints(numbers), numbers), "Strings": (Strings.of(NAMES), tuple(NAMES))} | {
-        "Paths": (Paths.listed([(folder, Strings.of(names)) for folder, names in LISTING]), paths),
+        "Paths": (Paths.listed(LISTING), paths),
         "below": (Paths.below(Path("/set"), Strings.of(NAMES)), tuple(Path("/set", name) for name in NAMES)),
     }
 
@@ -39,6 +39,14 @@ def test_arrays_read_like_the_tuple_that_they_stand_for(kind):
     assert ours != theirs[:5] and ours != (*theirs[:5], None)
     with pytest.raises(IndexError):
         ours[6]
+
+
+def test_names_that_are_collected_folder_by_folder_may_be_asked_for_in_another_order():
+    growing = Growing()
+    one, none, two = growing.add(NAMES[:2]), growing.add([]), growing.add(NAMES[2:])
+    assert growing.strings() == NAMES and growing.strings([one, none, two]) == NAMES
+    assert growing.strings([two, one]) == [*NAMES[2:], *NAMES[:2]] and growing.strings([two]) == NAMES[2:]
+    assert growing.strings([]) == [] and Growing().strings() == []
 
 
 def test_labels_become_tensors_and_counts_as_tuples_do():
@@ -87,10 +95,7 @@ def private():
 def test_a_forked_worker_shares_the_paths_that_it_reads():
     """As a control the same paths as objects, whose counts of references it writes to."""
     paths = Paths.listed(
-        [
-            (f"/set/class{label}", Strings.of([f"{label}_{number}.JPEG" for number in range(2000)]))
-            for label in range(100)
-        ]
+        [(f"/set/class{label}", [f"{label}_{number}.JPEG" for number in range(2000)]) for label in range(100)]
     )
     reads = np.random.default_rng(0).permutation(len(paths))
     # what pathlib interns is the same for both; objects cost some 16 MiB more
