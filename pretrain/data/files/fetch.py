@@ -19,6 +19,7 @@ FIRST = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try to reach a URL f
 WAITS = (*FIRST, 8.0, 16.0, 32.0, *(60.0,) * 4)  # and of one that has answered before: five minutes
 SILENCE = 30.0  # seconds without a byte after which a server of the web is given up for this try
 SIGNS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "md5Hash", "created")
+NONE = "NoSuch"  # in the names of errors of object stores, such as NoSuchBucket
 GONE, REFUSED, BUSY = (404, 410), (401, 403), (408, 425, 429)
 EXTRA = "pip install 'unigrad[remote]'"
 PLAIN = {"Accept-Encoding": "identity"}  # a part of a compressed answer is no part of the file
@@ -73,7 +74,7 @@ def part(name: str, begin: int, end: int) -> bytes:
     """The bytes from `begin` to `end` of the file at a URL. Raises as of `about`."""
 
     def ask(system: Any, path: str) -> bytes:
-        data: bytes = system.cat_file(path, begin, end, **_headers(name))
+        data: bytes = system.cat_file(path, start=begin, end=end, **_headers(name))  # named, for not all have one order
         if len(data) != end - begin:
             raise Short(errno.EIO, f"{len(data)} bytes came of {end - begin}")
         return data
@@ -178,7 +179,7 @@ def _cause(error: BaseException) -> BaseException:
 def _refuse(name: str, error: BaseException) -> None:
     """Raise where asking again would not help."""
     status = getattr(error, "status", None) or getattr(error, "code", None)
-    if isinstance(error, (FileNotFoundError, IsADirectoryError)) or status in GONE:
+    if isinstance(error, (FileNotFoundError, IsADirectoryError)) or status in GONE or NONE in type(error).__name__:
         raise Missing(f"{name} does not exist: correct the URL.") from error
     if isinstance(error, PermissionError) or status in REFUSED or "Credential" in type(error).__name__:
         raise UserError(

@@ -11,8 +11,10 @@ import tarfile
 import threading
 import time
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from helpers import stored
 from helpers.web import serving
@@ -185,6 +187,25 @@ def test_a_client_that_is_not_installed_is_named():
     if any(name in sys.modules for name in ("s3fs", "gcsfs")):
         pytest.skip("both are there")
     refused("gs://bucket/a.zip", "gs://bucket/a.zip cannot be read: .*gcsfs")
+
+
+def test_a_client_that_takes_a_version_before_the_range_is_asked_for_the_range(tmp_path):
+    """As s3fs does."""
+
+    class Versioned(MemoryFileSystem):
+        protocol = "versioned"
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return super()._strip_protocol(path.replace("versioned://", "memory://"))
+
+        def cat_file(self, path, version_id=None, start=None, end=None, **more):
+            assert version_id is None
+            return super().cat_file(path, start, end, **more)
+
+    fsspec.register_implementation("versioned", Versioned, clobber=True)
+    Versioned().pipe_file("/odd/a.zip", stored.zipped(tmp_path / "a.zip", stored.files()).read_bytes())
+    assert np.array_equal(read(open_source("versioned://odd/a.zip")), stored.pixels())
 
 
 def test_a_host_that_nobody_knows_is_told_soon():
