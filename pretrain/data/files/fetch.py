@@ -51,6 +51,7 @@ def about(name: str, waits: tuple[float, ...]) -> About:
     """
 
     def ask(system: Any, path: str) -> About:
+        """One try; what fsspec kept of an earlier answer would hide that the file has changed."""
         system.invalidate_cache()
         told = system.info(path)
         if told.get("type") == "directory":
@@ -74,6 +75,7 @@ def part(name: str, begin: int, end: int) -> bytes:
     """The bytes from `begin` to `end` of the file at a URL. Raises as of `about`."""
 
     def ask(system: Any, path: str) -> bytes:
+        """One try; fewer bytes than were asked for are a broken answer, which is asked for again."""
         data: bytes = system.cat_file(path, start=begin, end=end, **_headers(name))  # named, for not all have one order
         if len(data) != end - begin:
             raise Short(errno.EIO, f"{len(data)} bytes came of {end - begin}")
@@ -86,6 +88,7 @@ def whole(name: str, waits: tuple[float, ...]) -> bytes:
     """All bytes of the file at a URL. Args and errors as of `about`."""
 
     def ask(system: Any, path: str) -> bytes:
+        """One try."""
         data: bytes = system.cat_file(path, **_headers(name))
         return data
 
@@ -96,6 +99,7 @@ def download(name: str, size: int, to: Path) -> None:
     """Write the file at a URL over one of `size` bytes. Raises as of `about`."""
 
     def ask(system: Any, path: str) -> None:
+        """One try, which begins at the first byte again."""
         with open(to, "r+b") as into:
             system.get_file(path, into, **_headers(name))
             if (came := into.tell()) != size:

@@ -203,6 +203,7 @@ class _Raw(io.RawIOBase):
         return self._at
 
     def readinto(self, into: Any) -> int:
+        """Fill a buffer from where the file stands, and say how many bytes came; 0 at its end."""
         view = memoryview(into)
         data = self._reader.read(len(view), self._at)
         view[: len(data)] = data
