@@ -17,8 +17,9 @@ from pretrain.engine.learner import build
 from pretrain.methods import ROWS
 from pretrain.step import step
 from pretrain.train import train
-from transfer.classifiers import knn, racing_heads, sgd_heads
-from transfer.classifiers.head_options import Head
+from transfer.classifiers import knn
+from transfer.classifiers.linear import racing_heads, sgd_heads
+from transfer.classifiers.linear.head_options import Head
 from transfer.features.rows import Features
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]

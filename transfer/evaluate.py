@@ -25,7 +25,7 @@ from pretrain.runtime.urls import spelled
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile
 from transfer import per_image, tasks
-from transfer.classifiers.linear_head import Origin, save_head
+from transfer.classifiers.linear.linear_head import Origin, save_head
 from transfer.datasets.asked import Opening, opened
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features.extract import resize_for

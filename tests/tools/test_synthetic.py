@@ -25,8 +25,9 @@ from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
 from tools.datasets.drawing import objects
-from transfer.classifiers import knn, logistic_regression
+from transfer.classifiers import knn
 from transfer.classifiers.accuracy import top
+from transfer.classifiers.linear import logistic_regression
 
 SMALL = ["--classes", "8", "--train", "24", "--val", "16", "--scenes", "12", "--val-scenes", "6"]
 

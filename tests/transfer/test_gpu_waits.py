@@ -14,10 +14,11 @@ from helpers.fake_gpu import Watched, fake_gpu, fake_ranks
 from helpers.painted import paint
 from pretrain.data.sources import open_source
 from transfer.analysis import FrozenRows, few_shot, retrieval
-from transfer.classifiers import augmented_heads, finetune, knn, racing_heads, sgd_heads
+from transfer.classifiers import finetune, knn
 from transfer.classifiers.finetune_options import FineTune
-from transfer.classifiers.head_options import Head
-from transfer.classifiers.sgd_heads import Heads
+from transfer.classifiers.linear import augmented_heads, racing_heads, sgd_heads
+from transfer.classifiers.linear.head_options import Head
+from transfer.classifiers.linear.sgd_heads import Heads
 from transfer.datasets.labelled import Labelled
 from transfer.features import on_device
 from transfer.features.extract import Pictures, batches_of, evaluation_transform, extract_with, outputs, room_of

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from pretrain.models.pixels import IMAGENET
-from transfer.classifiers import knn, logistic_regression
+from transfer.classifiers import knn
+from transfer.classifiers.linear import logistic_regression
 from transfer.datasets.labelled import open_labelled, thinned
 from transfer.features.extract import extract
 

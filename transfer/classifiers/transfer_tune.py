@@ -18,7 +18,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import say
 from transfer.classifiers.finetune import Diverged, add_head, fit
 from transfer.classifiers.finetune_options import FineTune
-from transfer.classifiers.penalty_sweep import Swept, measured, validation
+from transfer.classifiers.linear.penalty_sweep import Swept, measured, validation
 from transfer.datasets.labelled import Labelled
 from transfer.datasets.subsets import readable
 from transfer.features.extract import extract_with, name_unreadable, placed

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pretrain.data.sources import ImageSource
-    from transfer.classifiers.linear_head import Head
+    from transfer.classifiers.linear.linear_head import Head
     from transfer.datasets.labelled import Labelled
     from transfer.features.rows import Features
     from transfer.per_image import PerImage

@@ -63,7 +63,7 @@ def check_options(options: Options, _: Common) -> None:
 
 def check_classes(options: Options, _: Common, data: Labelled) -> None:
     """Refuse a head that lacks a class of val."""
-    from transfer.classifiers.linear_head import load_head, places
+    from transfer.classifiers.linear.linear_head import load_head, places
 
     places(load_head(Path(options.trained_head))[1], data.val.classes, data.val.root)
 
@@ -72,7 +72,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 on clean images and under each corruption, its mean over severities, and the mean corruption error."""
     from pretrain.runtime.printable import say
     from transfer.classifiers import robust_accuracy
-    from transfer.classifiers.linear_head import load_head, places
+    from transfer.classifiers.linear.linear_head import load_head, places
     from transfer.datasets.corruptions import corrupted
     from transfer.datasets.labelled import thinned
     from transfer.features.extract import extract_with

@@ -38,7 +38,7 @@ def open_data(root: Path, options: Options, _: Common) -> Labelled:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Mean intersection over union on the test crop, with mean and pixel accuracy; and of each class."""
-    from transfer.classifiers import dense_probe
+    from transfer.classifiers.linear import dense_probe
     from transfer.features.stages import StageMap, stage_shape
 
     common, classes, device = subject.common, subject.classes, subject.device

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import option
-from transfer.classifiers.head_options import Head, check_head
+from transfer.classifiers.linear.head_options import Head, check_head
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import Common
 
@@ -48,8 +48,8 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
 
 def _exact(subject: Subject, options: Options) -> Outcome:
-    from transfer.classifiers import logistic_regression
     from transfer.classifiers.accuracy import top1_top5
+    from transfer.classifiers.linear import logistic_regression
     from transfer.per_image import of_scores
 
     (train, val), share, seed = subject.rows(), options.held_out, subject.common.seed
@@ -60,8 +60,8 @@ def _exact(subject: Subject, options: Options) -> Outcome:
 
 
 def _fast(subject: Subject, options: Options) -> Outcome:
-    from transfer.classifiers import racing_heads
     from transfer.classifiers.accuracy import top1_top5
+    from transfer.classifiers.linear import racing_heads
 
     (train, val), share, seed = subject.rows(), options.held_out, subject.common.seed
     given = (train, subject.classes, options.head, share, seed, subject.device)
@@ -70,7 +70,7 @@ def _fast(subject: Subject, options: Options) -> Outcome:
 
 
 def _augmented(subject: Subject, options: Options) -> Outcome:
-    from transfer.classifiers import augmented_heads
+    from transfer.classifiers.linear import augmented_heads
 
     data, given = subject.data, (options.head, options.held_out, subject.common, subject.device)
     scored = augmented_heads.train_and_score(subject.trunk(), subject.width, data, *given)

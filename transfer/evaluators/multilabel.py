@@ -32,7 +32,8 @@ def open_data(root: Path, options: Any, _: Common) -> Labelled:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Mean average precision over classes by each of the field's rules, and of each class by its area."""
-    from transfer.classifiers import average_precision, one_vs_rest
+    from transfer.classifiers import average_precision
+    from transfer.classifiers.linear import one_vs_rest
     from transfer.datasets.multilabel import marks_of
     from transfer.features.on_device import DeviceRows, to_device
 

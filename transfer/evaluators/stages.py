@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import option
-from transfer.classifiers.head_options import Head, check_head
+from transfer.classifiers.linear.head_options import Head, check_head
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import STAGES, Common
 
@@ -33,7 +33,7 @@ def check_options(options: Options, common: Common) -> None:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 of each stage; all stages are computed in one pass over the images."""
-    from transfer.classifiers import racing_heads
+    from transfer.classifiers.linear import racing_heads
     from transfer.features.stages import stage_rows
 
     common, metrics, details = subject.common, dict[str, float](), dict[str, object]()

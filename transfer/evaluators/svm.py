@@ -54,7 +54,7 @@ def check_shots(options: Options, _: Common, data: Labelled) -> None:
     Raises:
         UserError: naming the class that has the fewest.
     """
-    from transfer.classifiers.svm import FOLDS
+    from transfer.classifiers.linear.svm import FOLDS
 
     assert data.marks is not None
     there = (data.marks[0] == 1).sum(0)
@@ -75,7 +75,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
     from sklearn.exceptions import ConvergenceWarning
 
-    from transfer.classifiers import svm
+    from transfer.classifiers.linear import svm
     from transfer.datasets.multilabel import marks_of
 
     train, test = _rows(subject, options.stage)

@@ -50,7 +50,7 @@ def check_options(options: Options, _: Common) -> None:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """The published metric of the set first, then the others of its kind."""
-    from transfer.classifiers import penalty_sweep
+    from transfer.classifiers.linear import penalty_sweep
 
     (train, val), data, common = subject.rows(), subject.data, subject.common
     lambdas = penalty_sweep.spaced(options.strongest, options.weakest, options.penalties)

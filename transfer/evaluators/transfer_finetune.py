@@ -60,7 +60,8 @@ def check_options(options: Options, common: Common) -> None:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """The published metric of the set first, then the others of its kind."""
-    from transfer.classifiers import penalty_sweep, transfer_tune
+    from transfer.classifiers import transfer_tune
+    from transfer.classifiers.linear import penalty_sweep
 
     data, common = subject.data, subject.common
     base = FineTune(

@@ -13,7 +13,7 @@ from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import Common
 
 if TYPE_CHECKING:
-    from transfer.classifiers.linear_head import Origin
+    from transfer.classifiers.linear.linear_head import Origin
     from transfer.datasets.labelled import Labelled
     from transfer.datasets.variants.base import Place
 
@@ -41,7 +41,7 @@ def check_head(options: Options, _: Common) -> None:
 
 def open_data(root: Path, options: Options, _: Common) -> Labelled:
     """All images of the variants below a folder; the head's classes are asked for before any is read."""
-    from transfer.classifiers.linear_head import load_head
+    from transfer.classifiers.linear.linear_head import load_head
     from transfer.datasets.variants import open_variants
 
     data = open_variants(root, options.variants)
@@ -54,7 +54,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     import torch
 
     from transfer.classifiers import robust_accuracy
-    from transfer.classifiers.linear_head import load_head
+    from transfer.classifiers.linear.linear_head import load_head
 
     head, origin = load_head(Path(options.trained_head), subject.trunk_sha256())
     _tell_size(origin, subject.common)
@@ -94,7 +94,7 @@ def _places(data: Labelled, origin: Origin, shared: bool) -> list[Place | None]:
     Raises:
         UserError: a folder is no class of its variant, or the head lacks one.
     """
-    from transfer.classifiers import linear_head
+    from transfer.classifiers.linear import linear_head
     from transfer.datasets.variants import variant_of
 
     found: list[Place | None] = []

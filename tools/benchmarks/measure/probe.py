@@ -9,8 +9,8 @@ import torch
 from tools.benchmarks import timing
 from tools.benchmarks.measure.features import random_features
 from tools.benchmarks.timing import Spread
-from transfer.classifiers import racing_heads, sgd_heads
-from transfer.classifiers.head_options import Head
+from transfer.classifiers.linear import racing_heads, sgd_heads
+from transfer.classifiers.linear.head_options import Head
 from transfer.features.rows import Features
 
 SHARE = 0.1  # of the features, held out to choose the best setting

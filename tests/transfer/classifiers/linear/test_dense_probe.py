@@ -1,4 +1,4 @@
-"""transfer.classifiers.dense_probe, against scikit-learn's fit of every pixel and its Jaccard index."""
+"""transfer.classifiers.linear.dense_probe, against scikit-learn's fit of every pixel and its Jaccard index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results
-from transfer.classifiers import dense_probe
+from transfer.classifiers.linear import dense_probe
 from transfer.datasets.semantic import open_semantic, shifted
 from transfer.datasets.splits import LabelSplits
 

@@ -1,4 +1,4 @@
-"""transfer.classifiers.linear_head: it scores as what was trained, and belongs to one trunk."""
+"""transfer.classifiers.linear.linear_head: it scores as what was trained, and belongs to one trunk."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pretrain.runtime.errors import UserError
-from transfer.classifiers import linear_head, logistic_regression
-from transfer.classifiers.linear_head import Head, Origin
+from transfer.classifiers.linear import linear_head, logistic_regression
+from transfer.classifiers.linear.linear_head import Head, Origin
 from transfer.features.rows import Features
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 from pretrain.optim.optimisers.lars import trust_ratios
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import hits
-from transfer.classifiers.head_options import Head
+from transfer.classifiers.linear.head_options import Head
 from transfer.features.on_device import to_device
 
 TRUST = 1e-3  # of LARS, as in apex's LARC and SimSiam's lineval

@@ -1,4 +1,4 @@
-"""transfer.classifiers.logistic_regression against Newton's method on autograd derivatives."""
+"""transfer.classifiers.linear.logistic_regression against Newton's method on autograd derivatives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from transfer.classifiers import logistic_regression
 from transfer.classifiers.accuracy import top, top1_top5
+from transfer.classifiers.linear import logistic_regression
 from transfer.features.rows import Features
 
 CLASSES, WIDTH = 3, 4

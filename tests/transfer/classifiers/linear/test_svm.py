@@ -1,4 +1,4 @@
-"""transfer.classifiers.svm, against scikit-learn's own search and against the protocol written out."""
+"""transfer.classifiers.linear.svm, against scikit-learn's own search and against the protocol written out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import LinearSVC
 
 from helpers import devkit
-from transfer.classifiers import svm
+from transfer.classifiers.linear import svm
 
 COSTS = (0.5, 8.0)
 

@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from pretrain.optim.optimisers.lars import LARS
 from pretrain.runtime.errors import UserError
-from transfer.classifiers import logistic_regression, racing_heads, sgd_heads
-from transfer.classifiers.head_options import Head, check_head
-from transfer.classifiers.sgd_heads import Heads, Setting
+from transfer.classifiers.linear import logistic_regression, racing_heads, sgd_heads
+from transfer.classifiers.linear.head_options import Head, check_head
+from transfer.classifiers.linear.sgd_heads import Heads, Setting
 from transfer.evaluate import choose
 from transfer.features.rows import Features, RowFile
 

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from transfer.classifiers.average_precision import of_classes
-from transfer.classifiers.logistic_regression import CHUNK, ITERATIONS, TOLERANCE, WEIGHT_DECAYS
-from transfer.classifiers.racing_heads import Standardised
+from transfer.classifiers.linear.logistic_regression import CHUNK, ITERATIONS, TOLERANCE, WEIGHT_DECAYS
+from transfer.classifiers.linear.racing_heads import Standardised
 from transfer.features.on_device import DeviceRows
 
 PROTOCOL = "one-vs-rest logistic regression: cached features, no augmentation"

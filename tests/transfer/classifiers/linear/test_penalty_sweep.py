@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from helpers.devkit import ap_2007
-from transfer.classifiers import penalty_sweep
 from transfer.classifiers.accuracy import mean_per_class
-from transfer.classifiers.logistic_regression import Design
-from transfer.classifiers.penalty_sweep import Sweep, spaced, sweep_and_score
+from transfer.classifiers.linear import penalty_sweep
+from transfer.classifiers.linear.logistic_regression import Design
+from transfer.classifiers.linear.penalty_sweep import Sweep, spaced, sweep_and_score
 from transfer.datasets.labelled import Labelled
 from transfer.features.rows import Features
 

@@ -14,14 +14,14 @@ import torch
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.classifiers import sgd_heads
 from transfer.classifiers.accuracy import top1_top5
-from transfer.classifiers.head_options import Head
-from transfer.classifiers.linear_head import Head as LinearHead
-from transfer.classifiers.linear_head import unstandardised
-from transfer.classifiers.logistic_regression import held_out
+from transfer.classifiers.linear import sgd_heads
+from transfer.classifiers.linear.head_options import Head
+from transfer.classifiers.linear.linear_head import Head as LinearHead
+from transfer.classifiers.linear.linear_head import unstandardised
+from transfer.classifiers.linear.logistic_regression import held_out
+from transfer.classifiers.linear.sgd_heads import Heads, Setting
 from transfer.classifiers.schedules import schedule
-from transfer.classifiers.sgd_heads import Heads, Setting
 from transfer.features.on_device import DeviceRows, to_device
 from transfer.features.rows import Features
 

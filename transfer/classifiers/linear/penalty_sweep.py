@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from pretrain.runtime.errors import UserError
-from transfer.classifiers import average_precision, one_vs_rest
+from transfer.classifiers import average_precision
 from transfer.classifiers.accuracy import mean_per_class, top1_top5
-from transfer.classifiers.logistic_regression import Design, held_out
+from transfer.classifiers.linear import one_vs_rest
+from transfer.classifiers.linear.logistic_regression import Design, held_out
 from transfer.datasets.labelled import Labelled
 from transfer.datasets.multilabel import marks_of
 from transfer.features.on_device import DeviceRows, to_device, whole

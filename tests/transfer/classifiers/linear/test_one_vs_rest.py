@@ -1,4 +1,4 @@
-"""transfer.classifiers.one_vs_rest, against scikit-learn's logistic regression of each class alone."""
+"""transfer.classifiers.linear.one_vs_rest, against scikit-learn's logistic regression of each class alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from transfer.classifiers import one_vs_rest
+from transfer.classifiers.linear import one_vs_rest
 from transfer.features.on_device import DeviceRows
 
 CPU = torch.device("cpu")

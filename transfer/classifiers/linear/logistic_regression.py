@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pretrain.runtime import distributed
 from transfer.classifiers.accuracy import top, top1_top5
-from transfer.classifiers.linear_head import Head, unstandardised
+from transfer.classifiers.linear.linear_head import Head, unstandardised
 from transfer.features.on_device import to_device, whole
 from transfer.features.rows import Features, RowFile, blocks
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from helpers.painted import paint_both
 from helpers.repository import ROOT
-from transfer.classifiers import augmented_heads
-from transfer.classifiers.head_options import Head
+from transfer.classifiers.linear import augmented_heads
+from transfer.classifiers.linear.head_options import Head
 from transfer.datasets.labelled import open_labelled
 from transfer.evaluate import choose
 from transfer.features.extract import extract

@@ -12,12 +12,12 @@ from pretrain.data.sources import ImageSource
 from pretrain.models.pixels import pixels_of
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.classifiers import linear_head, sgd_heads
 from transfer.classifiers.accuracy import top1_top5
-from transfer.classifiers.head_options import Head
-from transfer.classifiers.logistic_regression import held_out
+from transfer.classifiers.linear import linear_head, sgd_heads
+from transfer.classifiers.linear.head_options import Head
+from transfer.classifiers.linear.logistic_regression import held_out
+from transfer.classifiers.linear.sgd_heads import Heads
 from transfer.classifiers.schedules import schedule
-from transfer.classifiers.sgd_heads import Heads
 from transfer.datasets.labelled import Labelled
 from transfer.datasets.samplers import EpochBatches, RankBatches
 from transfer.features.extract import (

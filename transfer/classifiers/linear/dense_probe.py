@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from transfer.classifiers.logistic_regression import TOLERANCE
+from transfer.classifiers.linear.logistic_regression import TOLERANCE
 
 PROTOCOL = "1x1 convolution on a frozen map, exact cross-entropy over pixels, no augmentation"
 DECAYS = (1.0, 1e-1, 1e-2, 1e-3)  # from strong to weak: each fit starts from the previous one
