@@ -10,8 +10,9 @@ import torch
 from pretrain.augment import photometry
 from pretrain.augment.cutmix import cutmix
 from pretrain.augment.multicrop import Batch
-from pretrain.engine import accumulation, diagnostics
+from pretrain.engine import accumulation
 from pretrain.engine.learner import Learner
+from pretrain.engine.monitor import diagnostics
 from pretrain.engine.warm_start.learning import hold
 from pretrain.methods import EarlyForm
 from pretrain.models.batchnorm import without_running_statistics

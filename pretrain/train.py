@@ -17,10 +17,11 @@ from pretrain.augment import photometry
 from pretrain.data.loader import StepSampler, collate
 from pretrain.data.site.staging import scratch_folder, staged
 from pretrain.data.sources import ImageSource, Reading, open_source
-from pretrain.engine import checkpoint, diagnostics, history, records, replay, resume
+from pretrain.engine import checkpoint, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance, parts_of
 from pretrain.engine.loading import check_room, foreseen, make_loader, on_device, patience_of
-from pretrain.engine.logger import Alarm, Length, Monitor, draw_views
+from pretrain.engine.monitor import diagnostics
+from pretrain.engine.monitor.logger import Alarm, Length, Monitor, draw_views
 from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.quality.kept import Keeper

@@ -46,7 +46,7 @@ ALLOWED = {
     },
     "pretrain.methods": {"pretrain.methods.row", "pretrain.runtime.errors", "pretrain.runtime.options"},
     "pretrain.objective": {"pretrain.methods", "pretrain.runtime.errors"},
-    "pretrain.engine.diagnostics": {
+    "pretrain.engine.monitor.diagnostics": {
         "pretrain.runtime.distributed",
         "pretrain.methods",
         "pretrain.methods.memory",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pretrain import config, methods
-from pretrain.engine import diagnostics
+from pretrain.engine.monitor import diagnostics
 from pretrain.engine.quality.linear import LinearProbe
 from pretrain.engine.statistics import pixels_of_run
 from pretrain.engine.warm_start.learning import apart

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.data.loader import StepSampler
-from pretrain.engine.metrics_file import last_line
+from pretrain.engine.monitor.metrics_file import last_line
 
 NAME = "position"  # of this in a checkpoint
 

@@ -13,7 +13,7 @@ from pretrain.data.decode import DEEPEST
 from pretrain.data.sources import resolved
 from pretrain.engine import checkpoint, history
 from pretrain.engine.learner import Learner, untrained
-from pretrain.engine.logger import Monitor
+from pretrain.engine.monitor.logger import Monitor
 from pretrain.engine.position import NAME, Position
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.files import load_torch, write_json

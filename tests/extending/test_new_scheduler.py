@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import launched, recipes, tiny_runs
-from pretrain.engine.metrics_file import last_line
+from pretrain.engine.monitor.metrics_file import last_line
 
 HEADING = "A new scheduler"
 WORDS = [*tiny_runs.TINY, "run.threads=1"]

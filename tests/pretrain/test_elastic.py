@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from helpers import tiny_runs, tool_process
-from pretrain.engine.metrics_file import last_line
+from pretrain.engine.monitor.metrics_file import last_line
 from pretrain.runtime import distributed
 from tools import pretrain
 

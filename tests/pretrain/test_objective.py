@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from torchvision.transforms import v2
 
 from helpers.oracles.unigrad import unigrad_loss
-from pretrain.engine.diagnostics import effective_rank
+from pretrain.engine.monitor.diagnostics import effective_rank
 from pretrain.gradients import attract, repel_correlation
 from pretrain.methods import ROWS, build, keywords
 from pretrain.methods.memory import FeatureCorrelation

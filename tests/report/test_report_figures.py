@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from helpers.report_samples import a_line, a_run, markdown_of
 from pretrain import methods
-from pretrain.engine import diagnostics
+from pretrain.engine.monitor import diagnostics
 from transfer.report.collect.names import method_name, name_runs
 from transfer.report.collect.search import search_folders
 from transfer.report.render.charts import Chart, Line, look, specification, svg_file

@@ -14,7 +14,7 @@ import pytest
 from conftest import start_controller, start_node
 
 from helpers import launched, tiny_runs
-from pretrain.engine.metrics_file import last_line
+from pretrain.engine.monitor.metrics_file import last_line
 from tools.launcher import job_record
 from tools.launcher.job_record import JobRecord
 

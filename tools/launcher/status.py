@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from pretrain.engine import metrics_file
+from pretrain.engine.monitor import metrics_file
 from pretrain.runtime.errors import STOPPED
 from tools.launcher import job_record
 from tools.launcher.schedulers.base import Answer

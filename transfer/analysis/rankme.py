@@ -24,7 +24,7 @@ def rankme(rows: torch.Tensor | RowFile, device: torch.device | None = None) -> 
     """
     import torch
 
-    from pretrain.engine.diagnostics import effective_rank
+    from pretrain.engine.monitor.diagnostics import effective_rank
     from transfer.features.on_device import to_device
     from transfer.features.rows import blocks
 

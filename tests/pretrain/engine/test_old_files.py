@@ -16,7 +16,7 @@ from helpers.repository import ROOT
 from pretrain.config import Config, load
 from pretrain.data.loader import StepSampler
 from pretrain.engine import learner, resume
-from pretrain.engine.metrics_file import last_line
+from pretrain.engine.monitor.metrics_file import last_line
 from pretrain.engine.position import Position, position_in
 from pretrain.weights.read_trunk import read_trunk
 from tools.launcher import job_record

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers import launched, tiny_runs
-from pretrain.engine.metrics_file import last_line, seconds_left
+from pretrain.engine.monitor.metrics_file import last_line, seconds_left
 from pretrain.runtime.errors import UserError
 from tools.launcher import control, job_record, status
 from tools.launcher.worker import exit_codes

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain.engine import metrics_file
+from pretrain.engine.monitor import metrics_file
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.lock import Held, Holder, exclusive, holder_of

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from pretrain.config import Run
 from pretrain.data.loader import StepSampler
-from pretrain.engine.metrics_file import seconds_left
+from pretrain.engine.monitor.metrics_file import seconds_left
 from pretrain.engine.position import Position
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
