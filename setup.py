@@ -50,6 +50,7 @@ setup(
             "hypothesis",
             "ruff",
             "mypy",
+            "types-tabulate",
             "types-tqdm",
             "types-PyYAML",
             "setuptools>=70.1",

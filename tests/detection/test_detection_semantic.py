@@ -1,4 +1,4 @@
-"""Semantic segmentation: labels stay what they are, perfect predictions have IoU 100, and both heads run."""
+"""Semantic segmentation: labels stay what they are, perfect predictions have IoU 100, and every head runs."""
 
 import shutil
 import struct
@@ -11,7 +11,10 @@ import pytest
 pytest.importorskip("detectron2")
 
 import torch
+import torchvision
 from PIL import Image
+from torch import nn
+from torch.nn import functional
 
 from helpers.detection_samples import CONFIGS, QUIET, random_trunk, save_trunk
 from pretrain.runtime.errors import UserError
@@ -25,6 +28,7 @@ from transfer.detection.modeling import weights
 
 pytestmark = [*QUIET, pytest.mark.slow]
 MINI = CONFIGS / "semantic" / "coco_mini_semantic_r18_fpn_cpu.yaml"
+FCN = CONFIGS / "semantic" / "voc_fcn_r50_30k.yaml"
 DEEPLAB = CONFIGS / "semantic" / "voc_deeplabv3plus_r50_20k.yaml"
 SIDE = 64
 CLASSES = ("background", "left", "right")
@@ -272,3 +276,47 @@ def test_deeplab_takes_a_whole_torchvision_trunk_and_learns_from_it(folders, tmp
     with pytest.raises(UserError, match="has bottleneck blocks only"):
         small = ("MODEL.RESNETS.DEPTH=18", "MODEL.RESNETS.RES2_OUT_CHANNELS=64")
         load.load_config(DEEPLAB, tiny(folders, *small))
+
+
+def test_the_fcn_reads_a_dilated_res5_at_stride_16_and_is_two_dilated_convolutions_and_a_classifier(folders, tmp_path):
+    """Scores and loss are those of torch's own operations on the trunk's last map."""
+    from detectron2.modeling import build_model
+
+    export = save_trunk(tmp_path / "trunk.pth", random_trunk("resnet50"), "resnet50")
+    cfg = load.load_config(FCN, tiny(folders, f"MODEL.WEIGHTS={export}", "MODEL.SEM_SEG_HEAD.CONVS_DIM=8"))
+    scale.fit_to_machine(cfg, 1)
+    model = build_model(cfg)
+    weights.fill_detector(model, weights.read_weights(cfg, tmp_path))
+    head, images = model.sem_seg_head, torch.randn(2, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(0, 3, (2, 64, 80), generator=torch.Generator().manual_seed(1))
+    labels[:, :9] = 255
+    trunk = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=[False, False, True])
+    trunk.load_state_dict(torch.load(export, weights_only=True)["state_dict"], strict=False)
+    # torchvision leaves the first block of a dilated stage undilated, detectron2 dilates every block
+    trunk.layer4[0].conv2.dilation, trunk.layer4[0].conv2.padding = (2, 2), (2, 2)
+    stages = nn.Sequential(*list(trunk.children())[:-2]).eval()
+    model.eval()
+    with torch.no_grad():
+        features = model.backbone(images)
+        assert features["res5"].shape == (2, 2048, 4, 5)
+        torch.testing.assert_close(features["res5"], stages(images), rtol=1e-4, atol=1e-4)
+        rows = features["res5"]
+        for convolution in head.convolutions:
+            norm = convolution.norm
+            rows = functional.conv2d(rows, convolution.weight, padding=6, dilation=6)
+            rows = functional.batch_norm(
+                rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
+            rows = rows.clamp_min(0)
+        rows = functional.conv2d(rows, head.predictor.weight, head.predictor.bias)
+        expected = functional.interpolate(rows, size=(64, 80), mode="bilinear")
+        scores, none = head(features)
+        torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
+        shares = expected.double().log_softmax(1).gather(1, labels.clamp_max(2)[:, None])[:, 0]
+        (loss,) = head(features, labels)[1].values()
+    assert not none and float(loss) == pytest.approx(-shares[labels < 255].mean().item(), rel=1e-5)
+    model.train()
+    data = catalog.open_datasets(cfg, tmp_path)
+    mapper = SemanticMapper(cfg, True)
+    model([mapper(record) for record in data.readings[data.train[0]].records[:2]])["loss_sem_seg"].backward()
+    assert model.backbone.stem.conv1.weight.grad.abs().sum() > 0

@@ -27,6 +27,7 @@ from transfer.detection.data.catalog import DataSets, open_datasets
 from transfer.detection.evaluation.evaluators.base import Measured
 from transfer.detection.evaluation.measure import measure_split
 from transfer.detection.modeling import (
+    fcn_head,  # noqa: F401  (registers FCNHead)
     roi_heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
     weights,
 )
