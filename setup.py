@@ -41,7 +41,7 @@ setup(
         "packaging>=23.0",
     ],
     extras_require={
-        "timm": ["timm>=1.0.10"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
+        "timm": ["timm>=1.0.12"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
         "remote": ["fsspec>=2024.2.0", "aiohttp>=3.9"],  # data at URLs of the web; s3fs, gcsfs and the like for others
         "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
         "test": [
@@ -54,7 +54,7 @@ setup(
             "types-tqdm",
             "types-PyYAML",
             "setuptools>=70.1",
-            "timm>=1.0.10",
+            "timm>=1.0.12",
             "scikit-learn",
             "opencv-python-headless",
             "pyarrow>=15.0.0",

@@ -129,13 +129,23 @@ def _of_timm(arch: str, zero_init_residual: bool, channels: int) -> Any:
         nearest = difflib.get_close_matches(name, timm.list_models(), 1)
         hint = f" (did you mean {TIMM}{nearest[0]}?)" if nearest else ""
         raise UserError(f"model.arch={arch} is no network of timm {timm.__version__}{hint}.")
-    # what only some networks take: views of several sizes in a transformer, and how residual branches begin
+    try:
+        return _created(timm.create_model, name, zero_init_residual, channels)
+    except (NotImplementedError, RuntimeError):
+        if torch.empty(0).device.type != "meta":
+            raise
+        with torch.device("cpu"):  # some networks of timm older than 1.0.30 ask for numbers while they are made
+            return _created(timm.create_model, name, zero_init_residual, channels).to("meta")
+
+
+def _created(create: Callable[..., Any], name: str, zero_init_residual: bool, channels: int) -> Any:
+    """A network of timm, with what only some take: views of several sizes, and how residual branches begin."""
     known: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
     for key, value in (("dynamic_img_size", True), ("zero_init_last", zero_init_residual)):
         further: dict[str, Any] = {**known, key: value}
         with contextlib.suppress(TypeError):
-            return timm.create_model(name, **further)
-    return timm.create_model(name, **known)
+            return create(name, **further)
+    return create(name, **known)
 
 
 def _resnet(
