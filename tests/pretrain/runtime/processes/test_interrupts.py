@@ -61,11 +61,9 @@ def interrupted(place, out, tool, moment, method="fork", times="once"):
     [
         ("evaluate", "import", "fork", "once"),
         ("evaluate", "start", "forkserver", "often"),
-        ("evaluate", "transfer", "fork", "once"),
         ("evaluate", "transfer", "spawn", "often"),
         ("evaluate", "destructor", "fork", "often"),
         ("pretrain", "transfer", "fork", "often"),
-        ("pretrain", "start", "spawn", "often"),
         ("prepare_data", "start", "fork", "often"),
         ("prepare_data", "start", "spawn", "once"),
     ],
