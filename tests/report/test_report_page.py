@@ -186,7 +186,8 @@ def test_markdown_shows_files_that_exist(everything: Path, tmp_path: Path) -> No
 def test_page_and_markdown_show_the_same_numbers(everything: Path, tmp_path: Path) -> None:
     page, markdown = (path.read_text(encoding="utf-8") for path in write_report([everything], tmp_path / "out"))
     for row in cells(markdown, "k-NN") + cells(markdown, "Detection"):
-        assert all(f">{cell}</td>" in page for cell in row[3:])
+        plain = [re.sub(r"\\([\[\]])", r"\1", cell) for cell in row[3:]]  # as Markdown escapes brackets
+        assert not [cell for cell in plain if f">{cell}</td>" not in page]
 
 
 def test_broken_file_of_ours_is_named_and_foreign_ones_are_not(everything: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tools.launcher.job_record import JobRecord
 
 # 60 steps; a line every 3 and a checkpoint every 4, so that nearly every interruption falls between two of them
 WORDS = [
+    tiny_runs.RESNET18,  # slow enough to be met in the middle by every interruption
     "optim.epochs=30",
     "optim.warmup_epochs=1",
     "run.log_every=3",
