@@ -122,8 +122,10 @@ def parser() -> argparse.ArgumentParser:
         "readings, of the evaluator of that name": {name: entry.shows for name, entry in readings().items()},
         "public data sets, for sets=[...]": {name: set_line(entry) for name, entry in benchmarks().items()},
     }
+    width = 2 + max(len(name) for known in lists.values() for name in known)
     words = [
-        f"{head}:\n" + "\n".join(f"  {name:14}{text}" for name, text in known.items()) for head, known in lists.items()
+        f"{head}:\n" + "\n".join(f"  {name:{width}}{text}" for name, text in known.items())
+        for head, known in lists.items()
     ]
     form = argparse.RawDescriptionHelpFormatter
     root = argparse.ArgumentParser(

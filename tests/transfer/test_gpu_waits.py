@@ -168,7 +168,7 @@ def test_heads_on_augmented_images_never_make_the_host_wait(images):
 def test_fine_tuning_is_read_once_an_epoch(images, ranks):
     def work():
         tuned = finetune.placed(finetune.add_head(network(), WIDTH, CLASSES, 0), GPU)
-        finetune._fit(tuned, images, FineTune(precision="bf16"), COMMON, GPU)
+        finetune.fit(tuned, images, FineTune(precision="bf16"), COMMON, GPU)
 
     with fake_ranks(ranks):
         functions, until = read_first_in(work)
@@ -189,7 +189,7 @@ def test_a_trunk_that_reads_is_caught_at_its_first_batch(images):
 
     def tune(faulty):
         tuned = finetune.placed(finetune.add_head(faulty, WIDTH, CLASSES, 0), GPU)
-        finetune._fit(tuned, images, FineTune(), COMMON, GPU)
+        finetune.fit(tuned, images, FineTune(), COMMON, GPU)
 
     def read_features(faulty):
         extract_with(COMMON, faulty, images, GPU)
