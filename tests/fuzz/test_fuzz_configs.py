@@ -20,6 +20,7 @@ from tools.launcher import cli
 from tools.launcher.pipeline.spec import read_pipeline
 from transfer.evaluate import choose
 from transfer.evaluators import evaluators
+from transfer.options import Common
 
 PRETRAINING = {one.name: one.default for one in options(Config)}
 TYPED = st.one_of(
@@ -82,7 +83,8 @@ def test_options_of_pretraining_are_what_is_written_or_refused(tmp_path):
 
 def test_options_of_evaluations_are_what_is_written_or_refused(tmp_path):
     path = tmp_path / "c.yaml"
-    known = {key for one in evaluators().values() for key in choose(one.name, None, []).settings()}
+    schemas = [Common, *(one.options for one in evaluators().values())]
+    known = {one.name for schema in schemas for one in options(schema)}
     tree = {"image_size": 32, "workers": 0, "seed": 3, "k": [5, 20], "cache": "x", "data": {"class_depth": 1}}
 
     def check(name, changed, words):
