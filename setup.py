@@ -1,14 +1,58 @@
 """Package data of `unigrad`; detectron2 is not on any registry under its own name: tools/install_detectron2.py."""
 
-from setuptools import find_packages, setup
+import json
+import subprocess
+from pathlib import Path
+
+from setuptools import find_namespace_packages, find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).resolve().parent
+# a wheel holds tools/ and configs/ inside `unigrad`, for other projects have folders of these names too
+INSIDE = [
+    *find_packages(str(HERE), include=["tools", "tools.*"]),
+    *find_namespace_packages(str(HERE), include=["configs", "configs.*"]),
+]
+
+
+class BuildWithCommit(build_py):
+    """Also write the commit into the package, where a checkout is built and no editable installation made."""
+
+    def run(self):
+        """Build, then ask git, which need not be there."""
+        super().run()
+        folder = Path(self.build_lib, "unigrad")
+        if self.editable_mode or not folder.is_dir():
+            return
+        asked = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            told = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return
+        ours = (HERE / ".git").exists() and told.returncode == 0
+        record = {"commit": told.stdout.strip() if ours else None}
+        (folder / "built.json").write_text(json.dumps(record), encoding="utf-8")
+
 
 setup(
     name="unigrad",
     version="0.1.0",
     description="UniGrad: self-supervised pretraining stated as gradients, and what the features are worth downstream",
     license="Apache-2.0",
-    packages=find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
+    packages=[
+        *find_packages(include=["pretrain", "pretrain.*", "transfer", "transfer.*"]),
+        *("unigrad", *(f"unigrad.{name}" for name in INSIDE)),
+    ],
+    package_dir={
+        "unigrad": "tools/installed",
+        **{f"unigrad.{name}": name.replace(".", "/") for name in INSIDE},
+    },
+    entry_points={"console_scripts": ["unigrad = unigrad:main"]},
+    cmdclass={"build_py": BuildWithCommit},
+    include_package_data=False,
     package_data={
+        "unigrad.tools.benchmarks": ["gpu/*.txt"],
+        **{f"unigrad.{name}": ["*.yaml"] for name in INSIDE if name.startswith("configs")},
         "transfer.datasets.variants": ["wnids/*.txt"],
         "transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"],
     },

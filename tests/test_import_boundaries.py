@@ -13,7 +13,12 @@ ROOMS = ("pretrain", "transfer", "tools")
 ALLOWED = {
     "pretrain.runtime.processes.interrupts": set(),
     "pretrain.runtime.printable": set(),
-    "pretrain.runtime.errors": {"pretrain.runtime.processes.interrupts", "pretrain.runtime.printable"},
+    "pretrain.runtime.repository": set(),
+    "pretrain.runtime.errors": {
+        "pretrain.runtime.processes.interrupts",
+        "pretrain.runtime.printable",
+        "pretrain.runtime.repository",
+    },
     "pretrain.runtime.files": {"pretrain.runtime.errors"},
     "pretrain.config": {
         "pretrain.runtime.options",
@@ -26,7 +31,7 @@ ALLOWED = {
     },
     "pretrain.runtime.options.rules": {"pretrain.runtime.errors"},
     "pretrain.runtime.options.text": {"pretrain.runtime.errors"},
-    "pretrain.runtime.options.arguments": set(),
+    "pretrain.runtime.options.arguments": {"pretrain.runtime.repository"},
     "pretrain.runtime.distributed": {"pretrain.runtime.errors"},
     "pretrain.models.norm_kernels": set(),
     "pretrain.models.batchnorm": {

@@ -18,7 +18,8 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pretrain.runtime.errors import UserError, run_tool
-from pretrain.runtime.options.arguments import Once, a_path
+from pretrain.runtime.options.arguments import Once, a_config, a_path
+from pretrain.runtime.repository import spoken
 from tools.launcher import schedulers
 from tools.launcher.pipeline.processes import end_with_us
 
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add = root.add_argument
     add(
         "--config",
-        type=a_path,
+        type=a_config,
         action=Once,
         required=True,
         metavar="FOLDER",
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=a_path, required=True, metavar="DIR", help="everything is written below it")
     add(
         "--with",
-        type=a_path,
+        type=a_config,
         dest="setting",
         metavar="YAML",
         help="values put over every row, as in configs/compare/",
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _report_words(out: Path) -> str:
     """The command of a report on `out`, as a shell takes it."""
-    return shlex.join(["python", "tools/report.py", str(out), "--out", str(out / "report")])
+    return f"{spoken('python tools/report.py')} {shlex.join([str(out), '--out', str(out / 'report')])}"
 
 
 def _seeds(text: str) -> list[int]:

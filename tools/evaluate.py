@@ -20,7 +20,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.files import natural_key
 from pretrain.runtime.options import add_help
-from pretrain.runtime.options.arguments import Once, a_path, expanded
+from pretrain.runtime.options.arguments import Once, a_config, a_path, expanded
 from transfer.datasets.benchmark import Benchmark
 
 
@@ -138,7 +138,9 @@ def parser() -> argparse.ArgumentParser:
         "--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/, or of data sets"
     )
     root.add_argument("--out", type=expanded, required=True, help="JSON file to write")
-    root.add_argument("--config", type=a_path, action=Once, help="YAML of options, such as one under configs/finetune/")
+    root.add_argument(
+        "--config", type=a_config, action=Once, help="YAML of options, such as one under configs/finetune/"
+    )
     root.add_argument("overrides", nargs="*", metavar="key=value", help="options, as listed below")
     add_help(root, options)
     return root

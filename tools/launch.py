@@ -2,8 +2,8 @@
 
 Without a subcommand it pretrains: `python tools/launch.py --nodes 8 data.root=IMAGENET/train` submits to SLURM, and the
 same with `--cluster local` runs here. Options below are the launcher's; everything else goes to the tool as it stands
-(after `--` even what looks like an option of the launcher). `launch.py pipeline --help` explains pipelines, and
-`launch.py status --help` looking after a job that was started.
+(after `--` even what looks like an option of the launcher). `python tools/launch.py pipeline --help` explains
+pipelines, and `python tools/launch.py status --help` looking after a job that was started.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pretrain import config
 from pretrain.data.site.standing_in import standing_in
 from pretrain.runtime.errors import run_tool
 from pretrain.runtime.options import add_help
-from pretrain.runtime.options.arguments import Once, a_path
+from pretrain.runtime.options.arguments import Once, a_config
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_help(root, config.pretraining_options, (("method", "optim"), config.further_options))
     told = "YAML with what differs from the defaults that are listed below"
-    root.add_argument("--config", type=a_path, action=Once, help=told)
+    root.add_argument("--config", type=a_config, action=Once, help=told)
     root.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
     root.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
     return root

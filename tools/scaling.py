@@ -21,7 +21,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 from pretrain.config import further_options, pretraining_options
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options import add_help
-from pretrain.runtime.options.arguments import Once, a_path
+from pretrain.runtime.options.arguments import Once, a_config
 
 
 def positive(text: str) -> float:
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False, allow_abbrev=False
     )
     add_help(parser, pretraining_options, (("method", "optim"), further_options))
-    parser.add_argument("--config", type=a_path, action=Once, help="YAML as tools/pretrain.py takes it")
+    parser.add_argument("--config", type=a_config, action=Once, help="YAML as tools/pretrain.py takes it")
     parser.add_argument("--per-node", type=int, default=8, help="ranks of a node, at least 1 (8)")
     parser.add_argument("--inside", type=positive, default=400.0, help="assumed GB/s in a node (400)")
     parser.add_argument("--between", type=positive, default=12.5, help="assumed GB/s of a node's link (12.5: 100 Gb/s)")

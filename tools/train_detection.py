@@ -17,7 +17,7 @@ if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
 
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options import add_help
-from pretrain.runtime.options.arguments import Once, a_path
+from pretrain.runtime.options.arguments import Once, a_config, a_path
 from transfer.detection.config.options import DetectionKeys, described_kinds
 
 OTHER_KEYS = (
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument(
         "--config",
-        type=a_path,
+        type=a_config,
         action=Once,
         required=True,
         metavar="YAML",

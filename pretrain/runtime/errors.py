@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from pretrain.runtime.printable import printable
 from pretrain.runtime.processes.interrupts import INTERRUPTED, Interrupts
+from pretrain.runtime.repository import spoken
 
 BAD_INPUT = 2
 REFUSED = (  # what a file system refuses, whatever is asked of it
@@ -29,7 +30,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, sentence: object) -> None:
-        super().__init__(printable(str(sentence)))
+        super().__init__(printable(spoken(str(sentence))))
 
 
 class Stopped(Exception):  # noqa: N818 - no error

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.repository import BUILT, COMMAND, HOME, REPOSITORY
 from pretrain.runtime.urls import hide
 
 SNAPSHOT = "snapshot.json"  # beside the packages of a copy that the launcher made for one job
@@ -19,21 +19,24 @@ SNAPSHOT = "snapshot.json"  # beside the packages of a copy that the launcher ma
 def commit() -> str | None:
     """Git SHA of this code, with '-dirty' where tracked files differ from it; None where git does not track this file.
 
-    Of a copy made for a job, that of the checkout it was made from. A copy installed into the environment of somebody
-    else's project lies in a checkout too, but not in ours.
+    Of a copy made for a job, or of a wheel, that of the checkout it was made from. A copy installed into the
+    environment of somebody else's project lies in a checkout too, but not in ours.
     """
-    folder = Path(__file__).resolve().parent
-    if (copied := REPOSITORY / SNAPSHOT).is_file():
-        recorded: str | None = json.loads(copied.read_text(encoding="utf-8"))["commit"]
-        return recorded
-    if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return None
-    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    for record in (REPOSITORY / SNAPSHOT, HOME / BUILT):
+        if record.is_file():
+            recorded: str | None = json.loads(record.read_text(encoding="utf-8"))["commit"]
+            return recorded
+    return _git(REPOSITORY, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") if _tracked() else None
 
 
 def uncommitted() -> str:
     """What the working tree's tracked files differ in from their commit, as a patch; empty without git."""
-    return _git(REPOSITORY, "diff", "HEAD") or ""
+    return (_git(REPOSITORY, "diff", "HEAD") or "") if _tracked() else ""
+
+
+def _tracked() -> bool:
+    file = Path(__file__).resolve()
+    return _git(file.parent, "ls-files", "--error-unmatch", file.name) is not None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -52,7 +55,9 @@ def command() -> str:
 
 def as_typed() -> str:
     """The command line of this process, without what is secret in its URLs."""
-    return shlex.join([sys.executable, *map(hide, sys.argv)])
+    program, *arguments = sys.argv
+    started = program.split(" ") if program.startswith(f"{COMMAND} ") else [sys.executable, hide(program)]
+    return shlex.join([*started, *map(hide, arguments)])
 
 
 def hardware() -> str:

@@ -1,18 +1,20 @@
 """The comments at the head of configs/**.yaml, and configs/README.md, which is made of them.
 
 Usage: `python tests/helpers/config_headers.py` writes configs/README.md anew.
-
-A header says what the file is, then `Command:`, `Cost:`, `Expect:` and so on, each from the start of a line. A command
-that ends in a backslash continues in the next line.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tools.commands.configurations import header
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FIELDS = ("Command", "Data", "Cost", "Expect", "Source", "Note")
 HEADING = "| file | command | published number |\n|---|---|---|"
 INTRODUCTION = """# Configurations
 
@@ -28,23 +30,6 @@ headers.
 def files() -> list[Path]:
     """Every configuration, sorted by its path."""
     return sorted(CONFIGS.rglob("*.yaml"), key=lambda path: path.relative_to(CONFIGS).as_posix())
-
-
-def header(path: Path) -> dict[str, str]:
-    """What the comment at the head of a file says: {"What": ..., "Command": ..., ...}; a line a command."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.removeprefix("#").removeprefix(" "))
-    parts = re.split(rf"^({'|'.join(FIELDS)}): ", "What: " + "\n".join(lines), flags=re.MULTILINE)
-    said = {"What": parts[0].removeprefix("What: ")} | dict(zip(parts[1::2], parts[2::2], strict=True))
-    return {key: _joined(text) if key == "Command" else " ".join(text.split()) for key, text in said.items()}
-
-
-def _joined(text: str) -> str:
-    """Commands, each in a line of its own."""
-    return "\n".join(" ".join(line.split()) for line in text.strip().replace("\\\n", " ").splitlines())
 
 
 def published(said: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,18 +60,42 @@ def clean(tmp_path_factory):
     return python, purelib
 
 
-def test_an_installed_copy_imports_whole_from_an_empty_folder(clean, tmp_path):
+@pytest.fixture(scope="module")
+def wheel(clean, tmp_path_factory):
+    """A wheel of a checkout, made by pip and installed: its interpreter, site-packages and commit."""
     python, purelib = clean
-    copy = tmp_path / "copy"  # building leaves files beside setup.py
-    for name in ("pretrain", "transfer"):
+    copy = tmp_path_factory.mktemp("copy")  # building leaves files beside setup.py
+    for name in ("pretrain", "transfer", "tools", "configs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-build-isolation", copy)
-    installed = run(*pip)
+    git = ("git", "-C", copy, "-c", "user.name=a", "-c", "user.email=a@b.c")
+    assert not any(run(*git, *words).returncode for words in (["init"], ["add", "."], ["commit", "-qm", "All"]))
+    options = ("--no-deps", "--no-build-isolation")
+    built = run(sys.executable, "-m", "pip", "wheel", *options, "-w", copy / "dist", copy)
+    assert built.returncode == 0, built.stderr
+    [file] = (copy / "dist").glob("unigrad-*.whl")
+    installed = run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", file)
     assert installed.returncode == 0, installed.stderr
-    (tmp_path / "empty").mkdir()
-    done = run(python, "-I", "-c", INSPECT, cwd=tmp_path / "empty")
+    return python, purelib, run(*git, "rev-parse", "HEAD").stdout.strip()
+
+
+@pytest.fixture
+def unigrad(wheel, tmp_path):
+    """Run the installed command in an empty folder, which is a dirty checkout of somebody else."""
+    python, purelib, _ = wheel
+    assert run("git", "init", purelib.parents[2]).returncode == 0  # the environment lies in it
+
+    def command(*words):
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return run(python.with_name("unigrad"), *words, cwd=tmp_path, env=environment)
+
+    return command
+
+
+def test_an_installed_copy_imports_whole_from_an_empty_folder(wheel, tmp_path):
+    python, purelib, _ = wheel
+    done = run(python, "-I", "-c", INSPECT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["unmet"] == [] and found["count"] > 10
@@ -80,7 +105,60 @@ def test_an_installed_copy_imports_whole_from_an_empty_folder(clean, tmp_path):
     }
     data = {str(path.relative_to(ROOT)) for path in (ROOT / "transfer").rglob("*") if path.suffix in DATA}
     assert data == {name for name in found["data"] if Path(name).suffix in DATA} != set()
-    assert found["top"] == ["pretrain", "transfer", "unigrad-0.1.0.dist-info"]
+    assert [name for name in found["top"] if name != ".."] == [
+        "pretrain",
+        "transfer",
+        "unigrad",
+        "unigrad-0.1.0.dist-info",
+    ]
+
+
+def test_a_wheel_holds_every_tool_and_configuration_inside_its_own_package(wheel):
+    own = wheel[1] / "unigrad"
+    for folder, pattern in (("tools", "*.py"), ("tools", "*.txt"), ("configs", "*.yaml")):
+        there = {path.relative_to(own): path.read_bytes() for path in (own / folder).rglob(pattern)}
+        assert there == {path.relative_to(ROOT): path.read_bytes() for path in (ROOT / folder).rglob(pattern)} != {}
+
+
+def test_the_command_says_its_version_and_commit_and_every_tool_without_torch(wheel, unigrad):
+    assert unigrad("--version").stdout == f"unigrad 0.1.0 (wheel of commit {wheel[2]})\n"
+    told = run(wheel[0], "-X", "importtime", "-m", "unigrad", "--help", cwd=wheel[1].parent)
+    words = {line.split()[0] for line in told.stdout.splitlines() if line.startswith("  ")}
+    tools = {path.stem for path in (ROOT / "tools").glob("[!_]*.py")}
+    assert words == tools - {"train_detection"} | {"detection"}
+    assert "pretrain.runtime.errors" in told.stderr and not re.search(r"\| +(torch|numpy)\b", told.stderr)
+    assert unigrad().returncode == 2
+
+
+def test_a_tool_shows_its_examples_and_tells_mistakes_as_they_are_typed_here(unigrad):
+    told = unigrad("convert", "--help").stdout
+    assert told.startswith("usage: unigrad convert ") and "unigrad convert runs/demo/export/trunk.pth" in told
+    assert "tools/convert.py" not in told
+    refused = unigrad("pretrain", "--config", "configs/absent.yaml")
+    assert refused.returncode == 2 and "configs/absent.yaml" in refused.stderr and refused.stderr.count("\n") == 1
+    unknown = unigrad("pretain")
+    assert unknown.returncode == 2 and "did you mean 'pretrain'?" in unknown.stderr
+
+
+def test_a_shipped_configuration_is_found_from_any_folder(unigrad):
+    words = ("--config", "configs/pretrain/demo.yaml", "--show")
+    shown = unigrad("pretrain", *words)
+    assert shown.stdout == run(sys.executable, ROOT / "tools" / "pretrain.py", *words, cwd=ROOT).stdout != ""
+
+
+def test_a_job_of_a_wheel_runs_a_copy_that_has_the_form_of_a_clone(wheel, unigrad, tmp_path):
+    options = ("--cluster", "local", "--gpus", "0", "--run-dir", "job")
+    done = unigrad("launch", "prepare_data", *options, "--", "synthetic", "made", "--train", "8", "--val", "8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [*(tmp_path / "made").rglob("*.jpg")]
+    [code] = (tmp_path / "job" / "code").iterdir()
+    assert json.loads((code / "snapshot.json").read_text())["commit"] == wheel[2]
+    assert (code / "uncommitted.diff").read_text() == ""
+    files = [path for name in ("tools", "configs", "pretrain") for path in (ROOT / name).rglob("*.[py][ya]*")]
+    absent = [
+        path for path in files if path.suffix in (".py", ".yaml") and not (code / path.relative_to(ROOT)).is_file()
+    ]
+    assert absent == []
 
 
 def test_every_dependency_has_a_lower_bound_and_the_oldest_versions_are_these_bounds():

@@ -9,7 +9,7 @@ from typing import Any
 
 from pretrain.data.site.standing_in import SCRATCH
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.options.arguments import Once, a_path
+from pretrain.runtime.options.arguments import Once, a_path, program
 from tools.launcher import schedulers
 from tools.launcher.gpus import gpus_argument
 from tools.launcher.plan import TOOLS
@@ -31,7 +31,7 @@ OTHERS = ("pipeline", "status", "logs", "cancel", "resume")  # subcommands that 
 def parser(description: str = "") -> argparse.ArgumentParser:
     """The launcher's options."""
     root = argparse.ArgumentParser(
-        prog="launch.py",
+        prog=program("launch"),
         usage="%(prog)s [TOOL] [options] [--] [arguments of the tool]",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.options.arguments import a_path
+from pretrain.runtime.options.arguments import a_path, program
 from tools.launcher import job_record, status, submission
 from tools.launcher.job_record import JobRecord
 from tools.launcher.pipeline import dependent_jobs, here, run
@@ -25,7 +25,7 @@ LONGEST_END = 150.0  # seconds that cancel waits for a job to be over
 
 def parser() -> argparse.ArgumentParser:
     """One subcommand for each of COMMANDS."""
-    root = argparse.ArgumentParser(prog="launch.py", description=__doc__, allow_abbrev=False)
+    root = argparse.ArgumentParser(prog=program("launch"), description=__doc__, allow_abbrev=False)
     commands = root.add_subparsers(dest="command", required=True)
     told = commands.add_parser("status", help="state, nodes, restarts, last step, images/s, ETA")
     told.add_argument("--json", action="store_true", help="the same as JSON (default: a table)")

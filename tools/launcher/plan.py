@@ -16,8 +16,9 @@ from pretrain.data.site.standing_in import NO_DATA, SCRATCH
 from pretrain.data.site.standing_in import VARIABLE as DATA
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.arguments import Once
-from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.repository import HOME
 from pretrain.runtime.urls import hide
+from tools.commands.listing import file_of
 from tools.launcher import schedulers
 from tools.launcher.gpus import Gpus
 from tools.launcher.request import IMAGE, Launch, Request
@@ -25,7 +26,7 @@ from tools.launcher.site import surroundings, variables
 
 MOST = 1_000_000  # of nodes, tasks and the like
 PLACEHOLDER = re.compile(r"%[jtaA]")  # of submitit's names of files, which know no escape
-DEFAULT_CONFIG = REPOSITORY / "configs/pretrain/unigrad_r50_100ep.yaml"
+DEFAULT_CONFIG = HOME / "configs/pretrain/unigrad_r50_100ep.yaml"
 
 
 class Tool(NamedTuple):
@@ -39,7 +40,7 @@ class Tool(NamedTuple):
 TOOLS = {  # by subcommand
     "pretrain": Tool("pretrain", 8, True),
     "convert": Tool("convert", 0, False),
-    "detection": Tool("train_detection", 1, True),
+    "detection": Tool(file_of("detection"), 1, True),
     "evaluate": Tool("evaluate", 1, True),
     "prepare_data": Tool("prepare_data", 0, False),
     "report": Tool("report", 0, False),
@@ -120,7 +121,7 @@ def plan(tool: str, args: argparse.Namespace, arguments: list[str]) -> Launch:
     about = schedulers.find_scheduler(args.cluster).about
     surroundings.check(request, about.here)
     schedulers.find_scheduler(args.cluster).check(request)
-    program = (surroundings.rank_python(request), str(REPOSITORY / "tools" / f"{TOOLS[tool].file}.py"))
+    program = (surroundings.rank_python(request), str(HOME / "tools" / f"{TOOLS[tool].file}.py"))
     trials = range(args.trials) if args.trials else [None]
     return Launch(
         cluster=args.cluster,

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from pretrain.runtime import provenance
 from pretrain.runtime.files import drafted, write_json, write_text
-from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.repository import FOLDERS, shipped, within
 from tools.launcher.request import Launch
 
-FOLDERS = ("pretrain", "transfer", "tools", "configs")
 BASE = "_BASE_:"  # in a configuration of detectron2, the one that it extends
 
 
@@ -57,29 +56,29 @@ def write_snapshot(launch: Launch) -> None:
     if code.is_dir():
         return
     with drafted(code) as part:
-        for path in _files():
+        for path, source in _files():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / path, part / path)
+            shutil.copyfile(source, part / path)
         for name, text in launch.given.items():
             write_text(part / name, text)
         write_json(part / provenance.SNAPSHOT, {"commit": provenance.commit(), "packages": _packages()})
         write_text(part / "uncommitted.diff", provenance.uncommitted())
 
 
-def _files() -> Iterator[Path]:
-    """The files of the code, relative to the repository."""
-    for top in FOLDERS:
-        for folder, folders, names in os.walk(REPOSITORY / top):
+def _files() -> Iterator[tuple[Path, Path]]:
+    """The files of the code: each as a path in a clone, whose form a copy of a wheel gets too, and where it lies."""
+    for top, holder in FOLDERS.items():
+        for folder, folders, names in os.walk(holder / top):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
             for name in sorted(names):
                 if not name.endswith(".pyc"):
-                    yield Path(folder, name).relative_to(REPOSITORY)
+                    yield Path(folder, name).relative_to(holder), Path(folder, name)
 
 
 def _fingerprint(texts: list[str]) -> str:
     digest = hashlib.sha256(json.dumps(texts).encode())
-    for path in _files():
-        digest.update(str(path).encode() + b"\0" + (REPOSITORY / path).read_bytes() + b"\0")
+    for path, source in _files():
+        digest.update(str(path).encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
 
@@ -89,18 +88,18 @@ def _configs(command: Sequence[str], folder: str) -> Iterator[tuple[int, str, Pa
     for place, word in enumerate(arguments):
         before = arguments[place - 1] if place else ""
         prefix = "--config=" if word.startswith("--config=") else ""
-        path = Path(folder, word.removeprefix(prefix)).resolve()
+        path = Path(folder, shipped(Path(word.removeprefix(prefix)))).resolve()
         if (prefix or before == "--config") and path.is_file():
             yield place, prefix, path
 
 
 def _extended(commands: Sequence[Sequence[str]], folder: str, inside: bool = True) -> list[Path]:
-    """Every --config and those that they extend; without `inside`, only those from outside of the repository."""
+    """Every --config and those that they extend; without `inside`, only those that are no part of the code."""
     found: list[Path] = []
     waiting = [path for command in commands for _, _, path in _configs(command, folder)]
     while waiting:
         path = waiting.pop()
-        if path in found or (path.is_relative_to(REPOSITORY) and not inside):
+        if path in found or (within(path) and not inside):
             continue
         found.append(path)
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -118,9 +117,8 @@ def _base(line: str, path: Path) -> Path | None:
 
 def _moved(path: Path, code: Path) -> Path:
     """Where the snapshot holds the configuration at `path`."""
-    if path.is_relative_to(REPOSITORY):
-        return code / path.relative_to(REPOSITORY)
-    return code / "given" / _label(path)
+    own = within(path)
+    return code / own if own else code / "given" / _label(path)
 
 
 def _label(path: Path) -> str:

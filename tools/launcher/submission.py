@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from pretrain.runtime.errors import BAD_INPUT, STOPPED, UserError
+from pretrain.runtime.repository import spoken
 from tools.launcher import job_record, schedulers, snapshot, status
 from tools.launcher.job_record import JobRecord
 from tools.launcher.request import Launch
@@ -29,7 +30,8 @@ def start_launch(launch: Launch, follow: bool) -> int:
         return _run_attended(launch)
     record = submit(launch)
     if not follow:
-        print(f"look: python tools/launch.py status {shlex.quote(str(launch.run_dir))} (or logs, cancel, resume)")
+        launcher = spoken("python tools/launch.py")
+        print(f"look: {launcher} status {shlex.quote(str(launch.run_dir))} (or logs, cancel, resume)")
         return 0
     return wait(record)
 
@@ -88,7 +90,8 @@ def _run_attended(launch: Launch) -> int:
         if failed is None:
             continue
         if failed[0] == STOPPED:
-            print(f"stopped: `python tools/launch.py resume {shlex.quote(str(launch.run_dir))}` goes on", flush=True)
+            again = f"{spoken('python tools/launch.py')} resume {shlex.quote(str(launch.run_dir))}"
+            print(f"stopped: `{again}` goes on", flush=True)
         else:
             print(f"error: {launch.tool}: {failed[1]}", file=sys.stderr)
         return failed[0]

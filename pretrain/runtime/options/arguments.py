@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
+
+from pretrain.runtime.repository import COMMAND, shipped
 
 
 def a_path(text: str) -> Path:
     """The path that a text names, `~` being the home folder, as in the options of a configuration."""
     return Path(expanded(text))
+
+
+def a_config(text: str) -> Path:
+    """The same of a configuration, or of a folder of them: those that came with the code are found from any folder."""
+    return shipped(a_path(text))
+
+
+def program(tool: str) -> str:
+    """What a tool is called in its usage: the file, or the command `unigrad` with its name where that started it."""
+    return sys.argv[0] if sys.argv[0].startswith(f"{COMMAND} ") else f"{tool}.py"
 
 
 def expanded(text: str) -> str:

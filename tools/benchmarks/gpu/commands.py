@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.repository import HOME
 
 TOLD = 300  # characters of a tool's last line
 
@@ -22,7 +22,7 @@ def run_command(*words: str, may_fail: bool = False) -> str:
         UserError: the command failed; its last line is in the message.
     """
     done = subprocess.run(
-        [sys.executable, *words], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *words], cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode and not may_fail:
         last = (done.stdout.strip().splitlines() or ["it printed nothing"])[-1]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.repository import HOME
 from tools.benchmarks.gpu.part import Part, Reading
 
 GRACE = 10.0  # seconds between asking a part to end and ending it
@@ -53,7 +53,7 @@ def _measured(part: Part, run: Run, seconds: float) -> Iterator[Reading]:
         start = time.monotonic()
         with open(words, "wb") as told:
             child = subprocess.Popen(
-                command, cwd=REPOSITORY, stdout=told, stderr=told, env=_environment(run.toy), start_new_session=True
+                command, cwd=HOME, stdout=told, stderr=told, env=_environment(run.toy), start_new_session=True
             )
             ended = _end_of(child, seconds)
         yield from (Reading(**json.loads(line)) for line in rows.read_text(encoding="utf-8").splitlines())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
+from pretrain.runtime.repository import spoken
 from tools.launcher import cli, job_record, schedulers, snapshot, status, submission
 from tools.launcher.job_record import JobRecord
 from tools.launcher.pipeline.spec import Stage
@@ -59,7 +60,7 @@ def submit_stages(stages: Sequence[Stage], out: Path, cluster: str, again: bool,
         records[name] = before
     written = [{"name": name, "run_dir": str(record.run_dir)} for name, record in records.items()]
     write_json(out / FILE, {"command": list(argv), "folder": os.getcwd(), "stages": written})
-    print(f"look: python tools/launch.py status {shlex.quote(str(out))} (or cancel, resume)")
+    print(f"look: {spoken('python tools/launch.py')} status {shlex.quote(str(out))} (or cancel, resume)")
 
 
 def _planned(stage: Stage, out: Path, queue: Queue) -> Launch:

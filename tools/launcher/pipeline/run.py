@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pretrain.runtime.files import write_text
-from pretrain.runtime.options.arguments import Once, a_path
+from pretrain.runtime.options.arguments import Once, a_config, a_path, program
 from tools.launcher import cli, schedulers, snapshot
 from tools.launcher.pipeline import dependent_jobs, here, processes
 from tools.launcher.pipeline.spec import OWN_OPTIONS, Stage, read_pipeline, without
@@ -26,7 +26,7 @@ from tools.launcher.site import site_file
 def parser() -> argparse.ArgumentParser:
     """The command line of a pipeline."""
     root = argparse.ArgumentParser(
-        prog="launch.py pipeline",
+        prog=f"{program('launch')} pipeline",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--config",
         required=True,
-        type=a_path,
+        type=a_config,
         action=Once,
         metavar="YAML",
         help="the pipeline, such as configs/demo.yaml",

@@ -32,13 +32,13 @@ from typing import Any
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options.text import NULLS, read_yaml
 from pretrain.runtime.printable import shortened
-from pretrain.runtime.repository import REPOSITORY
+from pretrain.runtime.repository import HOME, shipped
 from tools.launcher import schedulers
 from tools.launcher.gpus import gpus_argument
 from tools.launcher.pipeline import processes
 from tools.launcher.plan import TOOLS
 
-FOLDER = REPOSITORY / "tools"
+FOLDER = HOME / "tools"
 COUNTS = {"nodes": 1, "tasks": 1, "cpus": 1, "retries": 0}  # and their least values
 OWN_OPTIONS = tuple(name for name, option in schedulers.own_options().items() if not option.repeatable)
 TEXTS = ("time", *OWN_OPTIONS)
@@ -245,7 +245,7 @@ def _check_config(arguments: list[str], where: str) -> None:
     for index, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         path = value if equals else "".join(arguments[index + 1 : index + 2])
-        if option == "--config" and not Path(os.path.expanduser(path)).is_file():
+        if option == "--config" and not shipped(Path(os.path.expanduser(path))).is_file():
             raise UserError(f"{where}: --config '{path}' is not a file (looked for in {Path.cwd()}).")
 
 
