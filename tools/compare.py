@@ -66,8 +66,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
     args = parser().parse_intermixed_args(argv)
-    from tools.sweep import comparison, jobs
-    from tools.sweep.trials import find_rows, make_trials, read_setting
+    from tools.trials.comparison import jobs, table
+    from tools.trials.comparison.trials import OURS, make_trials
+    from tools.trials.rows import find_rows, read_setting
     from transfer.datasets.labelled import open_labelled
 
     if args.parallel is not None and args.parallel < 1:
@@ -76,21 +77,19 @@ def main(argv: list[str] | None = None) -> None:
     tasks = _tasks(args.tasks, given)
     paths = find_rows(args.config, args.rows)
     data = open_labelled(args.data)
-    setting = read_setting(args.setting, args.config)
+    setting = read_setting(args.setting, args.config, OURS)
     trials = make_trials(paths, setting, args.overrides, args.data, args.out, seeds)
     schedulers.find_scheduler(args.cluster).require()
     place = jobs.Runner(args.cluster, args.parallel, args.gpus, args.out)
     errors = place.run([jobs.Training(trial) for trial in trials if not trial.finished()])
     trunks = {trial.name: (trial.trunk, trial) for trial in trials if trial.finished()}
     for trial in [trial for trial in trials if trial.initial.is_file()][:1]:
-        trunks[comparison.UNTRAINED] = (trial.initial, trial)
+        trunks[table.UNTRAINED] = (trial.initial, trial)
     measured = [jobs.evaluation_of(name, *of, place, args.data, tasks, given) for name, of in trunks.items()]
     errors |= place.run([job for job in measured if job.missing()])
     files = {job.name: list(job.results.values()) for job in measured if not job.missing()}
     images = f"{len(data.train)} images of {data.name}, measured on its {len(data.val)} of val"
-    text = comparison.write(
-        args.out, comparison.lines(trials, files, errors, args.out), comparison.sentence(trials, images)
-    )
+    text = table.write(args.out, table.lines(trials, files, errors, args.out), table.sentence(trials, images))
     print(f"\n{text}\nthe same as files: {args.out / 'table.md'}, {args.out / 'table.json'}")
     print(f"Figures 2 and 3: {_report_words(args.out)}", flush=True)
     if errors:

@@ -18,8 +18,9 @@ from helpers.tiny_runs import ARCH
 from pretrain.runtime.errors import UserError
 from tools import compare, evaluate, pretrain
 from tools.launcher.pipeline import processes
-from tools.sweep import comparison, jobs
-from tools.sweep.trials import find_rows, make_trials, read_setting
+from tools.trials.comparison import jobs, table
+from tools.trials.comparison.trials import OURS, make_trials
+from tools.trials.rows import find_rows, read_setting
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,7 @@ def arguments(place, *more, out="out", chosen=ROWS):
 
 
 def trials(place, seeds):
-    setting = read_setting(place / "small.yaml", TABLES / "table2")
+    setting = read_setting(place / "small.yaml", TABLES / "table2", OURS)
     found = find_rows(TABLES / "table2", ",".join(ROWS))
     return make_trials(found, setting, [], place / "data", place / "out", seeds)
 
@@ -185,14 +186,14 @@ def test_data_without_val_is_told(place, tmp_path):
 def test_a_wrong_setting_is_told_with_its_file(tmp_path, written, told):
     (tmp_path / "with.yaml").write_text(written)
     with pytest.raises(UserError, match=f"--with .*with.yaml.*{told}"):
-        read_setting(tmp_path / "with.yaml", TABLES / "table2")
+        read_setting(tmp_path / "with.yaml", TABLES / "table2", OURS)
 
 
 def test_what_a_row_is_named_for_wins_over_the_setting_and_its_own_entry_over_both(place, tmp_path):
     (tmp_path / "with.yaml").write_text(
         "model: {projector_width: 64, arch: resnet18}\nmethod: {rho: 0.5}\nrows: {width_2048: {method: {rho: null}}}\n"
     )
-    setting = read_setting(tmp_path / "with.yaml", TABLES / "table10")
+    setting = read_setting(tmp_path / "with.yaml", TABLES / "table10", OURS)
     found = find_rows(TABLES / "table10", None)
     made = make_trials(found, setting, ["optim.epochs=9"], place / "data", tmp_path, [7])
     assert [trial.row for trial in made] == [f"width_{width}" for width in (1024, 2048, 4096, 8192, 16384)]
@@ -205,7 +206,7 @@ def test_what_a_row_is_named_for_wins_over_the_setting_and_its_own_entry_over_bo
 
 def test_the_shipped_setting_fits_every_row_of_every_table(place, tmp_path):
     for folder in sorted(TABLES.glob("table*")):
-        setting = read_setting(TABLES.parent / "compare/imagenette_cpu.yaml", folder)
+        setting = read_setting(TABLES.parent / "compare/imagenette_cpu.yaml", folder, OURS)
         made = make_trials(find_rows(folder, None), setting, [], place / "data", tmp_path, [0])
         assert {trial.cfg.model.arch for trial in made} == {"resnet18"}
 
@@ -242,6 +243,6 @@ def test_hidden_files_beside_the_rows_are_no_rows(tmp_path):
 
 
 def test_a_cell_of_the_table_holds_whatever_a_row_is_called():
-    line = comparison.Line("a|b\nc", errors={0: "x | y\\"})
-    rows = comparison.as_markdown([line], "setting").splitlines()[2:]
+    line = table.Line("a|b\nc", errors={0: "x | y\\"})
+    rows = table.as_markdown([line], "setting").splitlines()[2:]
     assert len(rows) == 3 and r"a\|b c" in rows[2] and "seed 0: x \\| y\\\\ |" in rows[2]

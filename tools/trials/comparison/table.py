@@ -9,7 +9,7 @@ from typing import Any
 
 from pretrain import methods
 from pretrain.runtime.files import write_json, write_text
-from tools.sweep.trials import Trial
+from tools.trials.trial import Trial
 from transfer import results
 from transfer.report.collect.files import finite
 from transfer.report.collect.search import search_folders
@@ -59,7 +59,7 @@ def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict
         if trial.name in errors:
             line.errors[trial.seed] = errors[trial.name]
         elif trial.name in measured:
-            run = runs[Path(trial.cfg.run_dir).resolve()]
+            run = runs[trial.folder.resolve()]
             line.add(readings_of(measured[trial.name]))
             line.add({name: run.last(key) for key, name in AT_THE_END.items()})
     return list(found.values())

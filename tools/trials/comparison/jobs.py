@@ -13,7 +13,7 @@ from pretrain.runtime.files import sha256_of
 from tools.launcher import schedulers
 from tools.launcher.pipeline import processes, spec
 from tools.launcher.worker.logs import last_lines
-from tools.sweep.trials import Trial
+from tools.trials.trial import Trial
 from transfer import results
 from transfer.evaluate import choose
 
@@ -63,7 +63,7 @@ class Training:
 
     def arguments(self) -> list[str]:
         """For tools/pretrain.py."""
-        return ["--config", str(self.trial.path), *self.trial.overrides]
+        return self.trial.arguments()
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Many runs of one setting: trials and their rows, as jobs, as one table."""
