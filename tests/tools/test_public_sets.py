@@ -16,7 +16,7 @@ from helpers import tool_process
 from helpers.archive_files import a_tar, a_zip, an_archive
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
-from tools.datasets import all_datasets, cityscapes, coco, imagenet, lvis
+from tools.datasets import ade20k, all_datasets, cityscapes, coco, imagenet, lvis
 from tools.datasets.unpacking import archives, completeness
 from tools.datasets.unpacking.archives import Archive
 from tools.datasets.unpacking.benchmark import prepare_benchmark
@@ -180,6 +180,32 @@ def test_cityscapes_instances_and_labels_are_derived(tmp_path):
     assert found[0, 0] == 255 and found[0, 1] == 0 and found[6, 12] == 13 and found[25, 45] == 11
     told = " ".join(cityscapes.faults(tmp_path))
     assert "1 instead of 2,975" in told and "missing" not in told
+
+
+def write_ade20k(root, labels, name="ADE_train_00000001"):
+    """A layout of one image whose published label image holds `labels`; its folder."""
+    folder = root / "ADEChallengeData2016"
+    for kind in ("images", "annotations"):
+        (folder / kind / "training").mkdir(parents=True)
+    Image.new("RGB", labels.shape[::-1]).save(folder / "images" / "training" / f"{name}.jpg")
+    Image.fromarray(labels).save(folder / "annotations" / "training" / f"{name}.png")
+    return folder
+
+
+def test_ade20ks_classes_start_at_0_and_what_has_no_class_is_ignored(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 151, (6, 9), dtype=np.uint8)
+    folder = write_ade20k(tmp_path, labels)
+    ade20k.derive(tmp_path)
+    found = np.array(Image.open(folder / "annotations_detectron2" / "training" / "ADE_train_00000001.png"))
+    assert np.array_equal(found, labels - np.uint8(1))  # detectron2's rule: 0 wraps to 255
+    told = " ".join(ade20k.faults(tmp_path))
+    assert "1 instead of 20,210" in told and "0 instead of 2,000" in told and "missing" not in told
+
+
+def test_a_label_that_ade20k_does_not_have_is_refused_by_name(tmp_path):
+    write_ade20k(tmp_path, np.full((6, 9), 151, dtype=np.uint8))
+    with pytest.raises(UserError, match="ADE_train_00000001.png holds label 151, .* unpack ADEChallengeData2016.zip"):
+        ade20k.derive(tmp_path)
 
 
 def test_a_process_that_dies_while_cityscapes_is_derived_is_one_sentence(tmp_path):

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pretrain.data.walk import is_hidden
-from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_atomically, write_json
+from pretrain.runtime.files import write_json
 from pretrain.runtime.processes.pool import mapped
 from tools.datasets.unpacking.archives import Archive
 from tools.datasets.unpacking.benchmark import Benchmark, as_dataset, below
 from tools.datasets.unpacking.completeness import missing_or_short, wrong_count
+from tools.datasets.unpacking.relabelling import label_values, write_relabelled
 
 COUNTS = {"train": 2_975, "val": 500}
 THINGS = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"}
 TRAIN_LABELS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # label of index 0, 1, ...
-IGNORED, GROUP = 255, 1000
+GROUP = 1000
+LABEL_ARCHIVE = "gtFine_trainvaltest.zip"
 PATIENCE = 30.0  # minutes that the next image may take
 PICTURE, INSTANCES, LABELS = "_leftImg8bit.png", "_gtFine_instanceIds.png", "_gtFine_labelIds.png"
 
@@ -84,7 +84,7 @@ def instances_of(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
     """
     import pycocotools.mask
 
-    values = _values_in(path).astype(np.int64)
+    values = label_values(path, LABEL_ARCHIVE).astype(np.int64)
     found = []
     for value in np.unique(values):
         label = int(value) // GROUP if value >= GROUP else int(value)
@@ -97,18 +97,6 @@ def instances_of(path: Path) -> tuple[tuple[int, int], list[dict[str, Any]]]:
         crowd = int(value < GROUP)
         found.append({"category_id": kind, "bbox": box, "area": area, "iscrowd": crowd, "segmentation": run_lengths})
     return (values.shape[1], values.shape[0]), found
-
-
-def _values_in(path: Path) -> np.ndarray:
-    """(height, width) values of a grey label image of 8 or 16 bits."""
-    try:
-        with Image.open(path) as image:
-            values = np.array(image)
-    except Exception as error:  # Pillow's decoders raise many types; each means the same to the user
-        raise UserError(f"{path} cannot be read ({error}): unpack gtFine_trainvaltest.zip again.") from error
-    if values.ndim != 2 or values.dtype.kind not in "iu":
-        raise UserError(f"{path} is no grey label image: unpack gtFine_trainvaltest.zip again.")
-    return values
 
 
 def as_coco(names: list[str], found: list[tuple[tuple[int, int], list[dict[str, Any]]]]) -> dict[str, Any]:
@@ -131,21 +119,13 @@ def write_train_labels(source: Path, target: Path) -> None:
     Raises:
         UserError: the source cannot be read, or holds a label that Cityscapes does not have.
     """
-    if target.is_file():
-        return
-    values = _values_in(source)
-    if values.min() < 0 or values.max() > IGNORED:
-        raise UserError(f"{source} holds label {values.max()}, which is none of Cityscapes: unpack it again.")
-    table = np.full(256, IGNORED, dtype=np.uint8)
-    table[list(TRAIN_LABELS)] = np.arange(len(TRAIN_LABELS))
-    picture = Image.fromarray(table[values])
-    write_atomically(target, lambda temporary: picture.save(temporary, format="PNG"))
+    write_relabelled(source, target, dict(zip(TRAIN_LABELS, range(len(TRAIN_LABELS)), strict=True)), LABEL_ARCHIVE)
 
 
 def archives() -> tuple[Archive, ...]:
     """The official archives, for which no digest is published."""
     return (
-        Archive("gtFine_trainvaltest.zip", "", below("gtFine/", "cityscapes/gtFine/")),
+        Archive(LABEL_ARCHIVE, "", below("gtFine/", "cityscapes/gtFine/")),
         Archive("leftImg8bit_trainvaltest.zip", "", below("leftImg8bit/", "cityscapes/leftImg8bit/")),
     )
 

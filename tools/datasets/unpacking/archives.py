@@ -35,7 +35,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive as its publisher names it. digest: "md5:..." or "sha256:..."; empty where none is published.
+    """An archive as its publisher names it. digest: "md5:...", "sha1:..." or "sha256:..."; empty
+    where none is published.
 
     place: member's name to its path below ROOT, None to leave it packed.
     """

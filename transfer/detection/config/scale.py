@@ -62,7 +62,8 @@ def fit_to_machine(cfg: CfgNode, processes: int) -> list[str]:
             f"SOLVER.IMS_PER_BATCH={cfg.SOLVER.IMS_PER_BATCH} cannot be shared equally by {processes} processes: "
             "choose a multiple of their number."
         )
-    if cfg.SOLVER.STEPS and min(cfg.SOLVER.STEPS) >= cfg.SOLVER.MAX_ITER:
+    stepped = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR"  # others fall without STEPS
+    if stepped and cfg.SOLVER.STEPS and min(cfg.SOLVER.STEPS) >= cfg.SOLVER.MAX_ITER:
         notes.append(f"no step of SOLVER.STEPS={tuple(cfg.SOLVER.STEPS)} is reached: the rate never falls.")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"

@@ -7,6 +7,8 @@ from transfer.detection.data.formats.base import SEMANTIC, Format, Split
 from transfer.detection.data.labels import read_label_pairs
 from transfer.detection.data.records import Reading
 
+ADE20K = "ADEChallengeData2016"
+
 
 def read_label_folders(split: Split) -> Reading:
     """Read every label image LABELS/**/STEM.png with its image IMAGES/**/STEM.*, at any depth, by name.
@@ -23,5 +25,9 @@ FORMAT = Format(
     read=read_label_folders,
     evaluators=("iou",),
     task=SEMANTIC,
-    benchmarks={r"cityscapes_semantic_(train|val)": r"cityscapes/leftImg8bit/\1:cityscapes/semantic/\1"},
+    benchmarks={
+        r"cityscapes_semantic_(train|val)": r"cityscapes/leftImg8bit/\1:cityscapes/semantic/\1",
+        r"ade20k_sem_seg_train": f"{ADE20K}/images/training:{ADE20K}/annotations_detectron2/training",
+        r"ade20k_sem_seg_val": f"{ADE20K}/images/validation:{ADE20K}/annotations_detectron2/validation",
+    },
 )
