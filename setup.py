@@ -104,7 +104,11 @@ setup(
             "pyarrow>=15.0.0",
             "fsspec>=2024.2.0",
             "aiohttp>=3.9",
+            "mkdocs-material>=9.6,<10",
+            "mkdocs>=1.6,<2",
+            "mkdocstrings[python]>=1.0",
         ],
+        "docs": ["mkdocs-material>=9.6,<10", "mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0"],  # the site: make docs
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm
         "corruptions": ["scipy", "opencv-python-headless"],  # ImageNet-C's corruptions
