@@ -87,7 +87,6 @@ setup(
     extras_require={
         "timm": ["timm>=1.0.12"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
         "remote": ["fsspec>=2024.2.0", "aiohttp>=3.9"],  # data at URLs of the web; s3fs, gcsfs and the like for others
-        "hub": ["huggingface_hub>=0.30.0"],  # weights at hf:USER/NAME, and tools/publish.py
         "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
         "test": [
             "pytest",
@@ -105,12 +104,7 @@ setup(
             "pyarrow>=15.0.0",
             "fsspec>=2024.2.0",
             "aiohttp>=3.9",
-            "huggingface_hub>=0.30.0",
-            "mkdocs-material>=9.6,<10",
-            "mkdocs>=1.6,<2",
-            "mkdocstrings[python]>=1.0",
         ],
-        "docs": ["mkdocs-material>=9.6,<10", "mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0"],  # the site: make docs
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm
         "corruptions": ["scipy", "opencv-python-headless"],  # ImageNet-C's corruptions

@@ -92,7 +92,7 @@ def test_the_tables_numbers_are_mean_and_deviation_of_the_result_files(place, co
             files = [place / "out/results" / f"{task}-{row}-{seed}.json" for seed in (0, 1)]
             values = [json.loads(file.read_text())["metrics"][name.removeprefix(f"{task} ")] for file in files]
             reading = by_row[row]["readings"][name]
-            assert reading["values"] == values and reading["n"] == 2
+            assert reading["values"] == values and reading["n"] == 2 and reading["seeds"] == [0, 1]
             assert reading["mean"] == pytest.approx(sum(values) / 2)
             assert reading["std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
         for name, key in (("effective rank", "effective_rank"), ("mean cosine of negative pairs", "negative_cosine")):

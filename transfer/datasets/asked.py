@@ -23,16 +23,11 @@ class Asking(Protocol):
     """An evaluator with its options and those that all share."""
 
     @property
-    def evaluator(self) -> Evaluator:
-        """Which measures."""
-
+    def evaluator(self) -> Evaluator: ...
     @property
-    def common(self) -> Common:
-        """The options that all evaluators share."""
-
+    def common(self) -> Common: ...
     @property
-    def own(self) -> Any:
-        """The evaluator's own options."""
+    def own(self) -> Any: ...
 
 
 def opened(chosen: Sequence[Asking], root: Path) -> list[dict[Opening | None, Labelled]]:

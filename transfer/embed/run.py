@@ -26,7 +26,6 @@ from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.runtime.urls import hide
-from pretrain.weights.hub.fetch import fetched
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer.analysis.tsne import plot
@@ -80,7 +79,7 @@ def embed(asked: Request) -> list[Path]:
     device = choose_device(common.device)
     if common.threads:
         torch.set_num_threads(common.threads)
-    asked = replace(asked, root=hide(asked.root), checkpoint=fetched(asked.checkpoint))
+    asked = replace(asked, root=hide(asked.root))
     source = open_source(asked.root, common.data.class_depth, reading=Reading.of(common.data))
     trunk = read_trunk(asked.checkpoint, asked.branch)
     source = replace(source, bits=trunk.bits)

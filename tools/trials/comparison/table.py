@@ -11,33 +11,45 @@ from pretrain import methods
 from pretrain.runtime.files import write_json, write_text
 from tools.trials.trial import Trial
 from transfer import results
-from transfer.report.collect.files import finite
+from transfer.report.collect.files import PretrainingRun, finite
 from transfer.report.collect.search import search_folders
 from transfer.report.collect.trials import Summary
 from transfer.report.published.tables import expected_top1
 
 UNTRAINED = "untrained"
+ALONG = {  # what a run measures of itself, at the steps with a k-NN accuracy
+    "epoch": "epoch",
+    "knn_top1": "k-NN top-1",
+    "linear_running_top1": "running linear top-1",
+    "effective_rank": "effective rank",
+    "negative_cosine": "mean cosine of negative pairs",
+}
 AT_THE_END = {"effective_rank": "effective rank", "negative_cosine": "mean cosine of negative pairs"}
 PUBLISHED = "paper: ImageNet linear top-1 of a ResNet-50 (another protocol, not comparable)"
 
 
 @dataclass
 class Line:
-    """A row of the table. readings: values over seeds by name; errors: why a seed has none. published: in percent."""
+    """A row of the table.
+
+    readings: values by name, then by seed. errors: why a seed has none. curves: by seed, values along the run.
+    published: in percent.
+    """
 
     row: str
     letter: str = ""
     method: str = ""
     targets: tuple[str, str] | None = None
-    readings: dict[str, list[float]] = field(default_factory=dict)
+    readings: dict[str, dict[int, float]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    curves: dict[int, dict[str, list[float | None]]] = field(default_factory=dict)
     published: float | None = None
 
-    def add(self, readings: dict[str, Any]) -> None:
+    def add(self, seed: int, readings: dict[str, Any]) -> None:
         """Take in one seed's; what is no number is left out."""
         for name, value in readings.items():
             if finite(value):
-                self.readings.setdefault(name, []).append(float(value))
+                self.readings.setdefault(name, {})[seed] = float(value)
 
 
 def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path) -> list[Line]:
@@ -51,7 +63,7 @@ def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict
     """
     runs = {run.folder: run for run in search_folders([out]).runs} if measured else {}
     found = {UNTRAINED: Line(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}
-    found[UNTRAINED].add(readings_of(measured.get(UNTRAINED, [])))
+    found[UNTRAINED].add(trials[0].seed, readings_of(measured.get(UNTRAINED, [])))
     if UNTRAINED in errors:
         found[UNTRAINED].errors[trials[0].seed] = errors[UNTRAINED]
     for trial in trials:
@@ -60,9 +72,17 @@ def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict
             line.errors[trial.seed] = errors[trial.name]
         elif trial.name in measured:
             run = runs[trial.folder.resolve()]
-            line.add(readings_of(measured[trial.name]))
-            line.add({name: run.last(key) for key, name in AT_THE_END.items()})
+            line.add(trial.seed, readings_of(measured[trial.name]))
+            line.add(trial.seed, {name: run.last(key) for key, name in AT_THE_END.items()})
+            line.curves[trial.seed] = _along(run)
     return list(found.values())
+
+
+def _along(run: PretrainingRun) -> dict[str, list[float | None]]:
+    """The values of ALONG by name, one for each k-NN accuracy; None where a line lacks one."""
+    lines = [line for line in run.lines if "knn_top1" in line]
+    values = {name: [line.get(key) for line in lines] for key, name in ALONG.items()}
+    return {name: [value if finite(value) else None for value in of] for name, of in values.items() if any(of)}
 
 
 def _line(trial: Trial) -> Line:
@@ -85,8 +105,8 @@ def sentence(trials: Sequence[Trial], images: str) -> str:
     )
     return (
         f"{cfg.model.arch}, views of {cfg.views.size} px{projector}, {cfg.optim.epochs} epochs in batches of "
-        f"{cfg.optim.batch_size}, base lr {cfg.optim.base_lr:g}: {images}; seeds {seeds}, mean ± sample standard "
-        "deviation (number of seeds), accuracies in percent." + weak * silent
+        f"{cfg.optim.batch_size}, base lr {cfg.optim.base_lr:g}. Trained on {images}. Seeds {seeds}: mean ± "
+        "sample standard deviation (number of seeds), accuracies in percent." + weak * silent
     )
 
 
@@ -105,7 +125,10 @@ def as_markdown(lines: Sequence[Line], setting: str) -> str:
     table = [header]
     for line in lines:
         cells = [line.letter, line.row, line.method, " / ".join(line.targets or ())]
-        cells += [_spread(line.readings.get(name, []), 3 if name.startswith("mean cosine") else 1) for name in names]
+        cells += [
+            _spread(list(line.readings.get(name, {}).values()), 3 if name.startswith("mean cosine") else 1)
+            for name in names
+        ]
         cells.append("" if line.published is None else f"{line.published:.1f}")
         if failed:
             cells.append("; ".join(f"seed {seed}: {error}" for seed, error in line.errors.items()))
@@ -141,9 +164,10 @@ def _spread(values: list[float], digits: int) -> str:
 def as_json(lines: Sequence[Line], setting: str) -> dict[str, Any]:
     """The same as plain values, unrounded."""
 
-    def summary(values: list[float]) -> dict[str, Any]:
-        found = Summary(tuple(values))
-        return {"mean": found.mean, "std": found.std, "n": len(values), "values": values}
+    def summary(by_seed: dict[int, float]) -> dict[str, Any]:
+        found = Summary(values := tuple(by_seed.values()))
+        told = {"mean": found.mean, "std": found.std, "n": len(values)}
+        return told | {"values": list(values), "seeds": list(by_seed)}
 
     return {
         "setting": setting,

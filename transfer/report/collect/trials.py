@@ -33,7 +33,6 @@ class Summary:
 
     @property
     def mean(self) -> float:
-        """Of all trials."""
         return statistics.fmean(self.values)
 
     @property

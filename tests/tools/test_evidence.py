@@ -1,0 +1,129 @@
+"""tools/evidence.py: paired differences as scipy's, verdicts by their intervals, a page of what is kept and no more."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from helpers.repository import ROOT
+from pretrain.runtime.errors import UserError
+from tools import evidence
+from tools.trials.evidence import claims, kept, page
+from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
+
+SHIPPED = ROOT / "tools" / "trials" / "evidence" / "claims.yaml"
+LINEAR, KNN = page.METRICS
+
+
+def a_line(row, linear, published=None, curve=(10.0, 20.0)):
+    """A row of table.json with these values of seeds 0, 1, ...; its k-NN accuracy along the run."""
+    seeds = list(range(len(linear)))
+    readings = {name: {"values": linear, "seeds": seeds} for name in (LINEAR, KNN)}
+    curves = {str(seed): {"epoch": [1.0, 2.0], "k-NN top-1": list(curve)} for seed in seeds}
+    return {"row": row, "readings": readings, "curves": curves, "errors": {}, "published": published}
+
+
+def a_comparison(folder, *lines):
+    """A folder of tools/compare.py that holds its table alone."""
+    folder.mkdir()
+    (folder / "table.json").write_text(json.dumps({"setting": "a setting", "rows": list(lines)}))
+    return folder
+
+
+def test_the_paired_interval_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    draw = np.random.default_rng(0)
+    for count in (2, 3, 7):
+        one, other = draw.normal(50, 2, (2, count))
+        found = paired(dict(enumerate(one)), dict(enumerate(other)))
+        told = stats.ttest_rel(one, other).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((told.low, told.high), rel=1e-3)
+        assert (found.mean, found.std) == pytest.approx((np.mean(one - other), np.std(one - other, ddof=1)))
+
+
+def test_only_seeds_of_both_rows_are_paired_and_one_seed_bounds_nothing():
+    found = paired({0: 3.0, 1: 9.0}, {2: 1.0, 0: 1.0})
+    assert found == Difference((2.0,), -math.inf, math.inf) and math.isnan(found.std)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize(
+    "says, margin, low, high, expected",
+    [
+        ("above", 0.0, 0.1, 2.0, HOLDS),
+        ("above", 0.0, -0.1, 2.0, OPEN),
+        ("above", 0.0, -2.0, -0.1, FAILS),
+        ("above", 0.0, -math.inf, math.inf, OPEN),
+        ("alike", 1.0, -0.9, 0.9, HOLDS),
+        ("alike", 1.0, -0.9, 1.1, OPEN),
+        ("alike", 1.0, 1.1, 3.0, FAILS),
+        ("alike", 1.0, -3.0, -1.1, FAILS),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval(says, margin, low, high, expected):
+    claim = Claim("words", "table", "a", "b", says, margin)
+    assert verdict(claim, Difference((0.0, 0.0), low, high)) == expected
+    assert verdict(claim, None) == OPEN
+
+
+def test_the_page_judges_what_is_kept_and_lists_what_is_not_measured(tmp_path, capsys):
+    stop, both = "e_unigrad_stop_stop", "e_unigrad_momentum_momentum"
+    lines = a_line("untrained", [30.0]), a_line(stop, [33.0, 34.0, 33.5], 67.9), a_line(both, [43.0, 44.5, 43.7], 70.2)
+    comparison = a_comparison(tmp_path / "out", *lines)
+    evidence.main(["--docs", str(tmp_path / "docs"), "--keep", f"table3={comparison}"])
+    text = (tmp_path / "docs" / "evidence.md").read_text()
+    judged = next(line for line in text.splitlines() if line.startswith("| Asymmetric (e): a momentum target"))
+    assert "| +2.3 | +10.2 ± 0.3 [+9.6, +10.9] (n=3) |" in judged and judged.endswith(f"| {HOLDS} |")
+    assert "- Contrastive (b): a momentum target" in text.partition("Not measured yet")[2]
+    assert f"| {both} | 43.7 ± 0.8 (n=3) |" in text and "| untrained | 30.0 (n=1) |" in text
+    assert "figures/evidence_table3_0.svg" in text
+    drawn = (tmp_path / "docs" / "figures" / "evidence_table3_0.svg").read_text()
+    assert f"{both}: 10% at epoch 1, 20% at 2" in drawn
+    before = text
+    evidence.main(["--docs", str(tmp_path / "docs")])  # from what is kept alone
+    assert (tmp_path / "docs" / "evidence.md").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "keep, words",
+    [
+        ("table3", "is not of the form NAME=DIR"),
+        ("a/b=runs", "is not of the form NAME=DIR"),
+        ("table3=gone", "gone/table.json"),
+        ("table3=damaged", "is no table.json of tools/compare.py"),
+    ],
+)
+def test_what_is_no_comparison_is_refused_and_nothing_is_kept(tmp_path, monkeypatch, keep, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "table.json").write_text('{"rows": [{"row": "a"}], "setting": ""}')
+    with pytest.raises(UserError, match=words):
+        evidence.main(["--keep", keep])
+    assert not (tmp_path / "docs").exists()
+
+
+def test_without_a_kept_table_it_says_how_to_keep_one(tmp_path):
+    with pytest.raises(UserError, match="--keep NAME=DIR"):
+        evidence.main(["--docs", str(tmp_path)])
+
+
+def test_every_claim_is_about_configurations_that_there_are():
+    for claim in claims.read_claims(SHIPPED):
+        for row in (claim.first, claim.second):
+            assert (ROOT / "configs" / "pretrain" / claim.table / f"{row}.yaml").is_file()
+
+
+@pytest.mark.parametrize("entry", ["- {sentence: a}", "- {sentence: a, table: t, first: b, second: c, says: alike}"])
+def test_a_claim_that_says_nothing_is_refused(tmp_path, entry):
+    (tmp_path / "claims.yaml").write_text(entry)
+    with pytest.raises(UserError, match="claims.yaml"):
+        claims.read_claims(tmp_path / "claims.yaml")
+
+
+def test_the_page_in_docs_is_made_of_what_is_kept(tmp_path):
+    tables = kept.all_kept(ROOT / "docs" / "results" / "evidence")
+    made = page.write_page(tables, claims.read_claims(SHIPPED), tmp_path / "evidence.md", tmp_path / "figures")
+    assert made.read_text() == (ROOT / "docs" / "evidence.md").read_text()

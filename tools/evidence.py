@@ -1,0 +1,53 @@
+"""Judge the paper's claims by kept comparisons: python tools/evidence.py [--keep NAME=DIR].
+
+--keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json. Then docs/evidence.md is
+made of all that is kept, with its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from pretrain.runtime.errors import UserError, run_tool
+from pretrain.runtime.options.arguments import a_path
+
+DOCS = Path("docs")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    form = argparse.RawDescriptionHelpFormatter
+    root = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
+    add = root.add_argument
+    add("--keep", action="append", default=[], metavar="NAME=DIR", help="keep the table of a comparison; repeatable")
+    add(
+        "--docs", type=a_path, default=DOCS, metavar="DIR", help=f"folder of the page and what is kept (default {DOCS})"
+    )
+    return root
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Keep what is asked for, then make the page."""
+    args = parser().parse_args(argv)
+    from tools.trials.evidence import claims, kept, page
+
+    folder = args.docs / "results" / "evidence"
+    for asked in args.keep:
+        name, colon, comparison = asked.partition("=")
+        if not colon or not name.isidentifier():
+            raise UserError(
+                f"--keep {asked} is not of the form NAME=DIR with a plain name, such as table3=runs/table3."
+            )
+        print(f"kept: {kept.keep(Path(comparison), folder, name)}")
+    asked_claims = claims.read_claims(Path(claims.__file__).with_name("claims.yaml"))
+    tables = kept.all_kept(folder)
+    print(f"page: {page.write_page(tables, asked_claims, args.docs / 'evidence.md', args.docs / 'figures')}")
+
+
+if __name__ == "__main__":
+    run_tool(main)

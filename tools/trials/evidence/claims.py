@@ -1,0 +1,121 @@
+"""Claims of the paper as differences between rows, each judged by a paired test over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pretrain.runtime.errors import UserError
+from tools.trials.evidence.kept import KeptTable
+from transfer.report.collect.bootstrap import STUDENT
+
+ABOVE, ALIKE = "above", "alike"
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says of two rows of one table.
+
+    sentence: in words. table: a kept table's name. first, second: rows of it. says: "above", the first is better than
+    the second, or "alike", they differ by at most `margin` points.
+    """
+
+    sentence: str
+    table: str
+    first: str
+    second: str
+    says: str = ABOVE
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second row, in points, over seeds of both. low, high: its 95 % interval, by Student's t."""
+
+    each: tuple[float, ...]
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.fmean(self.each)
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation over seeds; not a number for one seed."""
+        return statistics.stdev(self.each) if len(self.each) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with what was measured. published: the paper's difference, None where it gives none."""
+
+    claim: Claim
+    differences: Mapping[str, Difference]
+    published: float | None
+    verdict: str
+
+
+def read_claims(path: Path) -> list[Claim]:
+    """The claims of a YAML file, a list of the fields of `Claim`.
+
+    Raises:
+        UserError: the file is no such list.
+    """
+    try:
+        claims = [Claim(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    except (OSError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is no list of claims ({error}): see tools/trials/evidence/claims.py.") from error
+    for claim in claims:
+        if claim.says not in (ABOVE, ALIKE) or claim.margin < 0 or (claim.says == ALIKE) != (claim.margin > 0):
+            raise UserError(f"{path}: '{claim.sentence}' has to say '{ABOVE}', or '{ALIKE}' with a margin above 0.")
+    return claims
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
+    """The difference of values by seed over the seeds of both; None where they share none.
+
+    Two seeds or more have an interval, mean ± t · s / sqrt(n); a single one has an unbounded one.
+    """
+    each = tuple(first[seed] - second[seed] for seed in sorted(set(first) & set(second)))
+    if not each:
+        return None
+    if len(each) == 1:
+        return Difference(each, -math.inf, math.inf)
+    half = STUDENT[min(len(each) - 1, len(STUDENT)) - 1] * statistics.stdev(each) / math.sqrt(len(each))
+    return Difference(each, statistics.fmean(each) - half, statistics.fmean(each) + half)
+
+
+def verdict(claim: Claim, found: Difference | None) -> str:
+    """ "holds" where all of the interval agrees with the claim, "does not hold" where none of it does, else open."""
+    if found is None:
+        return OPEN
+    low, high = (-claim.margin, claim.margin) if claim.says == ALIKE else (0.0, math.inf)
+    if low < found.low and found.high < high or (claim.says == ABOVE and found.low > 0):
+        return HOLDS
+    return FAILS if found.high < low or found.low > high else OPEN
+
+
+def judge(claim: Claim, tables: Mapping[str, KeptTable], metrics: Sequence[str]) -> Judged | None:
+    """What a claim's table says of it; None where that table is not kept, or lacks one of the rows.
+
+    Args:
+        claim: of two rows.
+        tables: by name.
+        metrics: names of readings; the verdict is by the first.
+    """
+    rows = tables[claim.table].rows if claim.table in tables else {}
+    first, second = rows.get(claim.first), rows.get(claim.second)
+    if first is None or second is None:
+        return None
+    pairs = {name: paired(first.readings.get(name, {}), second.readings.get(name, {})) for name in metrics}
+    found = {name: difference for name, difference in pairs.items() if difference}
+    published = None if first.published is None or second.published is None else first.published - second.published
+    return Judged(claim, found, published, verdict(claim, found.get(metrics[0])))

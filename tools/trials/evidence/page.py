@@ -1,0 +1,93 @@
+"""The page of evidence: kept tables, their curves, and a verdict on each claim."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pretrain.runtime.files import write_text
+from tools.trials.evidence.claims import Claim, Difference, judge
+from tools.trials.evidence.kept import KeptRow, KeptTable
+from transfer.report.collect.trials import ABSENT, Summary
+from transfer.report.render.charts import Chart, Line, svg_file
+
+HERE = Path(__file__).parent
+METRICS = {"linear top1": "linear", "knn top1 k=20 T=0.07": "k-NN (k 20)"}  # the verdict is by the first
+CURVES = {  # of METRICS' meaning along the run, and what tells a collapse
+    "k-NN top-1": ("%", "of the trunk's features, on the images of run.knn_images"),
+    "mean cosine of negative pairs": ("", "1 where all embeddings have become one"),
+    "effective rank": ("", "of the embeddings"),
+}
+
+
+def write_page(tables: Sequence[KeptTable], claims: Sequence[Claim], page: Path, figures: Path) -> Path:
+    """Write the page and its figures, FIGURES/evidence_TABLE_N.svg.
+
+    Args:
+        tables: as they are kept.
+        claims: about their rows; those of absent rows are listed as not measured.
+        page: the Markdown file.
+        figures: a folder near it.
+    """
+    drawn = {table.name: charts(table) for table in tables}
+    for chart in (chart for of in drawn.values() for chart in of):
+        write_text(figures / f"{chart.key}.svg", svg_file(chart))
+    by_name = {table.name: table for table in tables}
+    judged = {claim: judge(claim, by_name, list(METRICS)) for claim in claims}
+    jinja = Environment(
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    jinja.globals |= {"summary": summary, "difference": difference, "readings": METRICS, "signed": signed}
+    known = {
+        "tables": tables,
+        "charts": drawn,
+        "judged": [one for one in judged.values() if one],
+        "open": [claim for claim, one in judged.items() if one is None],
+        "figures": figures.relative_to(page.parent).as_posix(),
+    }
+    return write_text(page, jinja.get_template("evidence.md.j2").render(known))
+
+
+def charts(table: KeptTable) -> list[Chart]:
+    """The curves of a table, a line for each row: the mean over its seeds."""
+    found = []
+    for number, (name, (unit, meaning)) in enumerate(CURVES.items()):
+        rows = [row for row in table.rows.values() if any(name in of for of in row.curves.values())]
+        lines = tuple(_line(row, name, style) for style, row in enumerate(rows))
+        if lines:
+            title = f"{name[0].upper()}{name[1:]}"
+            found.append(Chart(f"evidence_{table.name}_{number}", title, meaning, "epoch", unit, lines))
+    return found
+
+
+def _line(row: KeptRow, name: str, style: int) -> Line:
+    """Of a row, at the epochs that all of its seeds have."""
+    seeds = [dict(zip(of["epoch"], of[name], strict=True)) for of in row.curves.values() if name in of]
+    shared = [epoch for epoch in seeds[0] if epoch is not None and all(epoch in of for of in seeds)]
+    values = [[of[epoch] for of in seeds] for epoch in shared]
+    means = (statistics.fmean(v) if None not in v else math.nan for v in values)  # type: ignore[arg-type]
+    return Line(row.name, tuple(shared), tuple(means), style)
+
+
+def summary(row: KeptRow, metric: str, digits: int = 1) -> str:
+    """ "41.2 ± 0.4 (n=3)"."""
+    values = row.readings.get(metric)
+    return Summary(tuple(values.values())).text(digits) if values else ABSENT
+
+
+def difference(found: Difference | None) -> str:
+    """ "+2.1 ± 0.3 [+1.4, +2.8] (n=3)": mean, deviation over seeds, 95 % interval of the mean."""
+    if found is None:
+        return ABSENT
+    if len(found.each) == 1:
+        return f"{signed(found.mean)} (n=1)"
+    return f"{signed(found.mean)} ± {found.std:.1f} [{signed(found.low)}, {signed(found.high)}] (n={len(found.each)})"
+
+
+def signed(value: float | None) -> str:
+    """ "+2.1"."""
+    return ABSENT if value is None else f"{value:+.1f}"
