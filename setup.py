@@ -51,7 +51,7 @@ setup(
     cmdclass={"build_py": BuildWithCommit},
     include_package_data=False,
     package_data={
-        "unigrad.tools.benchmarks": ["gpu/*.txt"],
+        "unigrad.tools": ["**/*.txt", "**/*.yaml", "**/*.j2"],
         **{f"unigrad.{name}": ["*.yaml"] for name in INSIDE if name.startswith("configs")},
         "transfer.datasets.variants": ["wnids/*.txt"],
         "transfer.report": ["**/*.yaml", "**/*.j2", "**/*.css", "**/*.js", "**/*.json"],
