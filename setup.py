@@ -88,6 +88,9 @@ setup(
         "timm": ["timm>=1.0.12"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
         "remote": ["fsspec>=2024.2.0", "aiohttp>=3.9"],  # data at URLs of the web; s3fs, gcsfs and the like for others
         "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
+        "wandb": ["wandb>=0.19.11"],  # the trackers of run.trackers; TensorBoard needs no extra
+        "mlflow": ["mlflow>=3.1.0"],
+        "trackio": ["trackio>=0.20.0"],
         "test": [
             "pytest",
             "pytest-xdist",
@@ -104,6 +107,7 @@ setup(
             "pyarrow>=15.0.0",
             "fsspec>=2024.2.0",
             "aiohttp>=3.9",
+            "wandb>=0.19.11",  # the one tracker whose library moves no other: CONTRIBUTING.md
         ],
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm

@@ -1,115 +1,32 @@
 """Every option of pretraining, once: default, meaning, range and unit.
 
-Those of the views, of the optimisers and of each row stand beside what they choose.
+Those of the images, of the views, of the optimisers and of each row stand beside what they choose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from pretrain.augment.options import Views
+from pretrain.data.options import Data
 from pretrain.models import TRUNKS
 from pretrain.optim.optimisers import NAMES
 from pretrain.optim.options import Optim
 from pretrain.runtime.options import FIXED, FREE, TOLD, Further, Option, Rule, dump, load, option, options
+from pretrain.runtime.registry import names
 
 __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views", "dump", "load"]
 
+TRACKERS = names([str(Path(__file__).parent / "engine" / "monitor" / "trackers")])
 BRANCHES = ("momentum", "stop_gradient")
 BEST_BY = (
     "knn_top1",
     "linear_top1",
     "effective_rank",
 )  # metrics that are measured along a run and rise with the trunk's quality
-
-
-@dataclass
-class Data:
-    """Which images."""
-
-    root: str = option(
-        "",
-        "images to learn from: class folders, a flat folder, a packed set, a URL, or any other source of docs/data.md; "
-        "[A,B] are several; unset is the environment variable UNIGRAD_DATA",
-        path=True,
-        joined=True,
-        resume=TOLD,
-    )
-    weights: list[float] = option(
-        [], "shares of an epoch that several roots give, such as [.7,.3]; unset: every image once", above=0, resume=TOLD
-    )
-    val: str = option(
-        "",
-        "class folders or another source with labels; if given, and root has classes, k-NN accuracy is measured along "
-        "the run",
-        path=True,
-        resume=FREE,
-    )
-    workers: int = option(
-        4, "loader processes of each rank; 0 loads in the rank itself", at_least=0, at_most=1024, resume=FREE
-    )
-    class_depth: int = option(
-        0,
-        "how many folders below root or val name the class; 0 asks where it is not sure",
-        at_least=0,
-        at_most=100,
-        resume=FREE,
-    )
-    mean: list[float] | Literal["imagenet", "auto"] = option(
-        "imagenet",
-        "mean of the pixels from 0 to 1, a number a channel; imagenet, or auto: measured on a sample of root",
-        at_least=0,
-        at_most=1,
-        resume=FIXED,
-    )
-    std: list[float] | Literal["imagenet", "auto"] = option(
-        "imagenet", "standard deviation of the pixels, likewise", above=0, at_most=1, resume=FIXED
-    )
-    channels: int = option(
-        3,
-        "3 of colour, or 1: images become grey before the network, whose first layer reads one channel",
-        choices=(1, 3),
-        resume=FIXED,
-    )
-    images_root: str = option(
-        "", "folder from which the paths of a list start; unset is the list's own", path=True, resume=TOLD
-    )
-    image_column: str = option(
-        "", "column or array that holds the images or their paths; unset: one of the usual names", resume=TOLD
-    )
-    label_column: str = option("", "the same of the labels", resume=FREE)
-    index_cache: str = option(
-        "",
-        "folder that keeps the indexes of archives and large folders; unset is the system's for caches",
-        path=True,
-        resume=FREE,
-    )
-    scratch: str = option(
-        "",
-        "folder on each node's own disk to which packed images are copied before the first step, once a node, and "
-        "checked; unset is the environment variable UNIGRAD_SCRATCH, or none",
-        path=True,
-        resume=FREE,
-    )
-    url_cache: str = option(
-        "",
-        "folder that keeps what was read from URLs, for all processes of a machine; unset is the system's for caches",
-        path=True,
-        resume=FREE,
-    )
-    url_cache_gib: float = option(
-        32.0, "how large that folder may become; 0 keeps nothing", at_least=0, at_most=1e6, unit="GiB", resume=FREE
-    )
-    bits: int = option(
-        16,
-        "bits in use of grey images of 16 bits, such as 12 of X-rays; they are scaled to 8",
-        at_least=8,
-        at_most=16,
-        unit="bits",
-        resume=FIXED,
-    )
 
 
 @dataclass
@@ -308,6 +225,18 @@ class Run:
     knn_images: int = option(
         5000, "images of each set that k-NN accuracy uses at most", at_least=1, unit="images", resume=FREE
     )
+    trackers: list[str] = option(
+        ["tensorboard"],
+        "experiment trackers that get the metrics and the views; [] for none",
+        choices=TRACKERS,
+        resume=FREE,
+    )
+    tracker_project: str = option(
+        "",
+        "project or experiment in the trackers; unset is their own variable, such as WANDB_PROJECT, or unigrad",
+        resume=FREE,
+    )
+    tracker_weights: bool = option(False, "hand export/trunk.pth to the trackers too, at the end", resume=FREE)
     stop_on_collapse: bool = option(True, "stop a run whose features collapse; false only warns", resume=FREE)
     timeout_minutes: float = option(
         30.0,

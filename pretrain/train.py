@@ -21,7 +21,9 @@ from pretrain.engine import checkpoint, history, records, replay, resume
 from pretrain.engine.learner import Learner, build, fill_balance, parts_of
 from pretrain.engine.loading import check_room, foreseen, make_loader, on_device, patience_of
 from pretrain.engine.monitor import diagnostics
-from pretrain.engine.monitor.logger import Alarm, Length, Monitor, draw_views
+from pretrain.engine.monitor.logger import Alarm, Length, Monitor
+from pretrain.engine.monitor.pictures import draw_views
+from pretrain.engine.monitor.tracking import VIEWS, Tracking, trackers_of
 from pretrain.engine.peak_memory import with_parts
 from pretrain.engine.position import Position, beginning, position_in
 from pretrain.engine.quality.kept import Keeper
@@ -76,6 +78,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         distributed.start(device, cfg.run.timeout_minutes + EARLIER)
         stack.callback(distributed.stop)
         distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
+        tracking = trackers_of(cfg)
         cfg = measured(cfg, source)
         cfg = with_parts(cfg, device)
         sampler = _sampler(cfg, source)
@@ -86,7 +89,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         stack.enter_context(device_memory.shortage_told(device, _smaller(cfg)))
         learner = build(cfg, device, classes, agreed(origin, cfg, _say))
         del origin  # as large as the network
-        run(cfg, source, sampler, learner, wish, probe)
+        run(cfg, source, sampler, learner, wish, probe, tracking)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
 
 
@@ -97,6 +100,7 @@ def run(
     learner: Learner,
     wish: Wish,
     probe: Probe | None = None,
+    tracking: Tracking | None = None,
 ) -> None:
     """All steps from the newest checkpoint on, with what is written along the way.
 
@@ -107,6 +111,7 @@ def run(
         learner: what is trained; a checkpoint is loaded into it.
         wish: whether somebody asked the run to stop.
         probe: measures the trunk on rank 0 where a line is logged; None for no such measurement.
+        tracking: the trackers that are told of it.
     """
     before, begun = _begin(cfg, learner, sampler)
     sampler.start = place = begun.place(sampler)
@@ -117,7 +122,7 @@ def run(
     loader = make_loader(cfg, source, sampler, learner.device)
     checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
     stopping, patience, keeper = Stopping(wish), patience_of(cfg), Keeper(cfg, learner)
-    with Monitor(cfg.run, run_dir, learner.device, length) as monitor, deaths_told(patience):
+    with Monitor(cfg.run, run_dir, learner.device, length, tracking) as monitor, deaths_told(patience):
         if before:
             monitor.load(before["monitor"])
         batches = on_device(foreseen(watched(loader, patience), wish), learner.device)
@@ -125,7 +130,8 @@ def run(
             monitor.skipped(batch.unreadable)
             number = done + length.shift
             if number == 1 and distributed.rank() == 0:
-                draw_views(run_dir / "views.png", *mixed(learner, photometry.pictures(batch), 0))
+                views = draw_views(run_dir / VIEWS, *mixed(learner, photometry.pictures(batch), 0))
+                monitor.tracking.images(1, {views.stem: views})
             stepped = step(learner, batch, done - 1, sampler.steps)
             with _kept_for_replay(cfg, learner, loader, sampler, done - 1):
                 line = _log(monitor, learner, number, stepped, probe)

@@ -26,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", required=True, type=a_path, metavar="DIR", help="gets report.html, .md, .csv, .json, figures/"
     )
     root.add_argument("--paper", action="store_true", help="with every table of the paper, ours beside it")
+    told = "show the curves of each run in its trackers too, as pictures"
+    root.add_argument("--trackers", action="store_true", help=told)
     return root
 
 
@@ -40,6 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     page, markdown = write(data, args.out)
     if blocks := list(detection(data)):
         print(to_markdown(BESIDE, blocks), end="\n\n")
+    if args.trackers:
+        from transfer.report.tracked import tell_curves
+
+        print(f"curves in the trackers of: {', '.join(map(str, tell_curves(data.runs))) or 'no run'}")
     print(f"report: {page.resolve()}\nas Markdown: {markdown.resolve()}")
 
 

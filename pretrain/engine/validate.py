@@ -11,6 +11,7 @@ from pretrain import config
 from pretrain.data.site.standing_in import NO_DATA
 from pretrain.engine import statistics
 from pretrain.engine.learner import build_form
+from pretrain.engine.monitor.tracking import check_trackers
 from pretrain.engine.warm_start.origin import check_options
 from pretrain.methods.memory import NegativeQueue
 from pretrain.models.trunks import check_trunk
@@ -40,6 +41,7 @@ def ready(cfg: config.Config) -> torch.device:
     _check_method(cfg)
     _check_kept(cfg)
     check_options(cfg)
+    check_trackers(cfg.run)
     device = choose_device(cfg.run.device, "run.device", cfg.run.tf32, fixed_shapes=True)
     _check_graphs(cfg.run, device)
     _warn_of_workers(cfg.data.workers)

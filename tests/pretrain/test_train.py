@@ -64,7 +64,7 @@ def test_a_run_folder_whose_name_is_not_utf_8_has_all_but_tensorboard(images, tm
     run_dir = tmp_path / os.fsdecode(b"r\xe9")
     done = tool_process.run(command(images, run_dir, "optim.epochs=1", "optim.warmup_epochs=0"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("note: TensorBoard takes UTF-8 names only") == 1
+    assert done.stdout.count("the tracker tensorboard has failed (it takes UTF-8 names only)") == 1
     assert [line["step"] for line in curves(run_dir)] == [1, 2]
     assert torch.load(run_dir / "export" / "trunk.pth", weights_only=True)["meta"]["step"] == 2
 
@@ -81,7 +81,7 @@ def test_a_run_in_a_folder_of_an_odd_name_goes_on_whatever_its_caller_prints_to(
         train(configure(images, run_dir, f"optim.epochs={epochs}", "optim.warmup_epochs=0"))
     written.flush()
     told = written.buffer.getvalue().decode(encoding)
-    assert told.count("note: TensorBoard takes UTF-8 names only") == 2
+    assert told.count("the tracker tensorboard has failed (it takes UTF-8 names only)") == 2
     assert "nothing left to do: " in told and ("r\\xe9 ü" if encoding == "utf-8" else "r\\xe9 \\xfc") in told
 
 

@@ -12,7 +12,7 @@ from pretrain.engine.history import FILE as HISTORY
 from pretrain.runtime.errors import UserError
 
 LOG, CONFIG, COMMAND, JOB = "metrics.jsonl", "config.yaml", "command.txt", "job.json"
-OWN = {"checkpoints", "code", "export", "jobs", "tensorboard", "replay"}  # folders of a run that hold no other
+OWN = {"checkpoints", "code", "export", "jobs", "tensorboard", "replay", "wandb"}  # folders of a run that hold no other
 
 
 def is_run(folder: Path) -> bool:

@@ -32,6 +32,7 @@ from transfer.detection.modeling import (
     weights,
 )
 from transfer.detection.tasks import task_of
+from transfer.tracked import tell_results
 
 PROGRESS_LOGGER = "detectron2.utils.events"  # writes the line with iteration, losses and time left
 
@@ -91,6 +92,7 @@ def train_detector(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6
     pictures = task_of(cfg).draw(named, model, records, data.classes, drawn, out / "detections")
     result.artefacts["images"] = [str(path.relative_to(out)) for path in pictures]
     results.save(out / "result.json", result)
+    tell_results({out / "result.json": result})
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a run reports: metrics.jsonl, TensorBoard, a progress bar or log lines, and the alarm."""
+"""What a run reports: metrics.jsonl, trackers, a progress bar or log lines, and the alarm."""
 
 from __future__ import annotations
 
@@ -7,27 +7,22 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
-from torch.utils.tensorboard import SummaryWriter
-from torchvision.transforms.functional import pad, to_pil_image
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from pretrain.config import Run
 from pretrain.data.loader import StepSampler
-from pretrain.engine.monitor.metrics_file import seconds_left
+from pretrain.engine.monitor.metrics_file import FILE, forget_after, seconds_left
+from pretrain.engine.monitor.tracking import Tracking, ended_by
 from pretrain.engine.position import Position
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import write_atomically, write_text
-from pretrain.runtime.printable import say
 
 RUNNING = "linear_running_top1"  # of quality/linear.py
 SAME_ROW = 0.95  # mean cosine of negative pairs above which every image has nearly the same row
@@ -105,12 +100,19 @@ class Length:
 class Monitor:
     """Rank 0 writes; the other ranks only watch for values that are not finite.
 
-    Args: settings, how often to log and to measure, and whether collapse raises the alarm; run_dir, gets metrics.jsonl
-        (one JSON object a line) and tensorboard/.
+    Args:
+        settings: how often to log and to measure, and whether collapse raises the alarm.
+        run_dir: gets metrics.jsonl, one JSON object a line.
+        device: of the values.
+        length: of the run.
+        tracking: the trackers, which get every line; closed with the monitor.
     """
 
-    def __init__(self, settings: Run, run_dir: Path, device: torch.device, length: Length) -> None:
+    def __init__(
+        self, settings: Run, run_dir: Path, device: torch.device, length: Length, tracking: Tracking | None = None
+    ) -> None:
         self.settings, self.run_dir, self.device, self.length = settings, run_dir, device, length
+        self.tracking = tracking or Tracking()
         self.measure_every = max(1, round(settings.measure_every_epochs * length.steps_per_epoch))
         self.writes = distributed.rank() == 0
         self.unreadable: set[str] = set()
@@ -119,29 +121,26 @@ class Monitor:
 
     def __enter__(self) -> Monitor:
         if self.writes:
-            self.path = self.run_dir / "metrics.jsonl"
-            _forget_after(self.path, self.length.start)
-            self.lines = open(self.path, "a", encoding="utf-8")
-            self.board = self._open_board()
+            path = self.run_dir / FILE
+            self.tracking.begin(path, self.length.start)
+            forget_after(path, self.length.start)
+            self.lines = open(path, "a", encoding="utf-8")
             self.bar = tqdm(
                 total=self.length.steps, initial=self.length.start, unit="step", disable=not sys.stderr.isatty()
             )
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self.writes:
             self.lines.close()
-            if self.board:
-                self.board.close()
             self.bar.close()
+            self._hand_over()
+            self.tracking.close(ended_by(error))
 
-    def _open_board(self) -> SummaryWriter | None:
-        """TensorBoard's writer, which takes no folder whose name is not UTF-8."""
-        try:
-            return SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=self.length.start)
-        except UnicodeEncodeError:
-            say(f"note: TensorBoard takes UTF-8 names only; {self.path} has its curves.")
-            return None
+    def _hand_over(self) -> None:
+        """What the trackers get at the end of every start beside the lines."""
+        for name in ("config.yaml", "command.txt", *(("export/trunk.pth",) if self.settings.tracker_weights else ())):
+            self.tracking.artefact(self.run_dir / name)
 
     def state(self) -> list[dict[str, Any]]:
         """For every rank, the values since the last line of metrics and the files that could not be read.
@@ -284,9 +283,7 @@ class Monitor:
         if self.writes:
             self.lines.write(json.dumps(line) + "\n")
             self.lines.flush()
-            for name, value in line.items():
-                if self.board and name not in ("step", "steps", "batch_size", "images", "time"):
-                    self.board.add_scalar(name, value, line["step"])
+            self.tracking.line(line)
 
     def _show(self, line: dict[str, float]) -> None:
         learnt = f"linear top-1 {line[RUNNING]:.1f} %  " if RUNNING in line else ""
@@ -299,51 +296,3 @@ class Monitor:
             self.tell(f"step {line['step']}/{self.length.steps}  {text}")
         else:
             self.bar.set_postfix_str(text)
-
-
-def draw_views(path: Path, views: Sequence[torch.Tensor], mixing: torch.Tensor | None = None, most: int = 8) -> Path:
-    """Save a grid of the first `most` images as training sees them, a row a view, smaller views in the same cells.
-
-    Args:
-        path: of the PNG file.
-        views: for each size S, uint8 (V, n, 3, S, S); the largest first.
-        mixing: (K, n, n), shares of the images in each mixed one; drawn is an image's share in itself, in percent.
-        most: number of images that are drawn.
-    """
-    side = views[0].shape[-1]
-    cells = []
-    for group in views:
-        room = side - group.shape[-1]
-        cells.append(
-            pad(group[:, :most].flatten(0, 1), [room // 2, room // 2, room - room // 2, room - room // 2], 255)
-        )
-    columns = min(most, views[0].shape[1])
-    sheet = to_pil_image(make_grid(torch.cat(cells), nrow=columns, padding=2, pad_value=255))
-    if mixing is not None:
-        _write_shares(sheet, mixing.diagonal(dim1=1, dim2=2)[:, :columns], side + 2)
-    return write_atomically(path, lambda temporary: sheet.save(temporary, format="PNG"))
-
-
-def _write_shares(sheet: Image.Image, shares: torch.Tensor, cell: int) -> None:
-    """Write into the corner of each cell the image's share in itself: (K, columns), from 0 to 1."""
-    draw = ImageDraw.Draw(sheet)
-    for view, row in enumerate(shares.tolist()):
-        for column, share in enumerate(row):
-            corner = (2 + column * cell, 2 + view * cell)
-            text = f"{share:.0%}"
-            draw.rectangle(draw.textbbox(corner, text), fill="white")
-            draw.text(corner, text, fill="black")
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Delete the lines that a resumed run will write again, and those that are incomplete or damaged."""
-    if not path.is_file():
-        return
-    kept = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            if json.loads(text)["step"] <= step:
-                kept.append(text + "\n")
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-    write_text(path, "".join(kept))

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pretrain.augment.cutmix import cutmix
-from pretrain.engine.monitor.logger import draw_views
+from pretrain.engine.monitor.pictures import draw_views
 
 
 def numbered(views, n, side):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +20,7 @@ from transfer.report.collect.files import finite
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_POINTS, FEWEST_COLUMNS, MOST_COLUMNS = 2400, 40, 300  # of a chart; of a line, about one a pixel
 COLOURS = tuple(f"var(--s{index})" for index in range(7))  # of palette.css
+COLOUR, USED = re.compile(r"--(\w[\w-]*): (#\w+)"), re.compile(r"var\(--([\w-]+)\)")
 DASHES = ((), (7, 4), (1.5, 4), (10, 3, 1.5, 3), (14, 6))
 SHAPES = ("circle", "square", "triangle-up", "diamond")
 FILE_SIZE = (420, 200)  # width and height of the plot in a file
@@ -76,12 +78,25 @@ def specification(chart: Chart, height: int = FILE_SIZE[1], in_file: bool = Fals
 @cache
 def svg_file(chart: Chart) -> str:
     """The chart as the text of an SVG file, with its title, its legend, and colours for light and dark."""
-    spec = specification(chart, in_file=len(legend(chart.lines)) > 1)
-    spec |= {"title": chart.title, "width": FILE_SIZE[0], "background": "var(--ground)"}
-    drawn: str = vl_convert.vegalite_to_svg(spec | {"autosize": "pad", "padding": 12})
+    drawn: str = vl_convert.vegalite_to_svg(_alone(chart))
     said, colours = escape(chart.in_words()), (TEMPLATES / "palette.css").read_text(encoding="utf-8")
     opening, _, rest = drawn.partition(">")
     return f'{opening} role="img" aria-label="{said}"><title>{said}</title><style>{colours}</style>{rest}\n'
+
+
+def png_file(chart: Chart) -> bytes:
+    """The same as a PNG file, in the light colours; twice as many pixels as the SVG has units."""
+    colours = (TEMPLATES / "palette.css").read_text(encoding="utf-8")
+    light = dict(reversed(COLOUR.findall(colours)))  # the first that stands there of each name
+    spec = USED.sub(lambda use: light[use[1]], json.dumps(_alone(chart)))
+    return bytes(vl_convert.vegalite_to_png(json.loads(spec), scale=2))
+
+
+def _alone(chart: Chart) -> dict[str, Any]:
+    """The specification of a chart in a file of its own."""
+    spec = specification(chart, in_file=len(legend(chart.lines)) > 1)
+    spec |= {"title": chart.title, "width": FILE_SIZE[0], "background": "var(--ground)"}
+    return spec | {"autosize": "pad", "padding": 12}
 
 
 @cache
