@@ -103,6 +103,7 @@ setup(
             "setuptools>=70.1",
             "timm>=1.0.12",
             "scikit-learn",
+            "optuna>=4.0",
             "opencv-python-headless",
             "pyarrow>=15.0.0",
             "fsspec>=2024.2.0",
@@ -110,6 +111,7 @@ setup(
             "wandb>=0.19.11",  # the one tracker whose library moves no other: CONTRIBUTING.md
         ],
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
+        "sweep": ["optuna>=4.0"],  # tools/sweep.py; the first with the journal where it is now
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm
         "corruptions": ["scipy", "opencv-python-headless"],  # ImageNet-C's corruptions
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet

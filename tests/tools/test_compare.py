@@ -18,6 +18,7 @@ from helpers.tiny_runs import ARCH
 from pretrain.runtime.errors import UserError
 from tools import compare, evaluate, pretrain
 from tools.launcher.pipeline import processes
+from tools.launcher.worker.logs import last_sentence
 from tools.trials.comparison import jobs, table
 from tools.trials.comparison.trials import OURS, make_trials
 from tools.trials.rows import find_rows, read_setting
@@ -229,9 +230,9 @@ def test_on_slurm_every_row_and_seed_is_a_job_of_its_own(place, monkeypatch):
 def test_the_last_error_of_a_log_is_its_sentence(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("step 1\nerror: pretrain: rank 0 ended; last words: error: the features collapsed at step 3: x.\n")
-    assert jobs.last_sentence(log) == "the features collapsed at step 3: x."
+    assert last_sentence(log) == "the features collapsed at step 3: x."
     log.write_text("step 1\nKilled\n")
-    assert jobs.last_sentence(log) == f"ended after 'Killed' (see {log})"
+    assert last_sentence(log) == f"ended after 'Killed' (see {log})"
 
 
 def test_hidden_files_beside_the_rows_are_no_rows(tmp_path):

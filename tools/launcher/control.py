@@ -81,7 +81,7 @@ def _cancel(record: JobRecord, args: argparse.Namespace) -> int:
         return 0
     if state.word == "unknown":
         raise UserError(f"{record.name} cannot be cancelled from here: {state.why}.")
-    cancelled = _end(record)
+    cancelled = end_job(record)
     deadline = time.monotonic() + LONGEST_END
     while not (state := status.job_state(cancelled)).over:
         if time.monotonic() > deadline:
@@ -93,8 +93,12 @@ def _cancel(record: JobRecord, args: argparse.Namespace) -> int:
     return 0
 
 
-def _end(record: JobRecord) -> JobRecord:
-    """Ask the job to end, and note that in job.json: exit codes do not say who wanted the end."""
+def end_job(record: JobRecord) -> JobRecord:
+    """Ask the job to end, and note that in job.json: exit codes do not say who wanted the end.
+
+    Raises:
+        UserError: it is somebody else's, or its scheduler does not end it.
+    """
     cancelled = dataclasses.replace(record, cancelled=True)
     try:
         cancelled.write()

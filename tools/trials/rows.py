@@ -24,7 +24,7 @@ class CommonSetting:
     rows: dict[str, dict[str, Any]]
 
 
-def _rows_in(folder: Path) -> list[Path]:
+def rows_in(folder: Path) -> list[Path]:
     """Its configurations in the order of their names; hidden ones are other programs' (macOS writes ._NAME)."""
     found = [path for path in folder.glob("*.yaml") if path.is_file() and not path.name.startswith(".")]
     return sorted(found, key=lambda path: natural_key(path.stem))
@@ -38,7 +38,7 @@ def find_rows(folder: Path, chosen: str | None) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"--config {folder} is not a folder: give one of rows, such as configs/pretrain/table2.")
-    found = {path.stem: path for path in _rows_in(folder)}
+    found = {path.stem: path for path in rows_in(folder)}
     if not found:
         raise UserError(f"--config {folder} holds no YAML: give a folder of rows, such as configs/pretrain/table2.")
     if chosen is None:
@@ -65,12 +65,12 @@ def read_setting(path: Path | None, folder: Path, ours: Mapping[str, str]) -> Co
         raise UserError(
             f"--with {path} has to hold sections such as 'optim', and 'rows' a mapping of rows to sections."
         )
-    known = {row.stem: row for table in folder.resolve().parent.iterdir() for row in _rows_in(table)}
+    known = {row.stem: row for table in folder.resolve().parent.iterdir() for row in rows_in(table)}
     for name in rows:
         if name not in known:
             raise UserError(f"--with {path}: no table has a row '{name}' for its 'rows'.")
     setting = CommonSetting(flat(tree), {name: flat(_written(values)) for name, values in rows.items()})
-    first = next(iter(_rows_in(folder)), None)  # the common values are tried on one row
+    first = next(iter(rows_in(folder)), None)  # the common values are tried on one row
     for row, values in ((first, setting.common), *((known[name], own) for name, own in setting.rows.items())):
         check_free(values, f"--with {path}", ours)
         try:

@@ -20,14 +20,23 @@ def last_line(run_dir: Path) -> dict[str, float] | None:
     with open(path, "rb") as handle:
         handle.seek(max(0, path.stat().st_size - TAIL))
         texts = handle.read().splitlines()
-    for text in reversed(texts):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            return line
-    return None
+    return next((line for text in reversed(texts) if (line := _line(text)) is not None), None)
+
+
+def read_lines(run_dir: Path) -> list[dict[str, float]]:
+    """Every whole line of RUN/metrics.jsonl, the oldest first; empty where there is none (yet)."""
+    path = run_dir / "metrics.jsonl"
+    texts = path.read_bytes().splitlines() if path.is_file() else []
+    return [line for text in texts if (line := _line(text)) is not None]
+
+
+def _line(text: bytes) -> dict[str, float] | None:
+    """One line that is whole."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "step" in line else None
 
 
 def seconds_left(line: Mapping[str, float]) -> float:

@@ -54,3 +54,12 @@ def last_words(log: Path) -> str:
     remarks = (*OURS, *schedulers.remarks())
     said = [line for line in last_lines(log, 20) if not line.startswith(remarks)]
     return said[-1].strip() if said else ""
+
+
+def last_sentence(log: Path) -> str:
+    """What a log says of its command's failure: its last error, or its last line where it names none."""
+    lines = last_lines(log, 20)
+    told = next((line for line in reversed(lines) if "error: " in line), None)
+    if told:
+        return told.rsplit("error: ", 1)[-1].strip()
+    return f"ended after '{lines[-1].strip()}' (see {log})" if lines else f"ended without a word (see {log})"

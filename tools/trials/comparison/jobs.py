@@ -12,7 +12,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools.launcher import schedulers
 from tools.launcher.pipeline import processes, spec
-from tools.launcher.worker.logs import last_lines
+from tools.launcher.worker.logs import last_sentence
 from tools.trials.trial import Trial
 from transfer import results
 from transfer.evaluate import choose
@@ -125,12 +125,3 @@ def evaluation_of(
     overrides = (*(f"{key}={value}" for key, value in options.items()), *given)
     files = {task: runner.out / "results" / f"{task}-{name}.json" for task in tasks}
     return Evaluation(name, checkpoint, data, overrides, files)
-
-
-def last_sentence(log: Path) -> str:
-    """What a log says of its command's failure: its last error, or its last line where it names none."""
-    lines = last_lines(log, 20)
-    told = next((line for line in reversed(lines) if "error: " in line), None)
-    if told:
-        return told.rsplit("error: ", 1)[-1].strip()
-    return f"ended after '{lines[-1].strip()}' (see {log})" if lines else f"ended without a word (see {log})"

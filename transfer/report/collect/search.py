@@ -12,6 +12,8 @@ from pretrain.runtime.errors import UserError
 from transfer.report.collect.bootstrap import kept
 from transfer.report.collect.files import Downstream, PretrainingRun, is_ours, mark_superseded, read_result, read_run
 from transfer.report.collect.names import images_name
+from transfer.report.collect.sweeps import FILE as SWEEP
+from transfer.report.collect.sweeps import Sweep, read_sweep
 
 MOST_BYTES = 4_000_000  # result files are a few kB; annotations and predictions in JSON are not worth parsing
 STAMPED = 3  # a set's README stands at its top; images lie up to this many folders below, such as in classes/train
@@ -23,6 +25,7 @@ class Collected:
 
     runs: list[PretrainingRun] = field(default_factory=list)
     results: list[Downstream] = field(default_factory=list)
+    sweeps: list[Sweep] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # sentences about files that are ours and could not be used
     paper: bool = False  # whether every table of the paper is asked for
 
@@ -36,7 +39,7 @@ class Collected:
 
 
 def search_folders(folders: Sequence[str | Path]) -> Collected:
-    """Look through `folders` (hidden ones below them excepted) for runs and results, each file once.
+    """Look through `folders` (hidden ones below them excepted) for runs, results and sweeps, each file once.
 
     Raises:
         UserError: a folder does not exist, or nothing of ours lies below any of them.
@@ -48,6 +51,8 @@ def search_folders(folders: Sequence[str | Path]) -> Collected:
     for path in _files(folders):
         if path.name == "metrics.jsonl":
             logs.append(path)
+        elif path.name == SWEEP:
+            _add_sweep(path, data)
         elif path.suffix == ".json" and path.stat().st_size <= MOST_BYTES:
             _add_result(path, data, copies)
     common = os.path.commonpath([log.parent for log in logs] or [Path()])
@@ -56,7 +61,7 @@ def search_folders(folders: Sequence[str | Path]) -> Collected:
         if run := read_run(log, log.parent.name if name == "." else name, data.notes):
             data.runs.append(run)
     data.results = mark_superseded(data.results)
-    if not data.runs and not data.results:
+    if not data.runs and not data.results and not data.sweeps:
         raise UserError(
             f"no pretraining run (metrics.jsonl beside config.yaml) and no result file below "
             f"{', '.join(map(str, folders))}: pretrain with tools/pretrain.py or evaluate with tools/evaluate.py "
@@ -90,6 +95,14 @@ def _add_result(path: Path, data: Collected, copies: dict[bytes, Path]) -> None:
         copies[hashlib.sha256(content).digest()] = path
     except OSError as error:
         data.notes.append(f"{path} could not be opened ({error.strerror}).")
+    except UserError as error:
+        data.notes.append(str(error))
+
+
+def _add_sweep(path: Path, data: Collected) -> None:
+    """Add a sweep; one that is damaged is a note."""
+    try:
+        data.sweeps.append(read_sweep(path))
     except UserError as error:
         data.notes.append(str(error))
 

@@ -51,6 +51,8 @@ def write_markdown(title: str, blocks: Sequence[Block], out: Path) -> Path:
     for block in blocks:
         if block.kind == "Bars":
             write_text(out / "figures" / f"{block.bars.key}.svg", block.bars.svg(in_file=True))
+        if block.kind == "Parallel":
+            write_text(out / "figures" / f"{block.picture.key}.svg", block.picture.svg(in_file=True))
         for chart in block.charts if block.kind == "Charts" else ():
             write_text(out / "figures" / f"{chart.key}.svg", charts.svg_file(chart))
         for figure in block.figures if block.kind == "Figures" else ():
