@@ -15,8 +15,9 @@ from tools.run_folders.overview import ALONG
 from tools.trials.rows import PLACES, CommonSetting, check_free, find_rows, flat, rows_in
 from tools.trials.sweep.ranges import Range, read_range
 from tools.trials.sweep.sampling import GRID, Sampling
-from tools.trials.sweep.storage import LOCKS
 from tools.trials.trial import Trial, make_trial, recipe
+
+LOCKS = ("symlink", "open")  # of Optuna's journal
 
 
 @dataclass

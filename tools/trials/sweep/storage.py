@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 FILE = "sweep.journal"
 FOLDER = "folder"  # attribute of a trial: the name of its run folder, where that is not its own number's
 IDENTITY = "identity"  # attribute of a study: what must not change
-LOCKS = ("symlink", "open")
 HELD = ".sweep"  # folder in --out of the locks of trials
 
 
@@ -37,7 +36,7 @@ def open_storage(out: Path, lock: str) -> BaseStorage:
 
     What a killed process has written of its last line is cut off: that line never counted.
 
-    Args: out: the sweep's folder. lock: one of LOCKS.
+    Args: out: the sweep's folder. lock: symlink or open.
 
     Raises:
         UserError: the journal is damaged, or holds something else.
