@@ -1,11 +1,11 @@
-# make demo, check, test: set up .venv on first use, then run. PYTHON chooses the interpreter: make test PYTHON=python3.12
+# make demo, check, test, docs: set up .venv on first use, then run. PYTHON chooses the interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 OLDEST := .venv-oldest
 # CONSTRAINTS: a file of pip constraints, for the environment of make test-oldest
 
-.PHONY: demo check style test test-oldest fuzz
+.PHONY: demo check style test test-oldest fuzz docs
 demo: $(STAMP)
 	$(VENV)/bin/python tools/launch.py pipeline --config configs/demo.yaml --cluster local
 
@@ -20,6 +20,10 @@ check: style
 # three at a time, for a third of the tests' time is waiting for SLURM's timers
 test: style
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+
+# the site, into build/site; a broken link or a public name without a docstring is an error
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
 # each target of tests/fuzz is searched for so long, with new seeds: make fuzz FUZZ_SECONDS=3600
 FUZZ_SECONDS ?= 600

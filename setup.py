@@ -109,7 +109,11 @@ setup(
             "fsspec>=2024.2.0",
             "aiohttp>=3.9",
             "wandb>=0.19.11",  # the one tracker whose library moves no other: CONTRIBUTING.md
+            "mkdocs-material>=9.6,<10",
+            "mkdocs>=1.6,<2",
+            "mkdocstrings[python]>=1.0",
         ],
+        "docs": ["mkdocs-material>=9.6,<10", "mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0"],  # the site: make docs
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "sweep": ["optuna>=4.0"],  # tools/sweep.py; the first with the journal where it is now
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm

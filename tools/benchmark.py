@@ -5,6 +5,7 @@ A speed is shown only where the checks that belong to it pass; where they fail, 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -16,9 +17,14 @@ from tools.benchmarks.options import make_parser, read_options
 from tools.benchmarks.tasks import TASKS
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line of all tasks."""
+    return make_parser(__doc__, TASKS.values())
+
+
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and measure."""
-    args = make_parser(__doc__, TASKS.values()).parse_args(argv)
+    args = parser().parse_args(argv)
     args.run(read_options(args, TASKS[args.task]))
 
 

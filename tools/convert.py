@@ -21,54 +21,50 @@ if TYPE_CHECKING:
     from pretrain.weights.trunk import TrunkFile
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The command line; `source` and `out` are paths."""
     destinations = [f"  {name} ({', '.join(one.endings)}): {one.help}" for name, one in DESTINATIONS.items()]
-    parser = argparse.ArgumentParser(
+    root = argparse.ArgumentParser(
         description=__doc__,
         epilog="\n".join(["destinations, and the endings of their files:", *destinations]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "source", type=a_path, metavar="IN", help="a checkpoint of a layout in pretrain/weights/layouts"
-    )
-    parser.add_argument(
-        "out", type=a_path, metavar="OUT", nargs="?", help="the file to write; needed without --inspect"
-    )
-    parser.add_argument(
+    root.add_argument("source", type=a_path, metavar="IN", help="a checkpoint of a layout in pretrain/weights/layouts")
+    root.add_argument("out", type=a_path, metavar="OUT", nargs="?", help="the file to write; needed without --inspect")
+    root.add_argument(
         "--to",
         choices=DESTINATIONS,
         help="the library to write for, listed below; needed without --inspect (default: none)",
     )
-    parser.add_argument("--inspect", action="store_true", help="say what IN is and write nothing (default: off)")
-    parser.add_argument(
+    root.add_argument("--inspect", action="store_true", help="say what IN is and write nothing (default: off)")
+    root.add_argument(
         "--branch",
         choices=("online", "target"),
         help="of a training checkpoint: the branch that learns, or the momentum, teacher or averaged one that follows "
         "it (default: the one that its project evaluates)",
     )
-    parser.add_argument(
+    root.add_argument(
         "--arch", help="torchvision's name of the network that IN must hold, or timm/NAME (default: any ResNet)"
     )
-    parser.add_argument(
+    root.add_argument(
         "--prefix", help="what the trunk's names begin with, for a file of no known layout (default: a known layout)"
     )
-    parser.add_argument(
+    root.add_argument(
         "--allow-pickle",
         metavar="SHA256",
         help="dangerous: let Python build any object that IN names, which can run any code; the 64 hexadecimal digits "
         "of its SHA-256 show that you mean this file (default: such files are refused)",
     )
-    args = parser.parse_intermixed_args(argv)
-    if not args.inspect and not (args.out and args.to):
-        parser.error("OUT and --to are needed, or --inspect")
-    return args
+    return root
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read, check, write a draft, compare its features with the source's, and only then put it at OUT."""
-    args = parse(argv)
+    root = parser()
+    args = root.parse_intermixed_args(argv)
+    if not args.inspect and not (args.out and args.to):
+        root.error("OUT and --to are needed, or --inspect")
     if args.inspect:
         from transfer.convert.inspect_file import describe_file
 

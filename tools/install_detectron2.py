@@ -134,12 +134,17 @@ def describe(report: dict[str, Any]) -> str:
     return "\n".join([f"detectron2 {report['version']} in {report['folder']} imports; its operators:", *lines])
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(description=__doc__)
+    root.add_argument("--check", action="store_true", help="report only, install nothing (default: install)")
+    root.add_argument("--repository", default=REPOSITORY, help="a mirror to take it from (default: %(default)s)")
+    return root
+
+
 def main(argv: list[str] | None = None) -> None:
     """Install unless a detectron2 that imports is there, import it in a fresh process, and print what it has."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="report only, install nothing (default: install)")
-    parser.add_argument("--repository", default=REPOSITORY, help="a mirror to take it from (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parser().parse_args(argv)
     require_torch()
     report, why = probe()
     if report is None and args.check:

@@ -8,6 +8,7 @@ pipelines, and `python tools/launch.py status --help` looking after a job that w
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
 from pathlib import Path
@@ -38,6 +39,11 @@ def _describe(launch: Launch) -> str:
     for shown in launch.shown:
         parts += ["# resolved configuration:", shown.rstrip()]
     return "\n".join(parts)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The launcher's own options; its subcommands have parsers of their own."""
+    return cli.parser(__doc__)
 
 
 def main(argv: list[str] | None = None) -> None:

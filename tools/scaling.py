@@ -35,22 +35,27 @@ def positive(text: str) -> float:
     return value
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line and print the tables."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False, allow_abbrev=False
     )
-    add_help(parser, pretraining_options, (("method", "optim"), further_options))
-    parser.add_argument("--config", type=a_config, action=Once, help="YAML as tools/pretrain.py takes it")
-    parser.add_argument("--per-node", type=int, default=8, help="ranks of a node, at least 1 (8)")
-    parser.add_argument("--inside", type=positive, default=400.0, help="assumed GB/s in a node (400)")
-    parser.add_argument("--between", type=positive, default=12.5, help="assumed GB/s of a node's link (12.5: 100 Gb/s)")
-    parser.add_argument("--latency", type=positive, default=20.0, help="assumed µs a collective (20)")
-    parser.add_argument("--rate", type=positive, default=1300.0, help="assumed images/s of a rank alone (1300)")
-    parser.add_argument("--memory", action="store_true", help="print the peak of a rank's device memory instead")
-    parser.add_argument("--gib", type=positive, default=79.0, help="memory of a device for --memory, in GiB (79)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
-    args = parser.parse_intermixed_args(argv)
+    add_help(root, pretraining_options, (("method", "optim"), further_options))
+    root.add_argument("--config", type=a_config, action=Once, help="YAML as tools/pretrain.py takes it")
+    root.add_argument("--per-node", type=int, default=8, help="ranks of a node, at least 1 (8)")
+    root.add_argument("--inside", type=positive, default=400.0, help="assumed GB/s in a node (400)")
+    root.add_argument("--between", type=positive, default=12.5, help="assumed GB/s of a node's link (12.5: 100 Gb/s)")
+    root.add_argument("--latency", type=positive, default=20.0, help="assumed µs a collective (20)")
+    root.add_argument("--rate", type=positive, default=1300.0, help="assumed images/s of a rank alone (1300)")
+    root.add_argument("--memory", action="store_true", help="print the peak of a rank's device memory instead")
+    root.add_argument("--gib", type=positive, default=79.0, help="memory of a device for --memory, in GiB (79)")
+    root.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
+    return root
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the command line and print the tables."""
+    args = parser().parse_intermixed_args(argv)
     if args.per_node < 1:
         raise UserError(f"--per-node={args.per_node} is too small: it must be at least 1.")
 

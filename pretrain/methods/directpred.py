@@ -55,9 +55,11 @@ class DirectPred(GradientForm):
         return self.num_updates
 
     def set_extra_state(self, state: int) -> None:
+        """The same, read back."""
         self.num_updates = state
 
     def prepare(self, samples: torch.Tensor) -> None:
+        """Begin the all-reduce of F with this step's samples (G, n, C)."""
         self.correlation.begin(samples.flatten(0, 1))
 
     def observe(self, samples: torch.Tensor) -> None:

@@ -111,6 +111,7 @@ class FeatureCorrelation(nn.Module):
         return [Sent("F", "all_reduce", numbers(shapes.width) * FLOAT, 1)]
 
     def held(self, shapes: Shapes) -> int:
+        """F, in bytes."""
         return shapes.width * shapes.width * FLOAT
 
 
@@ -132,6 +133,7 @@ class CurrentBatch(nn.Module):
         return [gathered_rows(shapes, 1, views=shapes.global_views)]
 
     def held(self, shapes: Shapes) -> int:
+        """The samples of all ranks, in bytes."""
         return shapes.global_views * shapes.batch * shapes.width * FLOAT
 
 
@@ -186,6 +188,7 @@ class NegativeQueue(nn.Module):
         return [gathered_rows(shapes, 1, views=shapes.global_views)]
 
     def held(self, shapes: Shapes) -> int:
+        """The queue, in bytes."""
         return self.size * shapes.width * FLOAT
 
     @property

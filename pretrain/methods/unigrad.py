@@ -36,6 +36,7 @@ class UniGrad(GradientForm):
         self.correlation = FeatureCorrelation(rho)
 
     def prepare(self, samples: torch.Tensor) -> None:
+        """Begin the all-reduce of F with this step's samples (G, n, C)."""
         self.correlation.begin(samples.flatten(0, 1))
 
     def observe(self, samples: torch.Tensor) -> None:

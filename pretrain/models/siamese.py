@@ -53,6 +53,7 @@ class UnitRows(nn.Module):
     """(n, C) to rows of length 1."""
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (n, C), each divided by its length."""
         return functional.normalize(rows, dim=-1)
 
 

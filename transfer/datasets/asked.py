@@ -23,11 +23,16 @@ class Asking(Protocol):
     """An evaluator with its options and those that all share."""
 
     @property
-    def evaluator(self) -> Evaluator: ...
+    def evaluator(self) -> Evaluator:
+        """Which measures."""
+
     @property
-    def common(self) -> Common: ...
+    def common(self) -> Common:
+        """The options that all evaluators share."""
+
     @property
-    def own(self) -> Any: ...
+    def own(self) -> Any:
+        """The evaluator's own options."""
 
 
 def opened(chosen: Sequence[Asking], root: Path) -> list[dict[Opening | None, Labelled]]:

@@ -21,13 +21,21 @@ def describe(listed: Any, word: str = "") -> str:
 
 
 def _described(one: Option) -> str:
-    default = "unset" if one.default is None or one.default == "" else _as_typed(one.default)
+    body = textwrap.fill(meaning(one), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"  {one.name}={default_of(one)}\n{body}"
+
+
+def meaning(one: Option) -> str:
+    """What an option means, with its range and choices."""
     rule = one.rule or Rule("(no help)")
     choices = f"one of {', '.join(map(str, rule.choices))}" if rule.choices and not callable(rule.choices) else ""
     told = "; ".join(filter(None, (rule.range(), choices)))
-    text = f"{rule.help} ({told})" if told else rule.help
-    body = textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    return f"  {one.name}={default}\n{body}"
+    return f"{rule.help} ({told})" if told else rule.help
+
+
+def default_of(one: Option) -> str:
+    """Its default, as it would be typed."""
+    return "unset" if one.default is None or one.default == "" else _as_typed(one.default)
 
 
 def _as_typed(value: Any) -> str:
@@ -37,11 +45,10 @@ def _as_typed(value: Any) -> str:
 
 
 Listed = Callable[[], Mapping[str, Any]]  # schemas, or lists of options, by the heading under which each is listed
+Slow = tuple[tuple[str, ...], Listed] | None
 
 
-def add_help(
-    parser: argparse.ArgumentParser, schemas: Listed, slow: tuple[tuple[str, ...], Listed] | None = None
-) -> None:
+def add_help(parser: argparse.ArgumentParser, schemas: Listed, slow: Slow = None) -> None:
     """Give a parser made with add_help=False a `--help [WORD]` that also lists the options of schemas.
 
     Args:
@@ -51,24 +58,40 @@ def add_help(
             with one of the prefixes or that no other option's name holds.
     """
 
-    class Help(argparse.Action):
-        def __call__(self, parser: argparse.ArgumentParser, _: Any, word: Any, __: str | None = None) -> None:
-            listed = _leaves(schemas())
-            told = _told(listed, word or "")
-            if slow and word and (word.startswith(slow[0]) or not told):
-                listed |= _leaves(slow[1]())
-                told = _told(listed, word)
-            if not told:
-                names = [one.name for leaves in listed.values() for one in leaves]
-                parser.error(f"no option's name holds '{word}'; the nearest is {nearest(word, names)}.")
-            if not word:
-                parser.print_help()
-            for heading, text in told.items():
-                print(f"\n{heading}\n{text}")
-            parser.exit()
-
     told = "show this and every option, or with WORD the options whose name holds it"
-    parser.add_argument("-h", "--help", nargs="?", metavar="WORD", action=Help, help=told)
+    options: dict[str, Any] = {"schemas": schemas, "slow": slow, "help": told}
+    parser.add_argument("-h", "--help", nargs="?", metavar="WORD", action=_Help, **options)
+
+
+def listed_by(parser: argparse.ArgumentParser) -> dict[str, list[Option]]:
+    """Everything that the `--help` of a parser lists beyond its own arguments, by heading; torch may be imported."""
+    helps = [action for action in parser._actions if isinstance(action, _Help)]
+    found: dict[str, list[Option]] = {}
+    for action in helps:
+        found |= _leaves(action.schemas())
+        found |= _leaves(action.slow[1]()) if action.slow else {}
+    return found
+
+
+class _Help(argparse.Action):
+    def __init__(self, *arguments: Any, schemas: Listed, slow: Slow, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.schemas, self.slow = schemas, slow
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, word: Any, __: str | None = None) -> None:
+        listed = _leaves(self.schemas())
+        told = _told(listed, word or "")
+        if self.slow and word and (word.startswith(self.slow[0]) or not told):
+            listed |= _leaves(self.slow[1]())
+            told = _told(listed, word)
+        if not told:
+            names = [one.name for leaves in listed.values() for one in leaves]
+            parser.error(f"no option's name holds '{word}'; the nearest is {nearest(word, names)}.")
+        if not word:
+            parser.print_help()
+        for heading, text in told.items():
+            print(f"\n{heading}\n{text}")
+        parser.exit()
 
 
 def _leaves(schemas: Mapping[str, Any]) -> dict[str, list[Option]]:

@@ -18,10 +18,17 @@ TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
 class Readable(Protocol):
     """A file, or a map of one, at a position."""
 
-    def read(self, size: int = ..., /) -> bytes: ...
-    def readline(self) -> bytes: ...
-    def tell(self) -> int: ...
-    def seek(self, place: int, /) -> Any: ...
+    def read(self, size: int = ..., /) -> bytes:
+        """As of a file."""
+
+    def readline(self) -> bytes:
+        """As of a file."""
+
+    def tell(self) -> int:
+        """As of a file."""
+
+    def seek(self, place: int, /) -> Any:
+        """As of a file."""
 
 
 def check_pickle(handle: Readable) -> None:

@@ -33,6 +33,7 @@ class Summary:
 
     @property
     def mean(self) -> float:
+        """Of all trials."""
         return statistics.fmean(self.values)
 
     @property
