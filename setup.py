@@ -87,6 +87,7 @@ setup(
     extras_require={
         "timm": ["timm>=1.0.12"],  # trunks timm/NAME, LAMB; conversion for timm is then checked in timm itself
         "remote": ["fsspec>=2024.2.0", "aiohttp>=3.9"],  # data at URLs of the web; s3fs, gcsfs and the like for others
+        "hub": ["huggingface_hub>=0.30.0"],  # weights at hf:USER/NAME, and tools/publish.py
         "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
         "wandb": ["wandb>=0.19.11"],  # the trackers of run.trackers; TensorBoard needs no extra
         "mlflow": ["mlflow>=3.1.0"],
@@ -109,6 +110,7 @@ setup(
             "fsspec>=2024.2.0",
             "aiohttp>=3.9",
             "wandb>=0.19.11",  # the one tracker whose library moves no other: CONTRIBUTING.md
+            "huggingface_hub>=0.30.0",
             "mkdocs-material>=9.6,<10",
             "mkdocs>=1.6,<2",
             "mkdocstrings[python]>=1.0",

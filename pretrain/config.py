@@ -78,8 +78,8 @@ class Model:
     projector_last_bias: bool = option(True, "whether the projector's last layer has a bias", resume=FIXED)
     init: str = option(
         "",
-        "weights to start from: a checkpoint of any project that tools/convert.py reads, or a run folder of ours; "
-        "empty is random; no resume, and not read again by one",
+        "weights to start from: a checkpoint of any project that tools/convert.py reads, hf:USER/NAME on the hub, or a "
+        "run folder of ours; empty is random; no resume, and not read again by one",
         path=True,
         resume=FIXED,
     )

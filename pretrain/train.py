@@ -31,7 +31,7 @@ from pretrain.engine.quality.linear import classes_of
 from pretrain.engine.quality.norms import norms
 from pretrain.engine.statistics import measured
 from pretrain.engine.validate import ready
-from pretrain.engine.warm_start.origin import agreed
+from pretrain.engine.warm_start.origin import agreed, pinned
 from pretrain.engine.warm_start.origin import read as read_origin
 from pretrain.engine.warm_start.take import Start
 from pretrain.runtime import device_memory, distributed
@@ -67,6 +67,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     """
     device = ready(cfg)
     cfg = fill_balance(cfg)
+    cfg = pinned(cfg)
     origin = read_origin(cfg, _say)
     source = open_source(cfg.data.root, cfg.data.class_depth, reading=Reading.of(cfg.data))
     source = dataclasses.replace(source, bits=cfg.data.bits)

@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    root.add_argument("source", type=a_path, metavar="IN", help="a checkpoint of a layout in pretrain/weights/layouts")
+    told = "a checkpoint of a layout in pretrain/weights/layouts, or hf:USER/NAME on the hub"
+    root.add_argument("source", type=a_path, metavar="IN", help=told)
     root.add_argument("out", type=a_path, metavar="OUT", nargs="?", help="the file to write; needed without --inspect")
     root.add_argument(
         "--to",
@@ -65,6 +66,10 @@ def main(argv: list[str] | None = None) -> None:
     args = root.parse_intermixed_args(argv)
     if not args.inspect and not (args.out and args.to):
         root.error("OUT and --to are needed, or --inspect")
+
+    from pretrain.weights.hub.fetch import fetched
+
+    args.source = fetched(args.source)
     if args.inspect:
         from transfer.convert.inspect_file import describe_file
 

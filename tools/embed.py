@@ -41,7 +41,13 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         description="\n\n".join([str(__doc__), *words]), formatter_class=form, add_help=False, allow_abbrev=False
     )
-    root.add_argument("--checkpoint", type=a_path, action=Once, required=True, help="whose features are wanted")
+    root.add_argument(
+        "--checkpoint",
+        type=a_path,
+        action=Once,
+        required=True,
+        help="whose features are wanted, a file or hf:USER/NAME on the hub",
+    )
     root.add_argument("--data", type=expanded, action=Once, required=True, help="images, of any kind of source")
     root.add_argument("--out", type=a_path, action=Once, required=True, help="the file to write, by its ending")
     told = "of a training checkpoint: the branch that learns or the one that follows (default: what its project takes)"

@@ -28,7 +28,7 @@ def checkpoints(given: Path) -> list[Path]:
     """The checkpoints that a file, a folder or a pattern names, epoch_0009 before epoch_0010.
 
     Raises:
-        UserError: a folder without a checkpoint, or a pattern that no file fits.
+        UserError: a folder without a checkpoint, a pattern that no file fits, or a name that the hub does not have.
     """
     if given.is_dir():
         found = [path for path in given.iterdir() if path.suffix == ".pth" and not path.name.startswith(".")]
@@ -39,7 +39,9 @@ def checkpoints(given: Path) -> list[Path]:
         if not found:
             raise UserError(f"no file fits --checkpoint '{given}': look with `ls {given}`.")
     else:
-        return [given]
+        from pretrain.weights.hub.fetch import fetched
+
+        return [fetched(given)]
     return sorted(found, key=lambda path: natural_key(str(path)))
 
 
@@ -132,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
         description="\n\n".join([__doc__, *words]), formatter_class=form, add_help=False, allow_abbrev=False
     )
     root.add_argument("tasks", help="an evaluator, or several with commas")
-    told = "a checkpoint or export of pretraining, a folder of them, or a pattern"
+    told = "a checkpoint or export of pretraining, a folder of them, a pattern, or hf:USER/NAME on the hub"
     root.add_argument("--checkpoint", type=a_path, required=True, help=told)
     root.add_argument(
         "--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/, or of data sets"
@@ -156,6 +158,9 @@ def main(argv: list[str] | None = None) -> None:
     from pretrain.runtime import distributed
     from transfer import evaluate, results
     from transfer.tracked import tell_results
+
+    for (checkpoint, *_), path in paths.items():
+        results.check_same(path, args.checkpoint, checkpoint)
 
     told, done = "", dict[Path, results.Result]()
     try:

@@ -22,6 +22,7 @@ from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.runtime.urls import spelled
+from pretrain.weights.hub.names import recorded
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile
 from transfer import per_image, tasks
@@ -271,7 +272,7 @@ def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, 
         seed=common.seed,
         init=init_of(meta),
         arch=source.trunk_file.arch,
-        checkpoint=str(source.checkpoint.resolve()),
+        checkpoint=recorded(source.checkpoint),
         checkpoint_sha256=source.sha256,
         pretraining=meta,
         seconds=round(seconds, 3),

@@ -14,6 +14,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.names import path_inside
 from pretrain.runtime.printable import printable, shortened
+from pretrain.weights.hub import moved
+from pretrain.weights.hub.names import is_hub
 from transfer.tasks import tasks
 
 TASKS = tuple(tasks())
@@ -88,6 +90,23 @@ def save(path: str | Path, result: Result) -> Path:
     except OSError as error:
         metrics = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
         raise UserError(f"{path} cannot be written ({error.strerror}): make room for it; it says {metrics}.") from error
+
+
+def check_same(path: Path, typed: Path, checkpoint: Path) -> None:
+    """Refuse to write over a result of what a name on the hub meant, where it means other weights now.
+
+    Args: path, of the result; typed, the checkpoint as the user named it; checkpoint, its file.
+
+    Raises:
+        UserError: naming both revisions.
+    """
+    if not (is_hub(typed) and path.is_file()):
+        return
+    try:
+        earlier = load(path)
+    except UserError:  # of another version, or no result: nothing that could be told apart
+        return
+    moved.check_same(typed, checkpoint, earlier.checkpoint, earlier.checkpoint_sha256, path)
 
 
 def load(path: str | Path) -> Result:

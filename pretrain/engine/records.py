@@ -15,6 +15,7 @@ from pretrain.engine import checkpoint, history
 from pretrain.engine.learner import Learner, untrained
 from pretrain.engine.monitor.logger import Monitor
 from pretrain.engine.position import NAME, Position
+from pretrain.engine.warm_start.origin import RECORD
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.files import load_torch, write_json
 from pretrain.weights.formats import BITS
@@ -31,7 +32,7 @@ def open_run(cfg: config.Config, learner: Learner) -> None:
         history.open_history(cfg)
         export(cfg, learner, "initial.pth", None, 0.0)
         if learner.start:
-            write_json(Path(cfg.run_dir, "init.json"), learner.start)
+            write_json(Path(cfg.run_dir, RECORD), learner.start)
             with torch.random.fork_rng(devices=[]):
                 trunk = untrained(cfg)[0].online.trunk
             random = Path(cfg.run_dir, "export", "random.pth")

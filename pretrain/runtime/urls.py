@@ -16,6 +16,8 @@ from pretrain.runtime.errors import UserError
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 COLLAPSED = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")  # what a path makes of a URL
 WEB = ("http", "https")  # whose addresses have queries; elsewhere ? stands for any letter of a name
+FIRST = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try to reach a server for the first time, as after a typo
+BUSY = (408, 425, 429)  # statuses below 500 after which asking again may help
 MARK = r"redacted(?:-\d+)?"
 MARKED = re.compile(rf"(?<=://){MARK}(?=@)|(?<=\?){MARK}$")
 HOST = re.compile(r"(\[.*\]|[^:]*)(:\d*)?")  # with or without its port

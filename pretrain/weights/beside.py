@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 LONGEST = 1 << 20  # bytes of a configuration that are read
+CONFIGURATION, PREPROCESSING = "config.json", "preprocessor_config.json"  # of a hub's folder
+BESIDE = (CONFIGURATION, PREPROCESSING, "config.yaml")  # all that is read
 HUB = re.compile(r"(model|pytorch_model)\b.*\.(safetensors|bin)$")  # as transformers and timm call files of weights
 DETECTRON2 = re.compile(r"model_(final|\d+)\.pth$")  # as detectron2's trainers call checkpoints
 
@@ -19,7 +21,7 @@ def neighbours(path: Path) -> dict[str, Any]:
     """What stands beside a file: `hub`, of config.json and preprocessor_config.json; `detectron2`, of config.yaml."""
     found: dict[str, Any] = {}
     if HUB.fullmatch(path.name):
-        found["hub"] = {**_read(path.with_name("config.json")), **_read(path.with_name("preprocessor_config.json"))}
+        found["hub"] = {**_read(path.with_name(CONFIGURATION)), **_read(path.with_name(PREPROCESSING))}
     if DETECTRON2.fullmatch(path.name):
         found["detectron2"] = _read(path.with_name("config.yaml"))
     return {name: one for name, one in found.items() if one}

@@ -18,7 +18,7 @@ LINK = re.compile(r"(?:\]\(|src=\")([^)\s#\"]+)(?:#[^)]*)?[)\"]")
 PATH = re.compile(r"`((?:pretrain|transfer|tools|configs|docs|tests|\.ci)/[\w./*+-]*)`")
 MODULE = re.compile(r"`((?:pretrain|transfer)(?:\.\w+)+)(?:\(.*)?`")
 SECTIONS = {field.name: field.default_factory() for field in fields(Config) if is_dataclass(field.default_factory)}
-OPTION = re.compile(rf"`({'|'.join(SECTIONS)})\.(?!png)(\w+)(?:=[^`]*)?`")  # views.png is a file
+OPTION = re.compile(rf"`({'|'.join(SECTIONS)})\.(?!png|safetensors)(\w+)(?:=[^`]*)?`")  # views.png is a file
 TEST = re.compile(r"`(test_\w+)(?:\[\w+\])?`")
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -20,6 +21,7 @@ from pretrain.runtime.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json, write_text
 from pretrain.runtime.printable import say
+from pretrain.weights.hub import moved
 from transfer import results
 from transfer.detection import loop
 from transfer.detection.config import load, scale
@@ -34,6 +36,7 @@ from transfer.detection.modeling import (
 from transfer.detection.tasks import task_of
 from transfer.tracked import tell_results
 
+RECORD = "beginning.json"  # in the folder of a run: what it began with
 PROGRESS_LOGGER = "detectron2.utils.events"  # writes the line with iteration, losses and time left
 
 
@@ -70,8 +73,9 @@ def train_detector(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6
     """
     started, out = time.monotonic(), Path(out)
     device = _start_ranks(cfg)
+    pin_weights(cfg, out, resume)
     trunk = weights.read_weights(cfg, out)
-    _check_folder(out, _beginning(cfg, trunk), resume)
+    _check_folder(out, _beginning(cfg, trunk), trunk.called, resume)
     _begin_logs(cfg, out)
     scratch = out / "inference"
     data = open_datasets(cfg, scratch, trunk.bits)
@@ -110,7 +114,7 @@ def _result(cfg: CfgNode, trunk: weights.Trunk, data: DataSets, measured: Measur
         seed=cfg.SEED,
         init=trunk.init,
         arch=trunk.arch,
-        checkpoint=str(trunk.file or ""),
+        checkpoint=trunk.called,
         checkpoint_sha256=trunk.sha256,
         pretraining=trunk.meta,
         commit=provenance.commit(),
@@ -151,22 +155,42 @@ def _print_notes(notes: list[str]) -> None:
             say(f"note: {note}")
 
 
-def _check_folder(out: Path, beginning: Beginning, resume: bool) -> None:
+def pin_weights(cfg: CfgNode, out: Path, resume: bool) -> None:
+    """Pin MODEL.WEIGHTS, where it is a name on a hub, in place.
+
+    Args: cfg, of the run; out, its folder; resume, whether it goes on from its newest checkpoint.
+
+    Raises:
+        UserError: as of `pretrain.weights.hub.moved.pinned`.
+    """
+    record, goes_on = out / RECORD, resume and (out / "last_checkpoint").is_file()
+    earlier = _begun(record)
+    known = moved.Record(record, str(earlier.get("weights") or ""), str(earlier.get("sha256") or ""), goes_on)
+    cfg.MODEL.WEIGHTS = moved.pinned(cfg.MODEL.WEIGHTS, known)
+
+
+def _begun(record: Path) -> dict[str, Any]:
+    """What a run began with; empty where none was begun."""
+    earlier = read_json(record, "the record of a run's beginning") if record.is_file() else {}
+    if not isinstance(earlier, dict):
+        raise UserError(f"{record} is damaged: give another folder.")
+    return earlier
+
+
+def _check_folder(out: Path, beginning: Beginning, called: str, resume: bool) -> None:
     """Refuse to overwrite a run, or to go on with another one's checkpoints; record what this one begins with."""
-    record = out / "beginning.json"
+    record = out / RECORD
     distributed.barrier()  # no rank writes the record before every rank has read it
     if (out / "last_checkpoint").is_file():
         if not resume:
             raise UserError(f"{out} already holds a training: go on with --resume, or give another folder.")
-        earlier = read_json(record, "the record of a run's beginning") if record.is_file() else {}
-        if not isinstance(earlier, dict):
-            raise UserError(f"{record} is damaged: give another folder.")
-        if earlier != asdict(beginning):
-            differing = [key for key, value in asdict(beginning).items() if earlier.get(key) != value]
+        earlier = _begun(record)
+        differing = [key for key, value in asdict(beginning).items() if earlier.get(key) != value]
+        if differing:
             raise UserError(f"{out} was begun with another {', '.join(differing)}: give another folder.")
     distributed.barrier()
     if distributed.rank() == 0:
-        write_json(record, asdict(beginning))
+        write_json(record, {**asdict(beginning), "weights": called})
 
 
 def _begin_logs(cfg: CfgNode, out: Path) -> None:

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_json
 from transfer import results
-from transfer.detection.train import train_detector
+from transfer.detection.train import pin_weights, train_detector
 
 SUMMARY = "trials.json"
 SHARED = ("task", "protocol", "dataset", "arch", "init", "checkpoint_sha256")  # fields that trials have in common
@@ -37,6 +37,7 @@ def train_trials(cfg: CfgNode, out: Path, trials: int, resume: bool, drawn: int)
     Raises:
         UserError: as `train_detector`, or a result in OUT is another recipe's.
     """
+    pin_weights(cfg, out / f"trial-{cfg.SEED}", resume)  # once, so that all trials have the same
     finished = []
     for seed in range(cfg.SEED, cfg.SEED + trials):
         folder = out / f"trial-{seed}"

@@ -26,6 +26,7 @@ from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.runtime.urls import hide
+from pretrain.weights.hub.fetch import fetched
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer.analysis.tsne import plot
@@ -79,7 +80,7 @@ def embed(asked: Request) -> list[Path]:
     device = choose_device(common.device)
     if common.threads:
         torch.set_num_threads(common.threads)
-    asked = replace(asked, root=hide(asked.root))
+    asked = replace(asked, root=hide(asked.root), checkpoint=fetched(asked.checkpoint))
     source = open_source(asked.root, common.data.class_depth, reading=Reading.of(common.data))
     trunk = read_trunk(asked.checkpoint, asked.branch)
     source = replace(source, bits=trunk.bits)

@@ -12,15 +12,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import say, shortened
-from pretrain.runtime.urls import WEB, hide, reveal, split
+from pretrain.runtime.urls import BUSY, FIRST, WEB, hide, reveal, split
 
 T = TypeVar("T")
-FIRST = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try to reach a URL for the first time, as after a typo
 WAITS = (*FIRST, 8.0, 16.0, 32.0, *(60.0,) * 4)  # and of one that has answered before: five minutes
 SILENCE = 30.0  # seconds without a byte after which a server of the web is given up for this try
 SIGNS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "md5Hash", "created")
 NONE = "NoSuch"  # in the names of errors of object stores, such as NoSuchBucket
-GONE, REFUSED, BUSY = (404, 410), (401, 403), (408, 425, 429)
+GONE, REFUSED = (404, 410), (401, 403)
 EXTRA = "pip install 'unigrad[remote]'"
 PLAIN = {"Accept-Encoding": "identity"}  # a part of a compressed answer is no part of the file
 

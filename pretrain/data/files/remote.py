@@ -18,7 +18,7 @@ from pretrain.data.files.blocks import GIB, Blocks
 from pretrain.data.files.local import changed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.lock import exclusive
-from pretrain.runtime.urls import Address, below, hide, split
+from pretrain.runtime.urls import FIRST, Address, below, hide, split
 
 BLOCK = 1 << 18  # bytes that are fetched at least, where they can be kept
 FRESH = 600.0  # seconds after which a file that is fetched from is asked again whether it has changed
@@ -37,7 +37,7 @@ def remote_file(url: str, kept: Kept) -> RemoteFile:
         UserError: it is not there, cannot be reached, or can neither be read in parts nor be kept whole.
     """
     name = hide(url)
-    found, blocks = fetch.about(name, fetch.FIRST), blocks_of(kept)
+    found, blocks = fetch.about(name, FIRST), blocks_of(kept)
     if not found.parts and found.size > blocks.limit:
         raise UserError(
             f"the server of {name} gives no parts of files, and {found.size / GIB:.1f} GiB do not fit into "

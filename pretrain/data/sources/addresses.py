@@ -14,7 +14,7 @@ from pretrain.data.files.remote import RemoteFolder, blocks_of
 from pretrain.data.sources.base import Asked
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable, shortened
-from pretrain.runtime.urls import Address, hide, is_url, split
+from pretrain.runtime.urls import FIRST, Address, hide, is_url, split
 
 
 @dataclass
@@ -98,7 +98,7 @@ def _check(asked: Asked, folder: RemoteFolder, keys: Sequence[str]) -> None:
     """Hold that one of three images is there: to ask for each would take hours. What is read is kept."""
     for key in dict.fromkeys((keys[0], keys[len(keys) // 2], keys[-1])):
         try:
-            folder.read(key, fetch.FIRST)
+            folder.read(key, FIRST)
             return
         except fetch.Missing:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,19 @@ from pretrain.models.pixels import IMAGENET, Pixels
 from pretrain.models.trunks import is_timm
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import sha256_of
+from pretrain.runtime.files import read_json, sha256_of
 from pretrain.runtime.lock import holder_of
 from pretrain.runtime.printable import shortened
 from pretrain.weights import formats
+from pretrain.weights.hub import moved
+from pretrain.weights.hub.fetch import fetched
 from pretrain.weights.numbers import finite
 from pretrain.weights.read_file import read_content
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import first_few
 
 BELOW_RUN = ("checkpoints", "export")  # folders of a run that hold weights
+RECORD = "init.json"  # in a run folder: what the run has started from
 ALIKE = 0.005  # of pixels in 0..1: SwAV's deviation of .228 is ImageNet's .229
 Tell = Callable[[str], None]
 
@@ -51,6 +54,20 @@ class Origin:
     pixels: Pixels = IMAGENET
 
 
+def pinned(cfg: config.Config) -> config.Config:
+    """`cfg`, with a name on a hub pinned to the commit that the run began with, or to that of this moment.
+
+    Raises:
+        UserError: as of `pretrain.weights.hub.moved.pinned`.
+    """
+    run_dir = Path(cfg.run_dir)
+    path, goes_on = run_dir / RECORD, bool(checkpoint.list_checkpoints(run_dir))
+    told = read_json(path, "the record of a run's start") if cfg.model.init and path.is_file() else {}
+    file, sha256 = (str(told.get(key)) if isinstance(told, dict) else "" for key in ("file", "sha256"))
+    name = moved.pinned(cfg.model.init, moved.Record(path, file, sha256, goes_on))
+    return replace(cfg, model=replace(cfg.model, init=name))
+
+
 def read(cfg: config.Config, tell: Tell) -> Origin | None:
     """The weights that `cfg` names; None without model.init, and where the run folder has checkpoints to go on from.
 
@@ -59,7 +76,7 @@ def read(cfg: config.Config, tell: Tell) -> Origin | None:
     """
     if not cfg.model.init or checkpoint.list_checkpoints(Path(cfg.run_dir)):
         return None
-    given = Path(cfg.model.init)
+    given = fetched(cfg.model.init)
     _check_place(given, Path(cfg.run_dir))
     path, content = _newest(given, tell) if given.is_dir() else (given, read_content(given))
     whole = content.get("format") == formats.CHECKPOINT and cfg.model.init_branch is None

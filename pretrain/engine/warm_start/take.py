@@ -12,6 +12,7 @@ from pretrain.engine.warm_start.origin import Origin, below
 from pretrain.methods.memory import FeatureCorrelation, NegativeQueue
 from pretrain.models.siamese import Siamese
 from pretrain.runtime.errors import UserError
+from pretrain.weights.hub.names import recorded
 
 KINDS: Sequence[tuple[type, str]] = ((FeatureCorrelation, "F"), (NegativeQueue, "queue"))  # what users call them
 SHORT = 12  # digits of a SHA-256 that are shown
@@ -61,7 +62,7 @@ def take(origin: Origin, model: Siamese, form: nn.Module) -> Start:
     found = _take_form(origin.form if rows else {}, form)
     took += [name for name, taken in found.items() if taken]
     anew = [*["projector"] * (not projector), *(name for name, taken in found.items() if not taken)]
-    return Start(str(origin.path.resolve()), origin.sha256, origin.layout, origin.branch, took, anew)
+    return Start(recorded(origin.path), origin.sha256, origin.layout, origin.branch, took, anew)
 
 
 def fits(part: nn.Module, state: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.weights.formats import ALL_BITS
+from pretrain.weights.hub.fetch import fetched
+from pretrain.weights.hub.names import kept_name
 from pretrain.weights.names import detectron2_name
 from pretrain.weights.numbers import COUNTER
 from pretrain.weights.read_trunk import read_trunk
@@ -53,6 +55,11 @@ class Trunk:
     sha256: str = ""
     bits: int = ALL_BITS
 
+    @property
+    def called(self) -> str:
+        """The file as records have it: its path, or its name and commit on a hub; "" for random weights."""
+        return str((kept_name(self.file) or self.file) if self.file else "")
+
 
 def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     """Read MODEL.WEIGHTS, any file that transfer/convert knows, and write it as OUT/trunk.pkl for detectron2.
@@ -67,7 +74,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     if cfg.MODEL.WEIGHTS == RANDOM:
         check_input(cfg)
         return Trunk(arch, "random")
-    path = Path(cfg.MODEL.WEIGHTS)
+    path = fetched(cfg.MODEL.WEIGHTS)
     trunk = read_trunk(path)
     require_network(trunk, path, "detectron2")
     if trunk.arch != arch:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pretrain import methods
 from pretrain.runtime.files import natural_key
+from pretrain.weights.hub.names import is_hub, shown
 from transfer.report.collect.files import PretrainingRun, finite, flat
 from transfer.results import Result
 from transfer.tasks import display_name
@@ -42,7 +43,9 @@ def arch_name(arch: str) -> str:
 
 
 def images_name(folder: object) -> str:
-    """The last two folder names, such as imagenette/train."""
+    """The last two folder names, such as imagenette/train; of weights on a hub their name and its revision."""
+    if is_hub(folder):
+        return shown(str(folder))
     return "/".join(Path(str(folder)).parts[-2:])
 
 
@@ -98,7 +101,8 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     if result.init == "starting":
         return f"starting weights {images_name(meta.get('init_file', ''))} {str(meta.get('init_sha256'))[:8]}"
     if not meta.get("method") and meta.get("step") is None:
-        name = " ".join(filter(None, (Path(result.checkpoint).name, result.checkpoint_sha256[:8])))
+        file = shown(result.checkpoint) if is_hub(result.checkpoint) else Path(result.checkpoint).name
+        name = " ".join(filter(None, (file, result.checkpoint_sha256[:8])))
         return f"another project's {name or 'recipe'}"
     epoch = meta.get("epoch")
     length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"
