@@ -1,4 +1,4 @@
-"""What weights on a hub are called, in commands and in records: hf:USER/NAME[@REVISION][/FILE], as hf:// has it."""
+"""What weights on a hub are called, in commands and in records: `hf:USER/NAME[@REVISION][/FILE]`, as hf:// has it."""
 
 from __future__ import annotations
 
