@@ -91,7 +91,7 @@ setup(
         "parquet": ["pyarrow>=15.0.0"],  # reads Parquet files and data sets of Hugging Face on disk
         "wandb": ["wandb>=0.19.11"],  # the trackers of run.trackers; TensorBoard needs no extra
         "mlflow": ["mlflow>=3.1.0"],
-        "trackio": ["trackio>=0.20.0"],
+        "trackio": ["trackio>=0.43.0"],
         "test": [
             "pytest",
             "pytest-xdist",

@@ -192,6 +192,10 @@ def test_wandb_without_a_key_is_refused_before_the_run_and_offline_needs_none(tm
     with pytest.raises(UserError, match="finds no API key: run `wandb login`"):
         find(name).check(place(tmp_path))
     sys.modules["wandb"].teardown()  # it reads its variables once
+    quiet.setenv("WANDB_API_KEY", "k" * 39)
+    with pytest.raises(UserError, match="W&B's API key has 39 letters and needs 40"):
+        find(name).check(place(tmp_path))
+    sys.modules["wandb"].teardown()
     quiet.setenv("WANDB_MODE", "offline")
     find(name).check(place(tmp_path))
     find(name).ask(place(tmp_path))

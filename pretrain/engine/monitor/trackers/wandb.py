@@ -13,6 +13,7 @@ from pretrain.engine.monitor.tracker import PATIENCE, PROJECT, Ended, Identity, 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import say
 
+SHORTEST = 40  # letters of an API key of any kind
 FOLDER = "wandb"  # in the run folder: what is sent later
 EXIT_CODES = {"done": 0, "stopped": 0, "failed": 1}
 STEP = "step"  # the axis of all curves, so that W&B's own count of calls means nothing
@@ -36,6 +37,7 @@ class WandB:
                 raise
             reason = " ".join(str(error).split())[:200]
             say(f"warning: W&B does not answer ({reason}): send {_kept(place)} later by `wandb sync`.")
+            wandb.teardown()  # its service takes the id to be in use
             self.run = self._init(place, project, True)
         self.run.define_metric(STEP, hidden=True)
         self.run.define_metric("*", step_metric=STEP)
@@ -104,9 +106,17 @@ def check(place: Place) -> None:
     """Refuse to begin without a key, unless nothing is to be sent.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or part of one.
     """
-    if _online() and not os.environ.get("WANDB_IDENTITY_TOKEN_FILE") and not _key():
+    if not _online() or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return
+    key = _key()
+    if key and len(key) < SHORTEST:
+        raise UserError(
+            f"W&B's API key has {len(key)} letters and needs {SHORTEST}: copy it whole into WANDB_API_KEY, or run "
+            "`wandb login --relogin`."
+        )
+    if not key:
         raise UserError(
             "run.trackers=wandb finds no API key: run `wandb login`, or set WANDB_API_KEY; WANDB_MODE=offline needs "
             "none."
