@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from transfer.report.render.charts import COLOURS, TEMPLATES
 
-BESIDE, HEIGHT, LEAST = 170, 300, 430  # pixels between two axes, of an axis, and of the picture's width at least
+BESIDE, HEIGHT, LEAST = 250, 300, 430  # pixels between two axes, of an axis, and of the picture's width at least
 
 
 @dataclass(frozen=True)

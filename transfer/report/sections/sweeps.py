@@ -61,4 +61,4 @@ def _axis(sweep: Sweep, name: str) -> Axis:
     return Axis(name, low, high, log=all(ranged["log"] for ranged in ranges))
 
 
-SECTIONS = (Section("sweeps", "Sweeps", 33, build),)
+SECTIONS = (Section("sweeps", "Sweeps", 8, build),)
