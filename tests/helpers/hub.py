@@ -121,6 +121,10 @@ def _handler(hub):
                 hub.closed |= {repo} if told.get("private") or told.get("visibility") == "private" else set()
                 self.send(status, {"url": f"http://{self.headers['Host']}/{repo}", "id": "0", "name": repo})
 
+        def who(self, _):
+            if self.may():
+                self.send(200, {"type": "user", "name": "me", "auth": {"accessToken": {"role": "write"}}})
+
         def yaml(self, data):
             self.send(200, {"errors": [], "warnings": []})
 
@@ -161,6 +165,7 @@ def _handler(hub):
     ROUTES = (
         (rf"GET /api/models/{REPO}(?:/revision/(.+))?", Handler.about),
         (rf"(?:GET|HEAD) /{REPO}/resolve/([^/]+)/(.+)", Handler.file),
+        (r"GET /api/whoami-v2", Handler.who),
         (r"POST /api/repos/create", Handler.create),
         (r"POST /api/validate-yaml", Handler.yaml),
         (rf"POST /api/models/{REPO}/preupload/(.+)", Handler.modes),

@@ -77,6 +77,8 @@ def told(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         _refuse(name, error)
+        if isinstance(error.__cause__, Exception):  # of a part of an upload
+            _refuse(name, error.__cause__)
         raise
 
 
