@@ -162,7 +162,7 @@ def _of_labels(train: Features, val: Features, data: Labelled, sweep: Sweep, dev
             return
         apart = torch.from_numpy(chosen_on).to(device)
         judged, count = rows[apart], int((~apart).sum())
-        design = Design(rows[~apart], labels[~apart], classes, sweep.scaled)
+        design = Design(rows[~apart], labels[~apart], classes, sweep.scaled, torch.float32)
         decays = [penalty / count for penalty in sweep.penalties]
         for penalty, (_, probe) in zip(sweep.penalties, design.path(decays, RIVAL), strict=True):
             yield penalty, probe.scores(judged).numpy()

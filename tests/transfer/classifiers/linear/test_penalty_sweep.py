@@ -11,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score
 from helpers.devkit import ap_2007
 from transfer.classifiers.accuracy import mean_per_class
 from transfer.classifiers.linear import penalty_sweep
-from transfer.classifiers.linear.logistic_regression import Design
+from transfer.classifiers.linear.logistic_regression import Design, objective
 from transfer.classifiers.linear.penalty_sweep import Sweep, spaced, sweep_and_score
 from transfer.datasets.labelled import Labelled
 from transfer.features.rows import Features
@@ -133,6 +133,15 @@ def test_the_path_ends_where_single_fits_do(scaled):
         alone = design.fit(decay, tolerance=1e-8)
         assert torch.allclose(probe.scores(train.rows), alone.scores(train.rows), atol=1e-3)
         assert alone.residual < 1e-6
+
+
+def test_rivals_on_float32_rows_are_minima_to_the_rivals_tolerance():
+    """By the gradient in float64, which the fit has not seen."""
+    train = drawn(240, 5)
+    design = Design(train.rows, train.labels, CLASSES, precision=torch.float32)
+    for decay, probe in design.path([1.0, 0.1, 0.01, 0.001], tolerance=penalty_sweep.RIVAL):
+        _, *gradients = objective(probe, train.rows, train.labels, decay)
+        assert max(gradient.abs().max() for gradient in gradients) < 1.1 * penalty_sweep.RIVAL
 
 
 def test_mean_per_class_is_scikit_learns_balanced_accuracy():
