@@ -91,9 +91,25 @@ def save_torchvision(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any
 
 
 def save_safetensors(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:
-    """Write torchvision's names without `fc`; the architecture and, as JSON, the provenance are its metadata."""
-    from safetensors.torch import save_file
+    """Write torchvision's names without `fc`; the architecture and, as JSON, the provenance are its metadata.
+
+    The same arguments give the same bytes.
+    """
+    from safetensors.torch import save
 
     told = {**origin, "mapping": _mapped(trunk_file)}
     metadata = {"format": "pt", "arch": trunk_file.arch, "provenance": json.dumps(told)}
-    return write_atomically(path, lambda temporary: save_file(trunk_file.state, temporary, metadata=metadata))
+    content = _with_metadata(save(trunk_file.state), metadata)
+    return write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with metadata in the order given; its own library writes them in a random one.
+
+    The file is the header's length in 8 bytes, the header as JSON, and the tensors at offsets from its end.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(metadata), **json.loads(content[8:end])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + content[end:]

@@ -14,7 +14,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import shapes_of
 from transfer.convert.destinations import DESTINATIONS, destinations_table
-from transfer.convert.write import provenance_of
+from transfer.convert.write import provenance_of, save_safetensors
 from transfer.detection.modeling.verify import build_resnet
 
 NEW = """
@@ -77,6 +77,21 @@ def test_a_converted_file_carries_a_checksum_that_finds_one_damaged_number(tmp_p
         UserError, match="CRC" if ending in (".pth", ".pt") else r"SHA-256 of layer3\.0\.conv1\.weight is not"
     ):
         read_trunk(out)
+
+
+def test_the_same_trunk_is_the_same_safetensors_file_which_its_own_library_reads(tmp_path):
+    """That library writes metadata in a random order, and a hub would take each for other weights."""
+    from safetensors import safe_open
+
+    write_zip(tmp_path / "in.pth", content_of("pytorch tutorial"))
+    trunk = read_trunk(tmp_path / "in.pth")
+    origin = provenance_of(tmp_path / "in.pth", trunk)
+    written = [save_safetensors(tmp_path / f"{number}.safetensors", trunk, origin).read_bytes() for number in range(6)]
+    assert len(set(written)) == 1
+    with safe_open(tmp_path / "0.safetensors", framework="pt") as opened:
+        assert set(opened.metadata()) == {"format", "arch", "provenance"} and opened.metadata()["format"] == "pt"
+        assert set(opened.keys()) == set(trunk.state)
+        assert all(torch.equal(opened.get_tensor(name), tensor) for name, tensor in trunk.state.items())
 
 
 def test_a_tensor_that_was_changed_and_saved_again_is_named_also_in_files_of_earlier_code(tmp_path):
