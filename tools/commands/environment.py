@@ -14,7 +14,7 @@ from pretrain.runtime import provenance
 from pretrain.runtime.repository import COMMAND, HOME, INSTALLED
 from pretrain.runtime.urls import hide
 
-VARIABLES = re.compile(r"CUDA_|NVIDIA_|NCCL_|GLOO_|OMP_NUM|MKL_NUM|TORCH|PYTORCH_|UNIGRAD_|DETECTRON2_|SLURM_JOB_ID$")
+VARIABLES = re.compile(r"CUDA_|NVIDIA_|NCCL_|GLOO_|OMP_NUM|MKL_NUM|TORCH|PYTORCH_|UNIGRAD_|DETECTRON2_")
 DRIVER = Path("/proc/driver/nvidia/version")
 Facts = dict[str, Any]  # a value is a text, a number, a list of texts or a dictionary of texts
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from pretrain.runtime.printable import say, shortened
@@ -138,5 +137,7 @@ def _held_against(path: Path, sha256: str) -> Path:
 
 def tell(sentence: str) -> None:
     """Print a line, on the first process alone."""
+    from pretrain.runtime import distributed  # imports torch, for which --help need not wait
+
     if distributed.asked_rank() == 0:
         say(sentence)
