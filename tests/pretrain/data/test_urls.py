@@ -21,7 +21,7 @@ from helpers.web import serving
 from pretrain.data.decode import UnreadableImage
 from pretrain.data.files import Kept, fetch, file_at, remote
 from pretrain.data.files.blocks import Blocks
-from pretrain.data.sources import Reading, open_source
+from pretrain.data.sources import Reading, addresses, open_source
 from pretrain.runtime.errors import UserError
 
 pytest.importorskip("aiohttp")
@@ -32,7 +32,8 @@ USER, QUERY = "reader:pass%20word", "X-Amz-Signature=top/secret"
 def hasty(monkeypatch):
     """Waits that a test can afford, and no proxy between it and its own server."""
     monkeypatch.setattr(fetch, "WAITS", (0.01,) * 3)
-    monkeypatch.setattr(fetch, "FIRST", (0.01,))
+    for module in (fetch, remote, addresses):
+        monkeypatch.setattr(module, "FIRST", (0.01,))
     monkeypatch.setenv("no_proxy", "*")
 
 
