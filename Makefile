@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 OLDEST := .venv-oldest
 # CONSTRAINTS: a file of pip constraints, for the environment of make test-oldest
 
-.PHONY: demo check style test test-oldest fuzz docs
+.PHONY: demo check style test tests test-oldest fuzz docs
 demo: $(STAMP)
 	$(VENV)/bin/python tools/launch.py pipeline --config configs/demo.yaml --cluster local
 
@@ -17,8 +17,12 @@ style: $(STAMP)
 check: style
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow" --ignore tests/slurm
 
+# beside each other, for mypy runs on one core
+test: $(STAMP)
+	$(MAKE) -j 2 style tests
+
 # three at a time, for a third of the tests' time is waiting for SLURM's timers
-test: style
+tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # the site, into build/site; a broken link or a public name without a docstring is an error
