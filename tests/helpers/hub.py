@@ -7,9 +7,10 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
+
+from helpers.web import on_loopback
 
 LARGE = (".safetensors", ".bin", ".pth")  # what is kept apart by its SHA-256
 
@@ -190,16 +191,9 @@ def _file(name, data):
 def serving():
     """A running hub."""
     hub = Hub()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub)) as server:
-        server.daemon_threads = True
-        hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with on_loopback(_handler(hub)) as port:
+        hub.url = f"http://127.0.0.1:{port}"
+        yield hub
 
 
 def environment(hub, cache, token=""):

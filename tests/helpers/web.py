@@ -101,16 +101,22 @@ def _handler(web):
 
 
 @contextlib.contextmanager
-def serving():
-    """A running server."""
-    web = Web()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(web)) as server:
+def on_loopback(handler):
+    """The port of a server of this machine alone, which answers by `handler`."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        web.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
-            yield web
+            yield server.server_address[1]
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def serving():
+    """A running server."""
+    web = Web()
+    with on_loopback(_handler(web)) as web.port:
+        yield web

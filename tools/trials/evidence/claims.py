@@ -98,7 +98,7 @@ def verdict(claim: Claim, found: Difference | None) -> str:
     if found is None:
         return OPEN
     low, high = (-claim.margin, claim.margin) if claim.says == ALIKE else (0.0, math.inf)
-    if low < found.low and found.high < high or (claim.says == ABOVE and found.low > 0):
+    if low < found.low and found.high < high:
         return HOLDS
     return FAILS if found.high < low or found.low > high else OPEN
 
