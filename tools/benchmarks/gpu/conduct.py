@@ -58,9 +58,10 @@ def _measured(part: Part, run: Run, seconds: float) -> Iterator[Reading]:
             ended = _end_of(child, seconds)
         yield from (Reading(**json.loads(line)) for line in rows.read_text(encoding="utf-8").splitlines())
         if ended is None:
-            yield Reading("out of time", note=f"ended after {time.monotonic() - start:.0f} s, its part of --minutes")
+            after = f"ended after {time.monotonic() - start:.0f} s, its part of --minutes"
+            yield Reading("out of time", note=f"{after}; {_last_words(words)}")
         elif ended:
-            yield Reading("failed", note=_last_words(words, ended))
+            yield Reading("failed", note=f"exit code {ended}: {_last_words(words)}")
 
 
 def _environment(toy: bool) -> dict[str, str]:
@@ -82,6 +83,6 @@ def _end_of(child: subprocess.Popen[bytes], seconds: float) -> int | None:
                     child.wait(wait)
 
 
-def _last_words(words: Path, code: int) -> str:
+def _last_words(words: Path) -> str:
     lines = words.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
-    return f"exit code {code}: {lines[-1][:TOLD]}"
+    return lines[-1][:TOLD]

@@ -7,6 +7,7 @@ one (reference/step.py) gets the same views normalised. Both start from the same
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -168,14 +169,16 @@ def measure(
         size: of the batch and the network.
         repeats: rounds, each of some steps of every contender.
         device: where the steps run.
-        tell: is given a sentence before the measurement, which takes long.
+        tell: is given a sentence whenever a contender is ready, and before the measurement, which takes long.
         left_out: part of the names of contenders that do not take part.
     """
     batch, at_once = size.batch_of_noise(device), AT_ONCE[device.type]
     contenders, peaks = {}, {}
     for name, make in _makers(size, batch, device).items():
         if left_out not in name:
+            start = time.monotonic()
             contenders[name], peaks[name] = _warm(make, device)
+            tell(f"{name} is ready after {time.monotonic() - start:.0f} s")
     round_takes = sum(timing.seconds(call, device) for call in contenders.values()) * at_once
     tell(f"{repeats} rounds, about {repeats * round_takes:.0f} s")
     several = {name: partial(_repeated, call, at_once) for name, call in contenders.items()}

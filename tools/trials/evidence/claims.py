@@ -14,23 +14,21 @@ from pretrain.runtime.errors import UserError
 from tools.trials.evidence.kept import KeptTable
 from transfer.report.collect.bootstrap import STUDENT
 
-ABOVE, ALIKE = "above", "alike"
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says of two rows of one table.
+    """What the paper says of two rows of one table: the first is better than the second, or is enough.
 
-    sentence: in words. table: a kept table's name. first, second: rows of it. says: "above", the first is better than
-    the second, or "alike", they differ by at most `margin` points.
+    sentence: in words. table: a kept table's name. first, second: rows of it. margin: how many points the first may
+    stay behind; 0 where it is to be better.
     """
 
     sentence: str
     table: str
     first: str
     second: str
-    says: str = ABOVE
     margin: float = 0.0
 
 
@@ -74,8 +72,8 @@ def read_claims(path: Path) -> list[Claim]:
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no list of claims ({error}): see tools/trials/evidence/claims.py.") from error
     for claim in claims:
-        if claim.says not in (ABOVE, ALIKE) or claim.margin < 0 or (claim.says == ALIKE) != (claim.margin > 0):
-            raise UserError(f"{path}: '{claim.sentence}' has to say '{ABOVE}', or '{ALIKE}' with a margin above 0.")
+        if claim.margin < 0:
+            raise UserError(f"{path}: the margin of '{claim.sentence}' is {claim.margin}: give 0 or more points.")
     return claims
 
 
@@ -97,10 +95,9 @@ def verdict(claim: Claim, found: Difference | None) -> str:
     """ "holds" where all of the interval agrees with the claim, "does not hold" where none of it does, else open."""
     if found is None:
         return OPEN
-    low, high = (-claim.margin, claim.margin) if claim.says == ALIKE else (0.0, math.inf)
-    if low < found.low and found.high < high:
+    if found.low > -claim.margin:
         return HOLDS
-    return FAILS if found.high < low or found.low > high else OPEN
+    return FAILS if found.high < -claim.margin else OPEN
 
 
 def judge(claim: Claim, tables: Mapping[str, KeptTable], metrics: Sequence[str]) -> Judged | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tools.benchmarks.gpu.part import Asked, Part, Reading
@@ -34,7 +35,7 @@ def measure(asked: Asked) -> Iterator[Reading]:
         start = time.monotonic()
         try:
             repeats, slow = (1, "bf16") if asked.toy else (3, "fp32")  # few CPUs have bf16, and no GPU trains in fp32
-            costs = list(step.measure(size, repeats, device, lambda sentence: None, slow))
+            costs = list(step.measure(size, repeats, device, partial(print, flush=True), slow))
         except torch.cuda.OutOfMemoryError:
             yield Reading(f"{size.arch}, {name}", note="out of memory")
             continue
