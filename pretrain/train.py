@@ -35,7 +35,7 @@ from pretrain.engine.warm_start.origin import agreed, pinned
 from pretrain.engine.warm_start.origin import read as read_origin
 from pretrain.engine.warm_start.take import Start
 from pretrain.runtime import device_memory, distributed
-from pretrain.runtime.compile import keep_compiled
+from pretrain.runtime.compile import FOLDER, keep_compiled
 from pretrain.runtime.errors import Lost, Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.printable import say
@@ -85,7 +85,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         sampler = _sampler(cfg, source)
         _say(source.about)
         check_room(cfg, getattr(probe, "room", 0))
-        keep_compiled(Path(cfg.run_dir, ".compiled"))
+        keep_compiled(Path(cfg.run_dir, FOLDER))
         stack.enter_context(distributed.departure_told())
         stack.enter_context(device_memory.shortage_told(device, _smaller(cfg)))
         learner = build(cfg, device, classes, agreed(origin, cfg, _say))

@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     from tools.trials.sweep import require_optuna
 
     require_optuna()
+    from pretrain.runtime.compile import shared_compiled
     from tools.trials.rows import PLACES, read_setting
     from tools.trials.sweep.definition import Base, make_searches, read_definition
     from tools.trials.sweep.loop import Loop, check_open
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.retry_failed:
         print(f"{sum(try_again(*pair) for pair in studies.items())} trial(s) that failed are tried again")
     loop = Loop(searches, studies, place)
-    loop.run()
+    with shared_compiled(args.out):
+        loop.run()
     _tell_end(loop.write(), args.out, loop.left)
 
 

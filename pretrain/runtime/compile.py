@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pretrain.runtime.processes.watch import WORKER
 
 Function = Callable[..., Any]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles
+FOLDER = ".compiled"  # of a run, or of several, for what was compiled
 _kept: dict[str, str] = {}  # what this process has set it to
 _with_graphs: set[str] = set()  # what this process launches as CUDA graphs
 
@@ -73,9 +74,29 @@ def keep_compiled(folder: Path) -> None:
     """
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # no public name has it
 
-    strange = folder.exists() and folder.stat().st_uid != os.getuid()
-    if not strange and os.environ.get(CACHE, "") in ("", default_cache_dir(), _kept.get(CACHE)):
+    if _ours(folder) and os.environ.get(CACHE, "") in ("", default_cache_dir(), _kept.get(CACHE)):
         os.environ[CACHE] = _kept[CACHE] = str(folder.resolve())
+
+
+@contextlib.contextmanager
+def shared_compiled(out: Path) -> Iterator[None]:
+    """Let all runs that are started within keep what the compiler makes below `out`: the first compiles for all.
+
+    As in `keep_compiled`, another user's folder is left alone, and TORCHINDUCTOR_CACHE_DIR goes before.
+    """
+    folder = out / FOLDER
+    if CACHE in os.environ or not _ours(folder):
+        yield
+        return
+    os.environ[CACHE] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        del os.environ[CACHE]
+
+
+def _ours(folder: Path) -> bool:
+    return not folder.exists() or folder.stat().st_uid == os.getuid()
 
 
 class _Refused(Exception):  # noqa: N818 - no error

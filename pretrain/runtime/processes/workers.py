@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import traceback
 from multiprocessing.queues import Queue
 
@@ -15,14 +17,33 @@ NO_ROOM, NOT_SENT = 71, 74  # exit codes of a worker: no shared memory is left; 
 
 
 def init_worker(_: int) -> None:
-    """A loader's `worker_init_fn`: one thread, and Ctrl-C left to the process that it works for.
+    """A loader's `worker_init_fn`: one thread, and every signal to stop left to the process that it works for.
 
     A worker that cannot hand over a batch ends: the batch would be waited for in vain, for it is sent by a thread,
     whose errors reach nobody.
     """
     torch.set_num_threads(1)
     leave_interrupts_to_parent()
+    leave_stops_to_parent()
     leave_where_nothing_can_be_sent()
+
+
+def leave_stops_to_parent() -> None:
+    """Let SIGUSR2 and SIGTERM end this worker only where the process that it works for sends them.
+
+    SLURM, a container's end and `timeout` send theirs to every process of a run. A worker that dies of it interrupts
+    the process that it works for while that takes its last step or writes its checkpoint.
+    """
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # a handler is not told who sent a signal; macOS lacks the call that is
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # in threads that start later, too
+        threading.Thread(target=_await_end, args=(os.getppid(),), daemon=True).start()
+
+
+def _await_end(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def leave_where_nothing_can_be_sent() -> None:

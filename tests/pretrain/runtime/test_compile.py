@@ -132,3 +132,15 @@ def test_the_compilers_folder_is_the_runs_unless_a_user_chose_another_or_owns_it
     monkeypatch.setenv(compile.CACHE, "/mine")
     compile.keep_compiled(tmp_path / "one")
     assert os.environ[compile.CACHE] == "/mine"
+
+
+def test_runs_of_one_comparison_share_a_folder_unless_a_user_chose_another(tmp_path, monkeypatch):
+    monkeypatch.delenv(compile.CACHE, raising=False)
+    with compile.shared_compiled(tmp_path):
+        shared = os.environ[compile.CACHE]
+        compile.keep_compiled(tmp_path / "run" / compile.FOLDER)  # what each of the runs does
+        assert os.environ[compile.CACHE] == shared == str(tmp_path / compile.FOLDER)
+    assert compile.CACHE not in os.environ
+    monkeypatch.setenv(compile.CACHE, "/mine")
+    with compile.shared_compiled(tmp_path):
+        assert os.environ[compile.CACHE] == "/mine"

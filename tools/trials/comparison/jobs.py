@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrain.runtime.compile import shared_compiled
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools.launcher import schedulers
@@ -39,7 +40,8 @@ class Runner:
             return {}
         commands = {job.name: self._command(job) for job in jobs}
         at_once = self.parallel or (1 if schedulers.find_scheduler(self.cluster).about.here else len(jobs))
-        failed = processes.run_all_commands(list(commands.values()), min(at_once, len(jobs)))
+        with shared_compiled(self.out):
+            failed = processes.run_all_commands(list(commands.values()), min(at_once, len(jobs)))
         return {name: last_sentence(command.log) for name, command in commands.items() if command.name in failed}
 
     def _command(self, job: Training | Evaluation) -> processes.Command:

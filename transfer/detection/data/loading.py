@@ -1,13 +1,16 @@
-"""detectron2's loaders, none of which can hang a run."""
+"""detectron2's loaders, none of which can hang a run or end it before its checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from pretrain.runtime.processes.watch import Patience, watched
-from pretrain.runtime.processes.workers import leave_where_nothing_can_be_sent
+from pretrain.runtime.processes.workers import leave_stops_to_parent, leave_where_nothing_can_be_sent
 from transfer.options import WAIT
 
 
@@ -21,6 +24,10 @@ class Watched:
     loader: Any
     split: str
 
+    def __post_init__(self) -> None:
+        own = self.loader if isinstance(self.loader, DataLoader) else self.loader.dataset  # grouped by aspect ratio
+        own.worker_init_fn = partial(_init_worker, own.worker_init_fn)
+
     def __len__(self) -> int:
         return len(self.loader)
 
@@ -32,3 +39,9 @@ class Watched:
     def __iter__(self) -> Iterator[Any]:
         leave_where_nothing_can_be_sent()
         return watched(self.loader, self.patience)
+
+
+def _init_worker(detectron2s: Callable[[int], None] | None, worker: int) -> None:
+    leave_stops_to_parent()
+    if detectron2s is not None:
+        detectron2s(worker)

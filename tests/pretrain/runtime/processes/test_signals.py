@@ -53,12 +53,13 @@ def uninterrupted(images, tmp_path_factory):
 
 
 def _asked_to_stop(words: list[str], number: signal.Signals) -> tuple[int, str]:
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
+    """Every process of the run gets the signal, as SLURM, a container's end and `timeout` send it."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ONE_THREAD, start_new_session=True) as process:
         said = ""
         for line in process.stdout:
             said += line
             if line.startswith(f"step {EVERY}/"):
-                process.send_signal(number)
+                os.killpg(process.pid, number)
     return process.returncode, said
 
 
