@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from pretrain import config
 from pretrain.augment import photometry
+from pretrain.augment.multicrop import Batch
 from pretrain.data.loader import StepSampler, collate
 from pretrain.data.site.staging import scratch_folder, staged
 from pretrain.data.sources import ImageSource, Reading, open_source
@@ -131,8 +132,7 @@ def run(
             monitor.skipped(batch.unreadable)
             number = done + length.shift
             if number == 1 and distributed.rank() == 0:
-                views = draw_views(run_dir / VIEWS, *mixed(learner, photometry.pictures(batch), 0))
-                monitor.tracking.images(1, {views.stem: views})
+                _show_views(run_dir, learner, batch, monitor.tracking)
             stepped = step(learner, batch, done - 1, sampler.steps)
             with _kept_for_replay(cfg, learner, loader, sampler, done - 1):
                 line = _log(monitor, learner, number, stepped, probe)
@@ -144,6 +144,12 @@ def run(
             if leave and done < sampler.steps:
                 raise _farewell(wish, run_dir, number, length.steps)
         stopping.finish()
+
+
+def _show_views(run_dir: Path, learner: Learner, batch: Batch, tracking: Tracking) -> None:
+    """Draw views of the first batch as the network gets them, and tell the trackers of the picture."""
+    views = draw_views(run_dir / VIEWS, *mixed(learner, photometry.pictures(batch), 0))
+    tracking.images(1, {views.stem: views})
 
 
 def _sampler(cfg: config.Config, source: ImageSource) -> StepSampler:

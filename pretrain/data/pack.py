@@ -84,9 +84,7 @@ def pack(
     images = open_source(source, class_depth, labelled=True, ask="--class-depth ", reading=reading)
     if images.kind == "packed":
         raise UserError(f"{source} is a packed set already: give the folder that it was made from.")
-    name = resolved(root) if is_url(root) else str(Path(root).resolve())
-    plan: Plan = {"source": name, "short_side": short_side, "quality": quality}
-    plan |= {"stamp": _stamp(images)} | ({"class_depth": class_depth} if class_depth else {})
+    plan = _plan(root, images, short_side, quality, class_depth)
     if _already_there(out, plan):
         say(f"{out}: these images are packed there already, left as they are")
         return
@@ -99,6 +97,13 @@ def pack(
             raise UserError(f"{source} has changed while it was packed: remove {part} and pack it again.")
         _verify(part, entries)
         _finish(part, out, images, entries, plan)
+
+
+def _plan(root: str, images: ImageSource, short_side: int, quality: int, class_depth: int) -> Plan:
+    """What makes this packed set this one: its source as it stands, and how images are written."""
+    name = resolved(root) if is_url(root) else str(Path(root).resolve())
+    plan: Plan = {"source": name, "short_side": short_side, "quality": quality}
+    return plan | {"stamp": _stamp(images)} | ({"class_depth": class_depth} if class_depth else {})
 
 
 @dataclass(frozen=True)

@@ -106,15 +106,15 @@ def _listings(root: str, endings: frozenset[str], names: Growing, left_out: Coun
     real_root = os.path.realpath(root)
     seen = {os.fspath(parent) for parent in Path(real_root).parents}
     listed: dict[str, _Folder] = {}
-    todo, links = [(root, real_root)], deque[str]()
-    while todo or links:
-        path, real = todo.pop() if todo else (links[0], os.path.realpath(links.popleft()))
+    pending, links = [(root, real_root)], deque[str]()
+    while pending or links:
+        path, real = pending.pop() if pending else (links[0], os.path.realpath(links.popleft()))
         if real in seen:
             left_out[AGAIN] += 1
             continue
         seen.add(real)
         listed[path] = found = _list(path, endings, names, left_out)
-        todo += [(one, os.path.join(real, os.path.basename(one))) for one in reversed(found.folders)]
+        pending += [(one, os.path.join(real, os.path.basename(one))) for one in reversed(found.folders)]
         links += found.links
     return listed
 
@@ -194,10 +194,10 @@ def _answer(ask: Callable[[], bool]) -> bool:
 
 
 def _depth_first(root: str, listed: dict[str, _Folder]) -> Iterator[str]:
-    todo = [root]
-    while todo:
-        yield (folder := todo.pop())
-        todo += [below for below in reversed(listed[folder].below()) if below in listed]
+    pending = [root]
+    while pending:
+        yield (folder := pending.pop())
+        pending += [below for below in reversed(listed[folder].below()) if below in listed]
 
 
 def _empty(order: list[str], listed: dict[str, _Folder]) -> Iterator[str]:

@@ -38,6 +38,7 @@ def with_links(text: str, source: str, add_file: Callable[[str], None]) -> str:
     """
 
     def moved(match: re.Match[str]) -> str:
+        """One link, to the page or the file that the site has in its place."""
         target = os.path.normpath(PurePosixPath(source).parent / match[2])
         if not Path(REPOSITORY, target).is_file():
             return match[0]  # which a strict build names

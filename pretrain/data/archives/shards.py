@@ -52,9 +52,9 @@ def _matched(name: str) -> list[str]:
 
 def _expanded(text: str) -> Iterator[str]:
     """What a pattern's braces mean, in their order."""
-    todo, made = [text], 0
-    while todo:
-        one = todo.pop()
+    pending, made = [text], 0
+    while pending:
+        one = pending.pop()
         braces = next((match for match in BRACES.finditer(one) if _words(match[1]) is not None), None)
         if braces is None:
             yield one
@@ -63,7 +63,7 @@ def _expanded(text: str) -> Iterator[str]:
         made += len(words)
         if made > MOST:
             raise UserError(f"{text} means more than {MOST:,} files: correct the pattern.")
-        todo += [f"{one[: braces.start()]}{word}{one[braces.end() :]}" for word in reversed(words)]
+        pending += [f"{one[: braces.start()]}{word}{one[braces.end() :]}" for word in reversed(words)]
 
 
 def _words(inside: str) -> list[str] | None:

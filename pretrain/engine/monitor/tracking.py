@@ -230,6 +230,7 @@ def trackers_of(cfg: config.Config) -> Tracking:
     record = Record(Path(cfg.run_dir))
 
     def ready() -> None:
+        """Refuse what a tracker cannot do, before any of them is told something."""
         for name in dict.fromkeys(cfg.run.trackers):
             kind, place = find(name), _place(cfg, record.entries.get(name, {}))
             import_client(name, kind)
