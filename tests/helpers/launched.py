@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.repository import ROOT
-from tools.launcher import job_record, schedulers, status
+from tools.launcher import cli, job_record, plan, schedulers, status
 from tools.launcher.request import Launch, Request
+from tools.launcher.schedulers import slurm
 
 LAUNCH = ROOT / "tools/launch.py"
 
@@ -61,3 +63,14 @@ def told(run_dir: Path) -> dict[str, Any]:
     done = run("status", run_dir, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def planned(*words: str, tool: str = "pretrain") -> Launch:
+    """What `launch.py TOOL data.root=images WORDS` would submit."""
+    return plan.plan(*cli.split_arguments([tool, "data.root=images", *words]))
+
+
+def script_of(launched: Launch) -> list[str]:
+    """The options in the batch script, as sbatch reads them."""
+    lines = [line.removeprefix("#SBATCH ") for line in slurm.batch_script(launched).splitlines()]
+    return [shlex.split(line)[0] for line in lines if line.startswith("--")]
