@@ -31,6 +31,7 @@ from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer.analysis.tsne import plot
 from transfer.embed.formats import format_of, require
+from transfer.embed.made import write_made
 from transfer.embed.maps import Map, maps
 from transfer.embed.table import Table
 from transfer.features import cache
@@ -90,7 +91,11 @@ def embed(asked: Request) -> list[Path]:
     with deaths_told(Patience(common.timeout_minutes, asked.root, "workers", "timeout_minutes")):
         features = _features(asked, common, source, trunk, device, Path(common.cache) if common.cache else work)
     distributed.barrier()
-    written = _write(asked, chosen.write, common.seed, source, features) if distributed.rank() == 0 else []
+    written: list[Path] = []
+    if distributed.rank() == 0:
+        written = _write(asked, chosen.write, common.seed, source, features)
+        with _disk_told(asked.out):
+            written.append(write_made(asked.out, asked.checkpoint, asked.root, common, trunk, device))
     distributed.stop()
     if written and not common.cache:
         shutil.rmtree(work, ignore_errors=True)
