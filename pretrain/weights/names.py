@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 # nn.Sequential(*resnet.children()): a child's index stands for its name; 2 and 3 are ReLU and pooling
 CHILD_NAMES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"}
+IN_TRANSFORMERS = {"conv": "convolution", "bn": "normalization"}
 
 
 def detectron2_name(name: str) -> str:
@@ -44,6 +45,14 @@ def from_transformers_name(name: str) -> str:
     name = re.sub(r"\blayer\.(\d)\.convolution\b", lambda hit: f"conv{int(hit[1]) + 1}", name)
     name = re.sub(r"\blayer\.(\d)\.normalization\b", lambda hit: f"bn{int(hit[1]) + 1}", name)
     return name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
+
+
+def transformers_name(name: str) -> str:
+    """The inverse of `from_transformers_name`, for a trunk's tensors."""
+    name = re.sub(r"^layer(\d)\.", lambda hit: f"encoder.stages.{int(hit[1]) - 1}.layers.", name)
+    name = re.sub(r"^(conv|bn)1\.", lambda hit: f"embedder.embedder.{IN_TRANSFORMERS[hit[1]]}.", name)
+    name = re.sub(r"\.(conv|bn)(\d)\.", lambda hit: f".layer.{int(hit[2]) - 1}.{IN_TRANSFORMERS[hit[1]]}.", name)
+    return name.replace("downsample.0", "shortcut.convolution").replace("downsample.1", "shortcut.normalization")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", ["torchvision", "timm", "detectron2", "torch.hub"])
+@pytest.mark.parametrize("library", ["torchvision", "timm", "transformers", "detectron2", "torch.hub"])
 def test_the_example_computes_the_trunks_features(folder, monkeypatch, library):
     pytest.importorskip(library)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

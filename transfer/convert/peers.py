@@ -116,18 +116,28 @@ def transformers_peer() -> Peer | None:
 
     def run(trunk_file: TrunkFile, images: Tensor) -> list[Tensor]:
         """Outputs of the four stages of a ResNetModel whose depths and widths are the trunk's."""
-        from transformers import ResNetConfig, ResNetModel
-
-        whole = torchvision.models.get_model(trunk_file.arch, weights=None)
-        layers = [whole.layer1, whole.layer2, whole.layer3, whole.layer4]
-        basic = not hasattr(whole.layer1[0], "conv3")
-        config = ResNetConfig(
-            depths=[len(layer) for layer in layers],
-            hidden_sizes=[64, 128, 256, 512] if basic else [256, 512, 1024, 2048],
-            layer_type="basic" if basic else "bottleneck",
-        )
-        network = filled(ResNetModel(config), trunk_file).to(images.dtype)
-        found: Sequence[Tensor] = network(images, output_hidden_states=True).hidden_states
-        return list(found[1:])
+        return stages_of_transformers(filled(transformers_network(trunk_file.arch), trunk_file), images)
 
     return Peer("transformers", run)
+
+
+def transformers_network(arch: str) -> nn.Module:
+    """transformers' own network of the depths and widths of one of torchvision's, at random."""
+    from transformers import ResNetConfig, ResNetModel
+
+    whole = torchvision.models.get_model(arch, weights=None)
+    layers = [whole.layer1, whole.layer2, whole.layer3, whole.layer4]
+    basic = not hasattr(whole.layer1[0], "conv3")
+    config = ResNetConfig(
+        depths=[len(layer) for layer in layers],
+        hidden_sizes=[64, 128, 256, 512] if basic else [256, 512, 1024, 2048],
+        layer_type="basic" if basic else "bottleneck",
+    )
+    network: nn.Module = ResNetModel(config)
+    return network
+
+
+def stages_of_transformers(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Outputs of the four stages of transformers' ResNetModel for images (N, 3, H, W), in their precision."""
+    found: Sequence[Tensor] = network.to(images.dtype)(images, output_hidden_states=True).hidden_states
+    return list(found[1:])

@@ -90,16 +90,24 @@ def save_torchvision(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any
     return save_torch(path, {**content, "provenance": {**origin, "mapping": _mapped(trunk_file)}})
 
 
-def save_safetensors(path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any]) -> Path:
-    """Write torchvision's names without `fc`; the architecture and, as JSON, the provenance are its metadata.
+def save_safetensors(
+    path: Path, trunk_file: TrunkFile, origin: Mapping[str, Any], rename: Callable[[str], str] = str
+) -> Path:
+    """Write a trunk without `fc`; the architecture and, as JSON, the provenance are its metadata.
 
     The same arguments give the same bytes.
+
+    Args:
+        path: of the file.
+        trunk_file: the trunk.
+        origin: of `provenance_of`.
+        rename: torchvision's name of a tensor to that in the file.
     """
     from safetensors.torch import save
 
-    told = {**origin, "mapping": _mapped(trunk_file)}
+    told = {**origin, "mapping": _mapped(trunk_file, rename)}
     metadata = {"format": "pt", "arch": trunk_file.arch, "provenance": json.dumps(told)}
-    content = _with_metadata(save(trunk_file.state), metadata)
+    content = _with_metadata(save({rename(name): tensor for name, tensor in trunk_file.state.items()}), metadata)
     return write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 

@@ -6,13 +6,15 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from helpers.checkpoint_files import torchvision_network, write_plain
 from helpers.repository import ROOT
 from helpers.small_checkpoints import content_of, write_zip
 from pretrain.runtime.errors import UserError
 from pretrain.weights.read_trunk import read_trunk
-from pretrain.weights.trunk import shapes_of
+from pretrain.weights.trunk import TrunkFile, shapes_of
+from tools import convert, publish
 from transfer.convert.destinations import DESTINATIONS, destinations_table
 from transfer.convert.write import provenance_of, save_safetensors
 from transfer.detection.modeling.verify import build_resnet
@@ -111,9 +113,9 @@ def test_a_tensor_that_was_changed_and_saved_again_is_named_also_in_files_of_ear
 
 @pytest.mark.parametrize("name", DESTINATIONS)
 def test_every_destination_names_tensors_as_its_library_does(name):
-    """The oracle is the library's own network: detectron2's for its names, torchvision's for the others."""
+    """The oracle is the library's own network: detectron2's or transformers', torchvision's for the others."""
     with torch.device("meta"):
-        network = build_resnet("resnet18") if name == "detectron2" else torchvision_shapes()
+        network = OWN.get(name, torchvision_shapes)()
     renamed = {DESTINATIONS[name].rename(key) for key in shapes_of("resnet18")}
     assert renamed == {key for key in network.state_dict() if not key.startswith("fc.")}
 
@@ -122,3 +124,37 @@ def torchvision_shapes():
     import torchvision
 
     return torchvision.models.resnet18(weights=None)
+
+
+def transformers_shapes():
+    transformers = pytest.importorskip("transformers")
+    basic = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
+    return transformers.ResNetModel(transformers.ResNetConfig(**basic))
+
+
+OWN = {"detectron2": lambda: build_resnet("resnet18"), "transformers": transformers_shapes}
+
+
+@pytest.mark.slow
+def test_a_published_trunk_computes_the_same_in_transformers_own_network(tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    write_plain(tmp_path / "in.pth", "resnet18")
+    publish.main([str(tmp_path / "in.pth"), "--to", str(tmp_path / "folder")])
+    given, out = tmp_path / "folder" / "model.safetensors", tmp_path / "out.safetensors"
+    convert.main([str(given), str(out), "--to", "transformers"])
+    assert "checked in transformers:" in capsys.readouterr().out
+    own = transformers_shapes().double().eval()
+    own.load_state_dict(load_file(out))
+    own.save_pretrained(tmp_path / "own")
+    again = transformers.AutoModel.from_pretrained(tmp_path / "own", dtype=torch.float64).eval()
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torchvision_network("resnet18").double().eval()
+    expected.fc = torch.nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(again(images).pooler_output.flatten(1), expected(images), rtol=0, atol=1e-5)
+
+
+def test_networks_that_transformers_lacks_are_refused(tmp_path):
+    trunk = TrunkFile({}, "resnext50_32x4d", "", {})
+    with pytest.raises(UserError, match="is a resnext50_32x4d, and transformers has resnet18, .*: convert it with"):
+        DESTINATIONS["transformers"].require(trunk, "x.pth")

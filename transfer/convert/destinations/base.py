@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrain.models import TIMM
+from pretrain.models import TIMM, TRUNKS
 from pretrain.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Destination:
     verifier: returns the network that a file is checked in, or refuses where its library is absent. It may also be
         named as "module:function", where conversion itself must not import the module.
     takes_timm: whether the library has timm's networks beside torchvision's ResNets.
+    networks: which of those it has.
     describe_input: mean and standard deviation of RGB in 0..1 to the settings that the library needs, in words.
     """
 
@@ -85,6 +86,7 @@ class Destination:
     rename: Callable[[str], str] = str
     describe_input: Callable[[Sequence[float], Sequence[float]], str] = rgb_input
     takes_timm: bool = False
+    networks: Sequence[str] = TRUNKS
 
     def require(self, trunk_file: TrunkFile, path: object) -> None:
         """Refuse a trunk that the library has no network for.
@@ -93,6 +95,11 @@ class Destination:
             UserError: naming the file and what it holds.
         """
         require_network(trunk_file, path, self.name, self.takes_timm)
+        if trunk_file.arch in TRUNKS and trunk_file.arch not in self.networks:
+            raise UserError(
+                f"{path} is a {trunk_file.arch}, and {self.name} has {', '.join(self.networks)} alone: convert it with "
+                "--to torchvision or --to timm."
+            )
 
     def ready_verifier(self) -> Verifier:
         """The network that written files are checked in.
