@@ -15,6 +15,7 @@ from pretrain.models.trunks import plain_trunk
 from pretrain.runtime.digests import KEY, check_digests, digests_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch, save_torch
+from pretrain.runtime.processes.watch import writing_fault
 from pretrain.weights import formats
 
 NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,})\.pth")  # what path_of makes
@@ -63,8 +64,8 @@ def save(
             left.unlink()
     try:
         path = write(path_of(run_dir, step), step, parts, config, **notes)
-    except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:
+        reason = writing_fault(error)
         kept = list_checkpoints(run_dir)
         newest = f"the newest is {kept[-1]}" if kept else "there is none yet"
         raise UserError(

@@ -13,6 +13,7 @@ from pretrain.engine.position import Position
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import load_torch
+from pretrain.runtime.processes.watch import writing_fault
 
 BEST = "best.pth"
 
@@ -60,8 +61,8 @@ class Keeper:
     def _export(self, name: str, position: Position, epoch: float, **notes: str | float) -> None:
         try:
             records.export(self.cfg, self.learner, name, position, epoch, **notes)
-        except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        except (OSError, RuntimeError) as error:
+            reason = writing_fault(error)
             raise UserError(
                 f"export/{name} could not be written to {self.cfg.run_dir} ({reason}): free some space or mend the "
                 "folder, then start again; the run goes on from its newest checkpoint."

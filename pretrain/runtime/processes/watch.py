@@ -125,6 +125,18 @@ def deaths_told(patience: Patience) -> Iterator[None]:
         raise UserError(patience.death(error)) from error
 
 
+def writing_fault(error: OSError | RuntimeError) -> str:
+    """Why a file could not be written; torch.save tells of a full disk by a RuntimeError.
+
+    Raises:
+        RuntimeError: `error` itself, if it tells of a worker that died while the file was written.
+    """
+    if isinstance(error, RuntimeError) and WORKER.match(str(error)):
+        raise error
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return strerror or str(error).splitlines()[0]
+
+
 def _preload(batches: object) -> None:
     """Where Python starts workers from a server (from 3.14 on), let that import once what each would import anew."""
     if multiprocessing.get_start_method() == "forkserver":

@@ -19,12 +19,13 @@ from helpers.repository import ROOT
 from helpers.tiny_runs import ONE_THREAD, command, configure, last_checkpoint, write_images
 from pretrain.data.loader import StepSampler
 from pretrain.data.sources import open_source
+from pretrain.engine import checkpoint
 from pretrain.engine.loading import make_loader, patience_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.processes import shared_memory
 from pretrain.runtime.processes.interrupts import starting_processes
 from pretrain.runtime.processes.pool import mapped
-from pretrain.runtime.processes.watch import Patience, watched
+from pretrain.runtime.processes.watch import Patience, deaths_told, watched
 from pretrain.runtime.processes.workers import init_worker
 from pretrain.train import train
 
@@ -298,3 +299,18 @@ def test_shared_memory_that_is_too_small_is_told_before_the_start_with_the_need(
     assert told.returncode == 2 and told.stderr.count("error: ") == 1 and "Traceback" not in told.stderr
     assert f"need {need} MiB of shared memory, and /dev/shm has 1 MiB free" in told.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+class Interrupted:
+    """A network whose state is asked for at the moment at which torch tells of a worker's death."""
+
+    def state_dict(self):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+
+def test_a_worker_that_dies_while_a_checkpoint_is_written_is_no_fault_of_the_disk(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"a worker that reads the folder has died \(Killed\), most often"),
+        deaths_told(LONG),
+    ):
+        checkpoint.save(tmp_path, 3, {"network": Interrupted()}, {}, keep=2)
