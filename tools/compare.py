@@ -1,7 +1,7 @@
 """Train, evaluate and tabulate every row of a table under one setting, beside the paper's numbers.
 
 python tools/compare.py --config configs/pretrain/table2 --with configs/compare/imagenette_cpu.yaml --data ROOT \\
-    --out DIR [--seeds 0,1,2] [--rows e_unigrad,j_vicreg_l2] [section.key=value ...]
+    --out DIR [--seeds 0,1,2] [--rows e_unigrad,j_vicreg_l2] [--peers] [section.key=value ...]
 
 ROOT holds train/CLASS/ and val/CLASS/. DIR gets a run folder for each row and seed, results/, logs/, table.md and
 table.json. The same command again does what is missing. A row that fails stands in the table with its error.
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rows", metavar="NAME,NAME", help="only these files of --config (default: all)")
     add("--tasks", default="knn,linear", help="of tools/evaluate.py (default knn,linear)")
     add("--evaluate", default="", metavar="'KEY=VALUE ...'", help="options of tools/evaluate.py (default: views.size)")
+    add("--peers", action="store_true", help="train each row by lightly's own modules and losses too, beside ours")
     schedulers.add_cluster(root, schedulers.HERE)
     add(
         "--parallel",
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
     args = parser().parse_intermixed_args(argv)
     from tools.trials.comparison import jobs, table
-    from tools.trials.comparison.trials import OURS, make_trials
+    from tools.trials.comparison.trials import OURS, make_trials, with_peers
     from tools.trials.rows import find_rows, read_setting
     from transfer.datasets.labelled import open_labelled
 
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     data = open_labelled(args.data)
     setting = read_setting(args.setting, args.config, OURS)
     trials = make_trials(paths, setting, args.overrides, args.data, args.out, seeds)
+    trials = with_peers(trials) if args.peers else trials
     schedulers.find_scheduler(args.cluster).require()
     place = jobs.Runner(args.cluster, args.parallel, args.gpus, args.out)
     errors = place.run([jobs.Training(trial) for trial in trials if not trial.finished()])

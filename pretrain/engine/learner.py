@@ -140,8 +140,8 @@ def build(cfg: config.Config, device: torch.device, classes: int = 0, origin: Or
         health=diagnostics.Health().to(device),
         optimizer=_optimiser(cfg, model.online, form),
         scaler=torch.amp.GradScaler(device.type, enabled=cfg.run.precision == "fp16"),
-        lr=_lr(cfg.optim),
-        target_momentum=_target_momentum(cfg.optim),
+        lr=rates(cfg.optim),
+        target_momentum=target_momenta(cfg.optim),
         device=device,
         dtype=PRECISIONS[cfg.run.precision],
         seed=cfg.run.seed,
@@ -174,11 +174,13 @@ def _optimiser(cfg: config.Config, online: Branch, form: nn.Module) -> torch.opt
     return optimizer
 
 
-def _lr(optim: config.Optim) -> Schedule:
+def rates(optim: config.Optim) -> Schedule:
+    """The learning rate, by the share of steps that are done."""
     highest = peak(optim.base_lr, optim.batch_size, optim.lr_scaling)
     return warmup_cosine(highest, optim.warmup_epochs / optim.epochs, highest * optim.final_lr_share)
 
 
-def _target_momentum(optim: config.Optim) -> Schedule:
+def target_momenta(optim: config.Optim) -> Schedule:
+    """The momentum of the target, by the share of steps that are done."""
     schedule = target_momentum(optim.target_momentum, optim.target_momentum_end)
     return at_batch(schedule, optim.batch_size, optim.target_momentum_batch)

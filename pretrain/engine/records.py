@@ -36,7 +36,7 @@ def open_run(cfg: config.Config, learner: Learner) -> None:
             with torch.random.fork_rng(devices=[]):
                 trunk = untrained(cfg)[0].online.trunk
             random = Path(cfg.run_dir, "export", "random.pth")
-            checkpoint.export_trunk(random, trunk, cfg.model.arch, _meta(cfg, None, 0.0))
+            checkpoint.export_trunk(random, trunk, cfg.model.arch, about(cfg, None, 0.0))
 
 
 def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Position) -> None:
@@ -94,11 +94,11 @@ def export(
     """
     start = {f"init_{name}": value for name, value in learner.start.items() if value}
     bits = {} if cfg.data.bits == DEEPEST else {BITS: cfg.data.bits}
-    meta = {**_meta(cfg, position, epoch), **bits, **start, **notes}
+    meta = {**about(cfg, position, epoch), **bits, **start, **notes}
     checkpoint.export_trunk(Path(cfg.run_dir, "export", name), learner.model.online.trunk, cfg.model.arch, meta)
 
 
-def _meta(cfg: config.Config, position: Position | None, epoch: float) -> dict[str, Any]:
+def about(cfg: config.Config, position: Position | None, epoch: float) -> dict[str, Any]:
     """What an export says of its run."""
     return {
         "method": cfg.method.name,

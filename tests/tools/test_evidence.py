@@ -13,6 +13,7 @@ from pretrain.runtime.errors import UserError
 from tools import evidence
 from tools.trials.evidence import claims, kept, page
 from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
+from tools.trials.peers.peer import ENDING
 
 SHIPPED = ROOT / "tools" / "trials" / "evidence" / "claims.yaml"
 LINEAR, KNN = page.METRICS
@@ -69,6 +70,14 @@ def test_a_verdict_needs_the_whole_interval(margin, low, high, expected):
     assert verdict(claim, None) == OPEN
 
 
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [(-0.9, 0.9, HOLDS), (-0.9, 1.1, OPEN), (-1.1, 0.9, OPEN), (1.1, 3.0, FAILS), (-3.0, -1.1, FAILS)],
+)
+def test_rows_that_are_to_be_alike_may_be_neither_behind_nor_ahead(low, high, expected):
+    assert verdict(Claim("words", "table", "a", "b", 1.0, alike=True), Difference((0.0, 0.0), low, high)) == expected
+
+
 def test_the_page_judges_what_is_kept_and_lists_what_is_not_measured(tmp_path, capsys):
     stop, both = "e_unigrad_stop_stop", "e_unigrad_momentum_momentum"
     lines = a_line("untrained", [30.0]), a_line(stop, [33.0, 34.0, 33.5], 67.9), a_line(both, [43.0, 44.5, 43.7], 70.2)
@@ -113,7 +122,8 @@ def test_without_a_kept_table_it_says_how_to_keep_one(tmp_path):
 def test_every_claim_is_about_configurations_that_there_are():
     for claim in claims.read_claims(SHIPPED):
         for row in (claim.first, claim.second):
-            assert (ROOT / "configs" / "pretrain" / claim.table / f"{row}.yaml").is_file()
+            path = ROOT / "configs" / "pretrain" / claim.table / f"{row.removesuffix(ENDING)}.yaml"
+            assert path.is_file()
 
 
 @pytest.mark.parametrize("entry", ["- {sentence: a}", "- {sentence: a, table: t, first: b, second: c, margin: -1}"])

@@ -23,6 +23,7 @@ class Trial:
     """One run of the row at `path`.
 
     name: of its folder, its job and its logs. overrides: what is put over the row's file; cfg: what that resolves to.
+    peer: whether another library trains it, as tools/pretrain.py --peer does.
     """
 
     row: str
@@ -30,6 +31,7 @@ class Trial:
     path: Path
     overrides: tuple[str, ...]
     cfg: config.Config
+    peer: bool = False
 
     @property
     def seed(self) -> int:
@@ -57,7 +59,7 @@ class Trial:
 
     def arguments(self) -> list[str]:
         """For tools/pretrain.py."""
-        return ["--config", str(self.path), *self.overrides]
+        return ["--config", str(self.path), *["--peer"] * self.peer, *self.overrides]
 
 
 def make_trial(

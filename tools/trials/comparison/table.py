@@ -9,6 +9,7 @@ from typing import Any
 
 from pretrain import methods
 from pretrain.runtime.files import write_json, write_text
+from tools.trials.peers.peer import LIBRARY
 from tools.trials.trial import Trial
 from transfer import results
 from transfer.report.collect.files import PretrainingRun, finite
@@ -89,7 +90,8 @@ def _line(trial: Trial) -> Line:
     method = trial.cfg.method
     entry = methods.find(method.name)
     targets = entry.branches(method.positive_target, method.negative_target)
-    return Line(trial.row, entry.letter, method.name, targets, published=expected_top1(trial.path))
+    name = f"{LIBRARY}'s {method.name}" if trial.peer else method.name
+    return Line(trial.row, entry.letter, name, targets, published=expected_top1(trial.path))
 
 
 def sentence(trials: Sequence[Trial], images: str) -> str:

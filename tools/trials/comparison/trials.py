@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,3 +45,26 @@ def make_trials(
     for trial in made:
         check_same(trial, "comparison")
     return made
+
+
+def with_peers(trials: Sequence[Trial]) -> list[Trial]:
+    """Each of `trials`, and after it the same as another library trains it.
+
+    Raises:
+        UserError: that library is not installed, or cannot train a row as these options ask for.
+    """
+    from tools.trials.peers.peer import ENDING, find  # here, since only peers need that library
+
+    found = []
+    for trial in trials:
+        try:
+            find(trial.cfg)
+        except UserError as error:
+            raise UserError(f"row {trial.row}: {error}") from error
+        name = f"{trial.row}{ENDING}-{trial.seed}"
+        place = str(trial.folder.with_name(name))
+        overrides = tuple(f"run_dir={place}" if one.startswith("run_dir=") else one for one in trial.overrides)
+        cfg = dataclasses.replace(trial.cfg, run_dir=place)
+        found += [trial, Trial(f"{trial.row}{ENDING}", name, trial.path, overrides, cfg, peer=True)]
+        check_same(found[-1], "comparison")
+    return found

@@ -19,10 +19,10 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says of two rows of one table: the first is better than the second, or is enough.
+    """What is said of two rows of one table: the first is better than the second, or is enough, or both are alike.
 
     sentence: in words. table: a kept table's name. first, second: rows of it. margin: how many points the first may
-    stay behind; 0 where it is to be better.
+    stay behind; 0 where it is to be better. alike: whether it may not be further ahead than that either.
     """
 
     sentence: str
@@ -30,6 +30,7 @@ class Claim:
     first: str
     second: str
     margin: float = 0.0
+    alike: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ def verdict(claim: Claim, found: Difference | None) -> str:
     """ "holds" where all of the interval agrees with the claim, "does not hold" where none of it does, else open."""
     if found is None:
         return OPEN
-    if found.low > -claim.margin:
+    low, high = -claim.margin, claim.margin if claim.alike else math.inf
+    if low < found.low and found.high < high:
         return HOLDS
-    return FAILS if found.high < -claim.margin else OPEN
+    return FAILS if found.high < low or found.low > high else OPEN
 
 
 def judge(claim: Claim, tables: Mapping[str, KeptTable], metrics: Sequence[str]) -> Judged | None:
