@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torchvision.transforms import v2
 
+from pretrain.runtime.seeds import drawing_from
+
 
 def cutmix(views: torch.Tensor, alpha: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Paste a patch of another image of the batch onto every image; each view draws its own patches.
@@ -21,7 +23,6 @@ def cutmix(views: torch.Tensor, alpha: float, seed: int) -> tuple[torch.Tensor, 
     """
     n = views.shape[1]
     mix, numbers = v2.CutMix(num_classes=n, alpha=alpha), torch.arange(n, device=views.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing_from(seed):
         mixed, shares = zip(*(mix(view, numbers) for view in views), strict=True)
     return torch.stack(mixed), torch.stack(shares)

@@ -26,6 +26,7 @@ from pretrain.runtime.printable import say
 from pretrain.runtime.processes import shared_memory
 from pretrain.runtime.processes.watch import Patience, watched
 from pretrain.runtime.processes.workers import init_worker
+from pretrain.runtime.seeds import drawing_from
 from transfer.features.on_device import autocast, chosen_precision, one_behind, to_host
 from transfer.features.rows import Features, RowFile
 from transfer.options import WAIT, Common
@@ -94,8 +95,7 @@ class Pictures(Dataset[Sample]):
             image = read_image(self.source, index)
         except UnreadableImage as error:
             return None, index, str(error)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash((self.seed, epoch, index)))
+        with drawing_from(hash((self.seed, epoch, index))):
             return vision.pil_to_tensor(self.transform(image)), index, None
 
 
