@@ -17,6 +17,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pretrain.data.site.standing_in import UNSET, labelled_root
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options.arguments import Once, a_config, a_path
 from pretrain.runtime.repository import spoken
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="of rows, such as configs/pretrain/table2",
     )
-    add("--data", type=a_path, required=True, metavar="ROOT", help="folder with train/CLASS/ and val/CLASS/")
+    add("--data", type=a_path, metavar="ROOT", help=f"folder with train/CLASS/ and val/CLASS/; {UNSET}")
     add("--out", type=a_path, required=True, metavar="DIR", help="everything is written below it")
     add(
         "--with",
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, train what is not trained, evaluate what is not evaluated, then print and write the table."""
     args = parser().parse_intermixed_args(argv)
+    args.data = labelled_root(args.data)
     from tools.trials.comparison import jobs, table
     from tools.trials.comparison.trials import OURS, make_trials, with_peers
     from tools.trials.rows import find_rows, read_setting

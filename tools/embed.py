@@ -13,6 +13,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pretrain.data.site.standing_in import UNSET, images_root
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options import add_help
 from pretrain.runtime.options.arguments import Once, a_path, expanded
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         help="whose features are wanted, a file or hf:USER/NAME on the hub",
     )
-    root.add_argument("--data", type=expanded, action=Once, required=True, help="images, of any kind of source")
+    root.add_argument("--data", type=expanded, action=Once, help=f"images, of any kind of source; {UNSET}")
     root.add_argument("--out", type=a_path, action=Once, required=True, help="the file to write, by its ending")
     told = "of a training checkpoint: the branch that learns or the one that follows (default: what its project takes)"
     root.add_argument("--branch", choices=("online", "target"), help=told)
@@ -68,7 +69,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from transfer.embed.run import Request, embed
 
-    asked = Request(args.checkpoint, args.data, args.out, args.branch, args.map, args.map_images, args.overrides)
+    data = images_root(args.data)
+    asked = Request(args.checkpoint, data, args.out, args.branch, args.map, args.map_images, args.overrides)
     for path in embed(asked):
         print(f"wrote {path}", flush=True)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pretrain.data.site.standing_in import UNSET, labelled_root
 from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.files import natural_key
 from pretrain.runtime.options import add_help
@@ -136,9 +137,8 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("tasks", help="an evaluator, or several with commas")
     told = "a checkpoint or export of pretraining, a folder of them, a pattern, or hf:USER/NAME on the hub"
     root.add_argument("--checkpoint", type=a_path, required=True, help=told)
-    root.add_argument(
-        "--data", type=a_path, required=True, help="folder with train/CLASS/ and val/CLASS/, or of data sets"
-    )
+    told = f"folder with train/CLASS/ and val/CLASS/, or of data sets; {UNSET}"
+    root.add_argument("--data", type=a_path, metavar="ROOT", help=told)
     root.add_argument("--out", type=expanded, required=True, help="JSON file to write")
     root.add_argument(
         "--config", type=a_config, action=Once, help="YAML of options, such as one under configs/finetune/"
@@ -151,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, evaluate, print a line for each result and write it as JSON."""
     args = parser().parse_intermixed_args(argv)
+    args.data = labelled_root(args.data)
     names = args.tasks.split(",")
     of = checkpoints(args.checkpoint)
     paths = destinations(names, of, sets_of(args.config, args.overrides), args.out)

@@ -16,6 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from pretrain.data.site.standing_in import UNSET, labelled_root
 from pretrain.runtime.errors import STOPPED, UserError, run_tool
 from pretrain.runtime.options.arguments import Once, a_path
 from pretrain.runtime.repository import spoken
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = root.add_argument
     add("--config", type=a_path, action=Once, required=True, metavar="YAML", help="the sweep, as in configs/sweep/")
-    add("--data", type=a_path, required=True, metavar="ROOT", help="folder with train/CLASS/ and val/CLASS/")
+    add("--data", type=a_path, metavar="ROOT", help=f"folder with train/CLASS/ and val/CLASS/; {UNSET}")
     add("--out", type=a_path, required=True, metavar="DIR", help="everything is written below it")
     add("--with", type=a_path, dest="setting", metavar="YAML", help="values over every row, as in configs/compare/")
     add("--rows", metavar="NAME,NAME", help="only these rows of the sweep (default: all)")
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Check everything, go on with what was interrupted, run the rest, then print and write what was found."""
     args = parser().parse_intermixed_args(argv)
+    args.data = labelled_root(args.data)
     from tools.trials.sweep import require_optuna
 
     require_optuna()

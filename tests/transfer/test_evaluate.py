@@ -16,7 +16,7 @@ from helpers.painted import paint, paint_both
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
-from tools import evaluate
+from tools import compare, embed, evaluate, sweep
 from transfer import results
 from transfer.classifiers import knn
 from transfer.datasets.labelled import open_labelled
@@ -69,6 +69,35 @@ def test_frozen_tasks_share_features_and_write_one_file_each(place, tmp_path, ca
         assert result.settings["found"]["frozen_precision_used"] == "fp32"  # auto on a CPU
     assert "k=200 clipped to the 18 training images" in found["knn"].protocol
     assert found["linear"].metrics["top1"] > 90  # colours survive random convolutions
+
+
+def test_a_variable_stands_in_for_the_labelled_images(place, tmp_path, monkeypatch):
+    words = command(place, tmp_path / "{task}.json", "knn")
+    at = words.index("--data")
+    monkeypatch.setenv("UNIGRAD_DATA", str(place / "colours"))
+    evaluate.main([*words[:at], *words[at + 2 :]])
+    assert results.load(tmp_path / "knn.json").counts == {"train": 18, "val": 12, "classes": 3, "skipped": 0}
+    monkeypatch.setenv("UNIGRAD_DATA", str(tmp_path))
+    with pytest.raises(UserError, match="has no folder train"):
+        evaluate.main([*words[:at], *words[at + 2 :]])
+    evaluate.main(words)  # what is typed goes before it
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        (evaluate, ["knn", "--checkpoint", "a.pth", "--out", "a.json"]),
+        (embed, ["--checkpoint", "a.pth", "--out", "a.npy"]),
+        (compare, ["--config", "configs/pretrain/table9", "--out", "a"]),
+        (sweep, ["--config", "configs/sweep/balance.yaml", "--out", "a"]),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_where_nothing_names_the_images_one_sentence_says_how(tool, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="--data is not set: add --data .*, or set UNIGRAD_DATA in the environment"):
+        tool.main(words)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_whose_blocks_add_nothing_is_told_and_marked(place, tmp_path, capsys):
