@@ -14,7 +14,7 @@ from pretrain.runtime.options import load, option
 from transfer.datasets.benchmarks import benchmarks
 
 Schema = TypeVar("Schema")
-STAGES = ("res1", "res2", "res3", "res4", "res5")  # of a ResNet: the stem before its pooling, and four groups of blocks
+STAGES = ("res1", "res2", "res3", "res4", "res5")  # of a ResNet the stem before its pooling, and four groups of blocks
 DEVICES = ("auto", "cpu", "cuda")
 WAIT = 30.0  # minutes
 

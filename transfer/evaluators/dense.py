@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Options:
     """Which map, which images, and on what the weight decay is chosen."""
 
-    map_of: str = option("res5", "stage of a ResNet whose map is looked at", choices=STAGES)
+    map_of: str = option("res5", "stage of the network whose map is looked at", choices=STAGES)
     held_out: float = option(0.2, "share of train on which settings are chosen", above=0, below=1)
     labels: LabelSplits = field(default_factory=LabelSplits)
 
@@ -39,11 +39,12 @@ def open_data(root: Path, options: Options, _: Common) -> Labelled:
 def measure(subject: Subject, options: Options) -> Outcome:
     """Mean intersection over union on the test crop, with mean and pixel accuracy; and of each class."""
     from transfer.classifiers.linear import dense_probe
-    from transfer.features.stages import StageMap, stage_shape
+    from transfer.features.stages import StageMap, stage_shapes
 
     common, classes, device = subject.common, subject.classes, subject.device
-    channels, height, width = stage_shape(subject.arch, common.image_size, options.map_of)
-    around = partial(StageMap, stage=options.map_of)
+    modules, shapes = stage_shapes(subject.arch, common.image_size, "a dense probe")
+    _, channels, height, width = shapes[options.map_of]
+    around = partial(StageMap, modules=modules, stage=options.map_of)
     train, test = subject.other_rows(f"map {options.map_of}", around, channels * height * width)
     maps, queries = (part.rows[:].view(-1, channels, height, width).to(device) for part in (train, test))
     labels = [_labels(subject, train, 0, at) for at in range(len(maps))]

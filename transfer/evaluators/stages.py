@@ -1,4 +1,4 @@
-"""A linear classifier on the pooled map of every stage of a frozen ResNet (Goyal et al., 2019), from res1 to res5."""
+"""A linear classifier on the pooled map of every stage of a frozen network (Goyal et al., 2019), from res1 to res5."""
 
 from __future__ import annotations
 

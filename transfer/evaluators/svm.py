@@ -30,7 +30,7 @@ class Options:
     full: bool = option(True, "also machines of all images of train")
     stage: str = option(
         "",
-        "stage of a ResNet whose pooled map is looked at, as published; unset is the trunk's output",
+        "stage of the network whose pooled map is looked at, as published; unset is the trunk's output",
         choices=("", *STAGES),
     )
     splits: Splits = field(default_factory=Splits)

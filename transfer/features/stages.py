@@ -1,4 +1,4 @@
-"""What a frozen ResNet gives at each of its stages: maps, or maps pooled to about 9,000 numbers (Goyal et al., 2019).
+"""What a frozen network gives at each of five stages: maps, or maps pooled to about 9,000 numbers (Goyal et al., 2019).
 
 The windows of the pooling are those of facebookresearch/fair_self_supervision_benchmark for images of 224 pixels.
 """
@@ -6,8 +6,9 @@ The windows of the pooling are those of facebookresearch/fair_self_supervision_b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -18,30 +19,70 @@ from pretrain.runtime.errors import UserError
 from transfer.features.rows import Features
 from transfer.options import STAGES
 
+STRIDES = (2, 4, 8, 16, 32)  # of the stages' maps, in pixels of the image
+OF_TORCHVISION = ("relu", "layer1", "layer2", "layer3", "layer4")  # where the stages of its ResNets end
 NUMBERS = 9216  # of a pooled map at most
 # sides of a map and of what it is pooled to, and the window, its stride and its padding
 WINDOWS = {(112, 12): (10, 10, 4), (56, 6): (16, 8, 0), (28, 4): (13, 5, 0), (14, 3): (8, 3, 0), (7, 2): (6, 1, 0)}
 
 
-def check_stages(arch: str, what: str) -> None:
-    """Refuse a network whose stages are not known here.
+def modules_of(arch: str, trunk: nn.Module, what: str) -> dict[str, str]:
+    """By stage the name of the module that gives its map: res1 is the last one at stride 2, res5 at stride 32.
+
+    Args:
+        arch: the network's name.
+        trunk: it; of timm it says in `feature_info` where its stages end.
+        what: looks at them, for the message.
 
     Raises:
-        UserError: it is none of torchvision's ResNets.
+        UserError: it has no map of one of these strides, as a vision transformer.
     """
-    if arch not in TRUNKS:
-        raise UserError(f"{what} looks at the stages of a ResNet, and {arch} is none of {', '.join(TRUNKS)}.")
+    if arch in TRUNKS:
+        return dict(zip(STAGES, OF_TORCHVISION, strict=True))
+    told = getattr(trunk, "feature_info", None)
+    listed = told if isinstance(told, list) else []
+    ends = {one["reduction"]: one["module"] for one in listed if not one.get("hook_type")}
+    if lacking := [stride for stride in STRIDES if stride not in ends]:
+        none = ", ".join(map(str, lacking))
+        raise UserError(
+            f"{what} looks at maps of strides 2, 4, 8, 16 and 32, and {arch} has none of {none}: choose a ResNet, "
+            "or another network of convolutions with five stages."
+        )
+    return {name: ends[stride] for name, stride in zip(STAGES, STRIDES, strict=True)}
 
 
-def stage_maps(trunk: nn.Module, images: torch.Tensor, last: str = STAGES[-1]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and map (n, C, h, w) of each stage of a ResNet in torchvision's names, up to `last`."""
-    layers = trunk.get_submodule
-    values = layers("relu")(layers("bn1")(layers("conv1")(images)))
-    yield STAGES[0], values
-    values = layers("maxpool")(values)
-    for number, name in enumerate(STAGES[1 : STAGES.index(last) + 1], 1):
-        values = layers(f"layer{number}")(values)
-        yield name, values
+def stage_maps(
+    trunk: nn.Module, modules: Mapping[str, str], images: torch.Tensor, last: str = STAGES[-1]
+) -> dict[str, torch.Tensor]:
+    """Map (n, C, h, w) of each stage up to `last`, of which the network computes no more than it must.
+
+    Args:
+        trunk: the network.
+        modules: by stage, as of `modules_of`.
+        images: (n, 3, S, S).
+        last: name of a stage.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def kept(name: str, _module: nn.Module, _given: object, values: torch.Tensor) -> None:
+        found[name] = values
+        if name == last:
+            raise _Done
+
+    wanted = STAGES[: STAGES.index(last) + 1]
+    hooks = [trunk.get_submodule(modules[name]).register_forward_hook(partial(kept, name)) for name in wanted]
+    try:
+        trunk(images)
+    except _Done:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: found[name] for name in wanted}
+
+
+class _Done(Exception):
+    """The last stage that is wanted has been computed."""
 
 
 def pooled(values: torch.Tensor) -> torch.Tensor:
@@ -63,53 +104,45 @@ def pooled(values: torch.Tensor) -> torch.Tensor:
 class Stages(nn.Module):
     """A trunk whose rows are the pooled maps of all of its stages, one after the other."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: nn.Module, modules: Mapping[str, str]) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.modules_of_stages = trunk, modules
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, S, S) to (n, sum of `stage_widths`)."""
-        return torch.cat([pooled(values) for _, values in stage_maps(self.trunk, images)], dim=1)
+        return torch.cat(
+            [pooled(values) for values in stage_maps(self.trunk, self.modules_of_stages, images).values()], dim=1
+        )
 
 
 class StageMap(nn.Module):
     """A trunk whose row is the map of one stage, channel by channel."""
 
-    def __init__(self, trunk: nn.Module, stage: str) -> None:
+    def __init__(self, trunk: nn.Module, modules: Mapping[str, str], stage: str) -> None:
         super().__init__()
-        self.trunk, self.stage = trunk, stage
+        self.trunk, self.modules_of_stages, self.stage = trunk, modules, stage
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, S, S) to (n, C · h · w)."""
-        *_, (_, values) = stage_maps(self.trunk, images, self.stage)
-        return values.flatten(1)
+        return stage_maps(self.trunk, self.modules_of_stages, images, self.stage)[self.stage].flatten(1)
 
 
-def stage_shape(arch: str, image_size: int, stage: str) -> tuple[int, int, int]:
-    """(C, h, w) of the map of a stage for images of that side.
-
-    Raises:
-        UserError: the network is none of torchvision's ResNets.
-    """
-    check_stages(arch, "an evaluation of a stage's map")
-    with torch.device("meta"), torch.no_grad():
-        trunk = trunks.plain_trunk(arch).eval()
-        *_, (_, values) = stage_maps(trunk, torch.zeros(1, 3, image_size, image_size), stage)
-    _, channels, height, width = values.shape
-    return channels, height, width
-
-
-def stage_widths(arch: str, image_size: int) -> dict[str, int]:
-    """Numbers of each stage's pooled map for images of that side.
+def stage_shapes(arch: str, image_size: int, what: str) -> tuple[dict[str, str], dict[str, torch.Size]]:
+    """Where the stages of a network end (as of `modules_of`), and (1, C, h, w) of their maps for images of that side.
 
     Raises:
-        UserError: the network is none of torchvision's ResNets.
+        UserError: the network has no five stages.
     """
-    check_stages(arch, "an evaluation by stages")
     with torch.device("meta"), torch.no_grad():
         trunk = trunks.plain_trunk(arch).eval()
-        images = torch.zeros(1, 3, image_size, image_size)
-        return {name: pooled(values).shape[1] for name, values in stage_maps(trunk, images)}
+        modules = modules_of(arch, trunk, what)
+        maps = stage_maps(trunk, modules, torch.zeros(1, 3, image_size, image_size))
+    return modules, {name: values.shape for name, values in maps.items()}
+
+
+def width_of_pooled(shape: torch.Size) -> int:
+    """Numbers of a pooled map that was (n, C, h, w)."""
+    return int(pooled(torch.empty(shape, device="meta")).shape[1])
 
 
 def stage_rows(
@@ -121,14 +154,15 @@ def stage_rows(
 
     Args:
         rows_of: as `Subject.other_rows`.
-        arch: torchvision's name of the network.
+        arch: the network's name.
         image_size: side of the images.
 
     Raises:
-        UserError: the network is none of torchvision's ResNets.
+        UserError: the network has no five stages.
     """
-    widths = stage_widths(arch, image_size)
-    whole, first = rows_of("stages", Stages, sum(widths.values())), 0
+    modules, shapes = stage_shapes(arch, image_size, "an evaluation by stages")
+    widths = {name: width_of_pooled(shape) for name, shape in shapes.items()}
+    whole, first = rows_of("stages", partial(Stages, modules=modules), sum(widths.values())), 0
     cut = {}
     for name, width in widths.items():
         cut[name] = _cut(whole[0], first, width), _cut(whole[1], first, width)

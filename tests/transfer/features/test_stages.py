@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -15,7 +16,7 @@ from pretrain.runtime.errors import UserError
 from tools import evaluate
 from transfer import results
 from transfer.features.rows import RowFile
-from transfer.features.stages import Stages, pooled, stage_maps, stage_widths
+from transfer.features.stages import Stages, modules_of, pooled, stage_maps, stage_shapes, width_of_pooled
 
 NODES = {"relu": "res1", "layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5"}
 PUBLISHED = {  # of a ResNet-50 at 224 pixels: channels, side, and AvgPool2d's window, stride and padding
@@ -32,10 +33,27 @@ def test_the_maps_are_those_that_torchvision_extracts():
     trunk = plain_trunk("resnet18").eval()
     images = torch.randn(2, 3, 64, 48)
     expected = create_feature_extractor(trunk, NODES)(images)
-    found = dict(stage_maps(trunk, images))
+    modules = modules_of("resnet18", trunk, "a test")
+    found = stage_maps(trunk, modules, images)
     assert list(found) == list(expected)
     assert all(torch.equal(found[name], values) for name, values in expected.items())
-    assert list(dict(stage_maps(trunk, images, "res3"))) == ["res1", "res2", "res3"]
+    assert list(stage_maps(trunk, modules, images, "res3")) == ["res1", "res2", "res3"]
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_resnet_d"])
+def test_the_maps_of_a_network_of_timm_are_those_that_timm_extracts(name):
+    torch.manual_seed(0)
+    more = {"stem_type": "deep", "stem_width": 16, "avg_down": True} if name == "test_resnet_d" else {}
+    whole = timm.create_model(name.removesuffix("_d"), num_classes=0, **more).eval()
+    extractor = timm.create_model(name.removesuffix("_d"), features_only=True, **more).eval()
+    extractor.load_state_dict(whole.state_dict(), strict=False)
+    images = torch.randn(2, 3, 64, 48)
+    modules = modules_of(f"timm/{name}", whole, "a test")
+    found, expected = stage_maps(whole, modules, images), extractor(images)
+    assert [values.shape[-1] for values in expected] == [24, 12, 6, 3, 2]
+    assert list(found) == list(NODES.values()) and all(map(torch.equal, found.values(), expected))
+    assert not any(module._forward_hooks for module in whole.modules())
+    assert torch.equal(stage_maps(whole, modules, images, "res4")["res4"], expected[3])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -44,7 +62,8 @@ def test_at_224_pixels_the_windows_are_the_published_ones(name):
     values = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0))
     found = pooled(values)
     assert torch.equal(found, nn.AvgPool2d(*window)(values).flatten(1)) and found.shape == (1, channels * grid**2)
-    assert stage_widths("resnet50", 224)[name] == channels * grid**2
+    shape = stage_shapes("resnet50", 224, "a test")[1][name]
+    assert shape == (1, channels, side, side) and width_of_pooled(shape) == channels * grid**2
 
 
 def test_other_sides_are_pooled_to_the_same_grid_and_small_maps_stay_as_they_are():
@@ -58,8 +77,10 @@ def test_rows_of_all_stages_are_their_pooled_maps_side_by_side():
     torch.manual_seed(0)
     trunk = plain_trunk("resnet18").eval()
     images = torch.randn(2, 3, 32, 32)
-    rows, first = Stages(trunk)(images), 0
-    for (name, values), width in zip(stage_maps(trunk, images), stage_widths("resnet18", 32).values(), strict=True):
+    modules, shapes = stage_shapes("resnet18", 32, "a test")
+    rows, first = Stages(trunk, modules)(images), 0
+    for name, values in stage_maps(trunk, modules, images).items():
+        width = width_of_pooled(shapes[name])
         assert torch.equal(rows[:, first : first + width], pooled(values)), name
         first += width
     assert rows.shape == (2, first)
@@ -76,8 +97,8 @@ def test_columns_of_rows_on_disk_are_read_as_of_an_array(tmp_path):
 
 
 def test_networks_without_stages_are_refused():
-    with pytest.raises(UserError, match="looks at the stages of a ResNet, and timm/vit_tiny_patch16_224 is none of"):
-        stage_widths("timm/vit_tiny_patch16_224", 32)
+    with pytest.raises(UserError, match="timm/test_vit has none of 2, 4, 8, 32: choose a ResNet, or"):
+        stage_shapes("timm/test_vit", 160, "an evaluation by stages")
 
 
 @pytest.mark.slow
