@@ -1,7 +1,7 @@
 """Judge the paper's claims by kept comparisons: python tools/evidence.py [--keep NAME=DIR].
 
 --keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json. Then docs/evidence.md is
-made of all that is kept, with its figures.
+made of all that is kept, with its figures; reading.md beside it says what to make of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options.arguments import a_path
 
 DOCS = Path("docs")
+READING = "reading.md"  # beside the kept tables: what they say, in words
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +47,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"kept: {kept.keep(Path(comparison), folder, name)}")
     asked_claims = claims.read_claims(Path(claims.__file__).with_name("claims.yaml"))
     tables = kept.all_kept(folder)
-    print(f"page: {page.write_page(tables, asked_claims, args.docs / 'evidence.md', args.docs / 'figures')}")
+    reading = folder / READING
+    text = reading.read_text(encoding="utf-8") if reading.is_file() else ""
+    print(f"page: {page.write_page(tables, asked_claims, args.docs / 'evidence.md', args.docs / 'figures', text)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ CURVES = {  # of METRICS' meaning along the run, and what tells a collapse
 }
 
 
-def write_page(tables: Sequence[KeptTable], claims: Sequence[Claim], page: Path, figures: Path) -> Path:
+def write_page(
+    tables: Sequence[KeptTable], claims: Sequence[Claim], page: Path, figures: Path, reading: str = ""
+) -> Path:
     """Write the page and its figures, FIGURES/evidence_TABLE_N.svg.
 
     Args:
@@ -32,6 +34,7 @@ def write_page(tables: Sequence[KeptTable], claims: Sequence[Claim], page: Path,
         claims: about their rows; those of absent rows are listed as not measured.
         page: the Markdown file.
         figures: a folder near it.
+        reading: Markdown for below the verdicts, what they say to whoever measured them.
     """
     drawn = {table.name: charts(table) for table in tables}
     for chart in (chart for of in drawn.values() for chart in of):
@@ -47,6 +50,7 @@ def write_page(tables: Sequence[KeptTable], claims: Sequence[Claim], page: Path,
         "charts": drawn,
         "judged": [one for one in judged.values() if one],
         "open": [claim for claim, one in judged.items() if one is None],
+        "reading": reading.strip(),
         "figures": figures.relative_to(page.parent).as_posix(),
     }
     return write_text(page, jinja.get_template("evidence.md.j2").render(known))
