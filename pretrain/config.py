@@ -22,6 +22,7 @@ __all__ = ["Config", "Data", "Method", "Mixing", "Model", "Optim", "Run", "Views
 
 TRACKERS = names([str(Path(__file__).parent / "engine" / "monitor" / "trackers")])
 BRANCHES = ("momentum", "stop_gradient")
+LIBRARIES = ("lightly",)  # with peers of some rows, tools/trials/peers/
 BEST_BY = (
     "knn_top1",
     "linear_top1",
@@ -136,6 +137,13 @@ class Method:
         None,
         "branch of the negative gradient's targets (Table 3); unset is the row's own",
         choices=BRANCHES,
+        resume=FIXED,
+    )
+    library: str | None = option(
+        None,
+        "library whose own modules and loss train the row in a plain loop, a peer to compare with (docs/evidence.md); "
+        "unset is this code",
+        choices=LIBRARIES,
         resume=FIXED,
     )
 

@@ -67,6 +67,10 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         Stopped: a signal asked for it.
     """
     device = ready(cfg)
+    if cfg.method.library:
+        raise UserError(
+            f"method.library={cfg.method.library} is for tools/pretrain.py, which trains peers: leave it out."
+        )
     cfg = fill_balance(cfg)
     cfg = pinned(cfg)
     origin = read_origin(cfg, _say)

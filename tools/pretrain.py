@@ -31,8 +31,6 @@ def parser() -> argparse.ArgumentParser:
     add_help(root, config.pretraining_options, (("method", "optim"), config.further_options))
     told = "YAML with what differs from the defaults that are listed below"
     root.add_argument("--config", type=a_config, action=Once, help=told)
-    told = "train the row by lightly's own modules and loss in a plain loop: a peer to compare with (docs/evidence.md)"
-    root.add_argument("--peer", action="store_true", help=told)
     root.add_argument("--show", action="store_true", help="print the resolved configuration and stop")
     root.add_argument("overrides", nargs="*", metavar="section.key=value", help="any option listed below")
     return root
@@ -51,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     from pretrain.runtime import distributed
     from transfer.classifiers import online_knn
 
-    if args.peer:
+    if cfg.method.library:
         from tools.trials.peers.loop import train
     else:
         from pretrain.train import train

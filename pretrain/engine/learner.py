@@ -91,7 +91,7 @@ def build_form(cfg: config.Config) -> methods.GradientForm | methods.LossForm:
     return methods.build(cfg.method.name, width=cfg.model.projector_width, **chosen)
 
 
-_NOT_THE_FORM = ("name", "positive_target", "negative_target")
+_NOT_THE_FORM = ("name", "positive_target", "negative_target", "library")
 
 
 def wire(run: config.Run) -> torch.dtype:

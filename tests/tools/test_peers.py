@@ -20,6 +20,7 @@ from pretrain.engine import learner
 from pretrain.models.siamese import UnitRows
 from pretrain.runtime.errors import UserError
 from pretrain.step import step
+from pretrain.train import train
 from tools import compare, evaluate, pretrain
 from tools.trials.comparison import jobs
 from tools.trials.comparison.trials import OURS, make_trials, with_peers
@@ -112,10 +113,26 @@ def test_a_projector_that_is_not_lightlys_is_told():
         loop.Training(cfg, find(cfg), CPU)
 
 
+def test_what_the_launcher_hands_to_a_job_says_who_trains_it(tmp_path, capsys):
+    """It resolves a run to one file, so what is no option of the configuration would be lost."""
+    paint_both(tmp_path, train=1, val=1)
+    setting = read_setting(ROOT / "configs/compare/imagenette_evidence.yaml", ROWS, OURS)
+    ours, theirs = with_peers(make_trials(find_rows(ROWS, "byol"), setting, [], tmp_path, tmp_path / "out", [0]))
+    for trial, library in ((ours, None), (theirs, "lightly")):
+        pretrain.main(["--show", *jobs.Training(trial).arguments()])
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert shown["method"].get("library") == library and shown["run_dir"] == str(trial.folder)
+
+
+def test_our_own_training_refuses_what_lightly_is_to_train(tmp_path):
+    with pytest.raises(UserError, match=r"method.library=lightly is for tools/pretrain.py"):
+        train(a_config("byol", f"run_dir={tmp_path}", f"data.root={tmp_path}", "method.library=lightly"))
+
+
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_same_bytes(tmp_path):
     write_images(tmp_path)
-    given = ["--config", str(ROWS / "byol.yaml"), "--peer", *TINY, "method.hidden=24"]
+    given = ["--config", str(ROWS / "byol.yaml"), "method.library=lightly", *TINY, "method.hidden=24"]
     given += [f"data.root={tmp_path}", "run.threads=1"]
     with contextlib.redirect_stdout(io.StringIO()):
         pretrain.main([*given, f"run_dir={tmp_path / 'whole'}"])
@@ -155,6 +172,8 @@ def test_a_comparison_has_ours_and_lightlys_of_the_same_start_side_by_side(tmp_p
     rows = {line["row"]: line for line in json.loads((out / "table.json").read_text())["rows"]}
     assert list(rows) == ["untrained", "simclr", "simclr_lightly"]
     assert rows["simclr_lightly"]["method"] == "lightly's simclr_both_terms"
+    trained = [torch.load(trial.trunk, weights_only=True)["meta"]["method"] for trial in made]
+    assert trained == ["simclr_both_terms", "simclr_both_terms (lightly)"]
     assert all("effective rank" in rows[row]["readings"] and rows[row]["curves"] for row in list(rows)[1:])
     first = [json.loads((out / f"{trial.name}/metrics.jsonl").read_text().splitlines()[0]) for trial in made]
     assert first[0]["positive_cosine"] == pytest.approx(first[1]["positive_cosine"], rel=1e-3)

@@ -23,7 +23,6 @@ class Trial:
     """One run of the row at `path`.
 
     name: of its folder, its job and its logs. overrides: what is put over the row's file; cfg: what that resolves to.
-    peer: whether another library trains it, as tools/pretrain.py --peer does.
     """
 
     row: str
@@ -31,7 +30,6 @@ class Trial:
     path: Path
     overrides: tuple[str, ...]
     cfg: config.Config
-    peer: bool = False
 
     @property
     def seed(self) -> int:
@@ -59,7 +57,7 @@ class Trial:
 
     def arguments(self) -> list[str]:
         """For tools/pretrain.py."""
-        return ["--config", str(self.path), *["--peer"] * self.peer, *self.overrides]
+        return ["--config", str(self.path), *self.overrides]
 
 
 def make_trial(

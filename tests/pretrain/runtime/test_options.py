@@ -95,6 +95,7 @@ def test_a_configuration_with_the_options_of_all_rows_at_null_still_loads(tmp_pa
         "balance": None,
         "positive_target": None,
         "negative_target": None,
+        "library": None,
         "temperature": 0.3,
     }
     again = tmp_path / "again.yaml"

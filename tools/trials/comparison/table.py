@@ -9,7 +9,6 @@ from typing import Any
 
 from pretrain import methods
 from pretrain.runtime.files import write_json, write_text
-from tools.trials.peers.peer import LIBRARY
 from tools.trials.trial import Trial
 from transfer import results
 from transfer.report.collect.files import PretrainingRun, finite
@@ -90,7 +89,7 @@ def _line(trial: Trial) -> Line:
     method = trial.cfg.method
     entry = methods.find(method.name)
     targets = entry.branches(method.positive_target, method.negative_target)
-    name = f"{LIBRARY}'s {method.name}" if trial.peer else method.name
+    name = f"{method.library}'s {method.name}" if method.library else method.name
     return Line(trial.row, entry.letter, name, targets, published=expected_top1(trial.path))
 
 

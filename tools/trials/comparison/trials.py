@@ -53,7 +53,7 @@ def with_peers(trials: Sequence[Trial]) -> list[Trial]:
     Raises:
         UserError: that library is not installed, or cannot train a row as these options ask for.
     """
-    from tools.trials.peers.peer import ENDING, find  # here, since only peers need that library
+    from tools.trials.peers.peer import ENDING, LIBRARY, find  # here, since only peers need that library
 
     found = []
     for trial in trials:
@@ -63,8 +63,9 @@ def with_peers(trials: Sequence[Trial]) -> list[Trial]:
             raise UserError(f"row {trial.row}: {error}") from error
         name = f"{trial.row}{ENDING}-{trial.seed}"
         place = str(trial.folder.with_name(name))
-        overrides = tuple(f"run_dir={place}" if one.startswith("run_dir=") else one for one in trial.overrides)
-        cfg = dataclasses.replace(trial.cfg, run_dir=place)
-        found += [trial, Trial(f"{trial.row}{ENDING}", name, trial.path, overrides, cfg, peer=True)]
+        overrides = (*trial.overrides, f"method.library={LIBRARY}", f"run_dir={place}")
+        method = dataclasses.replace(trial.cfg.method, library=LIBRARY)
+        cfg = dataclasses.replace(trial.cfg, run_dir=place, method=method)
+        found += [trial, Trial(f"{trial.row}{ENDING}", name, trial.path, overrides, cfg)]
         check_same(found[-1], "comparison")
     return found

@@ -34,7 +34,7 @@ def write_page(
         claims: about their rows; those of absent rows are listed as not measured.
         page: the Markdown file.
         figures: a folder near it.
-        reading: Markdown for below the verdicts, what they say to whoever measured them.
+        reading: Markdown for below the verdicts, what they say to those who measured them.
     """
     drawn = {table.name: charts(table) for table in tables}
     for chart in (chart for of in drawn.values() for chart in of):
