@@ -87,8 +87,9 @@ def main(argv: list[str] | None = None) -> None:
     place = jobs.Runner(args.cluster, args.parallel, args.gpus, args.out)
     errors = place.run([jobs.Training(trial) for trial in trials if not trial.finished()])
     trunks = {trial.name: (trial.trunk, trial) for trial in trials if trial.finished()}
-    for trial in [trial for trial in trials if trial.initial.is_file()][:1]:
-        trunks[table.UNTRAINED] = (trial.initial, trial)
+    for trial in trials:
+        if trial.initial.is_file():  # the same network in every row of a seed
+            trunks.setdefault(table.untrained(trial.seed), (trial.initial, trial))
     measured = [jobs.evaluation_of(name, *of, place, args.data, tasks, given) for name, of in trunks.items()]
     errors |= place.run([job for job in measured if job.missing()])
     files = {job.name: list(job.results.values()) for job in measured if not job.missing()}

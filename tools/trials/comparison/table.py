@@ -52,20 +52,26 @@ class Line:
                 self.readings.setdefault(name, {})[seed] = float(value)
 
 
+def untrained(seed: int) -> str:
+    """The name of the network of that seed before its first step."""
+    return f"{UNTRAINED}-{seed}"
+
+
 def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path) -> list[Line]:
     """The untrained network's line, then every row's in the order of `trials`.
 
     Args:
         trials: in the order of the lines; several seeds of a row share one line.
-        measured: result files by name of the trial, or UNTRAINED.
-        errors: sentences by name of the trial, or UNTRAINED.
+        measured: result files by name of the trial, or of the untrained network.
+        errors: sentences by the same names.
         out: holds the run folders.
     """
     runs = {run.folder: run for run in search_folders([out]).runs} if measured else {}
     found = {UNTRAINED: Line(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}
-    found[UNTRAINED].add(trials[0].seed, readings_of(measured.get(UNTRAINED, [])))
-    if UNTRAINED in errors:
-        found[UNTRAINED].errors[trials[0].seed] = errors[UNTRAINED]
+    for seed in dict.fromkeys(trial.seed for trial in trials):
+        found[UNTRAINED].add(seed, readings_of(measured.get(untrained(seed), [])))
+        if untrained(seed) in errors:
+            found[UNTRAINED].errors[seed] = errors[untrained(seed)]
     for trial in trials:
         line = found[trial.row]
         if trial.name in errors:
