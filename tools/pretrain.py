@@ -57,7 +57,9 @@ def main(argv: list[str] | None = None) -> None:
     measured = online_knn.build_probe(cfg) if cfg.data.root else None  # train tells of a root that is not set
     if measured and distributed.asked_rank() == 0:
         print(measured.val.about, flush=True)
-    print(f"trunk: {train(cfg, measured)}")
+    trunk = train(cfg, measured)
+    if distributed.asked_rank() == 0:  # once, and not in the middle of another rank's line
+        print(f"trunk: {trunk}")
 
 
 if __name__ == "__main__":
