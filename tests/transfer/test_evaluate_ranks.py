@@ -22,7 +22,16 @@ from transfer.features import cache
 QUICK = ["image_size=16", "workers=0", "device=cpu", "threads=1"]
 FROZEN = ["batch_size=4", "head.batch_size=7"]
 RUNS = {
-    "fast": ["knn,linear", *FROZEN, "probe=fast", "head.epochs=8", "head.lrs=[0.03,0.01]", "head.weight_decays=[1e-4]"],
+    "fast": [
+        "knn,linear,transfer",
+        *FROZEN,
+        "probe=fast",
+        "head.epochs=8",
+        "head.lrs=[0.03,0.01]",
+        "head.weight_decays=[1e-4]",
+        "penalties=3",
+        "weakest=0.01",
+    ],
     "augmented": [
         "linear",
         *FROZEN,
