@@ -21,9 +21,9 @@ check: style
 test: $(STAMP)
 	$(MAKE) -j 2 style tests
 
-# three at a time, for a third of the tests' time is waiting for SLURM's timers
+# four at a time, for a third of the tests' time is waiting for SLURM's timers
 tests: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 # the site, into build/site; a broken link or a public name without a docstring is an error
 docs: $(STAMP)
