@@ -27,6 +27,7 @@ from helpers.tiny_runs import (
     last_checkpoint,
     write_images,
 )
+from helpers.tracker_files import board_curve
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.history import read_history
@@ -142,7 +143,9 @@ def test_the_tool_under_torchrun_gives_what_one_process_gives(images, uninterrup
         [*launch, *command(images, tmp_path / "run")[1:]], capture_output=True, text=True, env=ONE_THREAD
     )
     assert told.returncode == 0, told.stderr
-    assert told.stdout.count("step 6/6") == 1
+    assert told.stdout.count("step 6/6") == told.stdout.count("trunk: ") == 1
+    assert board_curve(tmp_path / "run" / "tensorboard", "positive") == [*range(1, 7)]  # told by rank 0 alone
+    assert len([*(tmp_path / "run" / "tensorboard").iterdir()]) == 1
     one, two = last_checkpoint(uninterrupted), last_checkpoint(tmp_path / "run")
     assert_same(two["config"]["optim"], one["config"]["optim"])
     first, second = curves(uninterrupted)[0], curves(tmp_path / "run")[0]
