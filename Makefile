@@ -27,7 +27,7 @@ tests: $(STAMP)
 
 # the site, into build/site; a broken link or a public name without a docstring is an error
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 # each target of tests/fuzz is searched for so long, with new seeds: make fuzz FUZZ_SECONDS=3600
 FUZZ_SECONDS ?= 600
