@@ -42,7 +42,7 @@ def _detectron2s():
 @pytest.mark.parametrize("made", [_plain, _detectron2s])
 def test_what_a_scheduler_sends_to_all_processes_ends_no_worker(made):
     batches = iter(made())
-    seen = [next(batches)]
+    seen = [next(batches), next(batches)]  # one of each worker: both have begun
     for name in ("USR2", "TERM"):  # from a process that is not the workers' own
         subprocess.run(
             ["kill", f"-{name}", *(str(child.pid) for child in multiprocessing.active_children())], check=True
@@ -55,7 +55,7 @@ def test_what_a_scheduler_sends_to_all_processes_ends_no_worker(made):
 @pytest.mark.slow
 def test_their_own_process_ends_them():
     batches = iter(_plain())
-    next(batches)
+    next(batches), next(batches)  # of each worker one: both have begun
     workers = multiprocessing.active_children()
     for worker in workers:
         worker.terminate()
