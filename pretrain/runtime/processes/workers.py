@@ -31,8 +31,8 @@ def init_worker(_: int) -> None:
 def leave_stops_to_parent() -> None:
     """Let SIGUSR2 and SIGTERM end this worker only where the process that it works for sends them.
 
-    A scheduler, a container's end and `timeout` send theirs to every process of a run. A worker that dies of it interrupts
-    the process that it works for while that takes its last step or writes its checkpoint.
+    A scheduler, a container's end and `timeout` send theirs to every process of a run. A worker that dies of it
+    interrupts the process that it works for while that takes its last step or writes its checkpoint.
     """
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # a handler is not told who sent a signal; macOS lacks the call that is
