@@ -78,7 +78,7 @@ def test_each_row_is_the_features_of_the_image_that_is_named_beside_it(place, tm
         np.testing.assert_allclose(
             rows[at], expected(place, place / "classes" / table[at]["name"]), rtol=1e-3, atol=1e-3
         )
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["f.csv", "f.npy"]  # no work folder is left
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["f.csv", "f.json", "f.npy"]  # no work folder
 
 
 def test_flat_packed_and_damaged_sets_give_the_same_rows_of_the_same_images(place, tmp_path, capsys):
@@ -122,7 +122,7 @@ def test_two_processes_write_what_one_writes(place, tmp_path):
     words = [sys.executable, *launch, str(ROOT / "tools" / "embed.py"), *command(place, tmp_path / "two.npy")]
     told = subprocess.run(words, capture_output=True, text=True, env=ONE_THREAD)
     assert told.returncode == 0, told.stderr
-    assert told.stdout.count("wrote ") == 2
+    assert told.stdout.count("wrote ") == 3  # the rows, their table, and the record
     assert np.array_equal(np.load(tmp_path / "two.npy"), np.load(tmp_path / "one.npy"))
     assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
 
