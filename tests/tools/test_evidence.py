@@ -127,7 +127,10 @@ def test_every_claim_is_about_configurations_that_there_are():
             assert path.is_file()
 
 
-@pytest.mark.parametrize("entry", ["- {sentence: a}", "- {sentence: a, table: t, first: b, second: c, margin: -1}"])
+ROWS = "- {sentence: a, table: t, first: b, second: c, "
+
+
+@pytest.mark.parametrize("entry", ["- {sentence: a}", ROWS + "margin: -1}", ROWS + "alike: true}"])
 def test_a_claim_that_says_nothing_is_refused(tmp_path, entry):
     (tmp_path / "claims.yaml").write_text(entry)
     with pytest.raises(UserError, match="claims.yaml"):

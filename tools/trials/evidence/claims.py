@@ -73,8 +73,9 @@ def read_claims(path: Path) -> list[Claim]:
     except (OSError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no list of claims ({error}): see tools/trials/evidence/claims.py.") from error
     for claim in claims:
-        if claim.margin < 0:
-            raise UserError(f"{path}: the margin of '{claim.sentence}' is {claim.margin}: give 0 or more points.")
+        if claim.margin < 0 or (claim.alike and not claim.margin):  # nothing could show two rows to be the same
+            least = "more than 0" if claim.alike else "0 or more"
+            raise UserError(f"{path}: the margin of '{claim.sentence}' is {claim.margin}: give {least} points.")
     return claims
 
 
