@@ -74,16 +74,10 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
     cfg = fill_balance(cfg)
     cfg = pinned(cfg)
     origin = read_origin(cfg, _say)
-    source = open_source(cfg.data.root, cfg.data.class_depth, reading=Reading.of(cfg.data))
-    source = dataclasses.replace(source, bits=cfg.data.bits)
-    if scratch := scratch_folder(cfg.data.scratch):
-        source = staged(source, scratch, say)
+    source = _images(cfg)
     classes = classes_of(cfg, source)
     with Wish().listening() as wish, contextlib.ExitStack() as stack:
-        # a rank without images ends in a sentence before the others are tired of it
-        distributed.start(device, cfg.run.timeout_minutes + EARLIER)
-        stack.callback(distributed.stop)
-        distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
+        _join(cfg, device, stack)
         tracking = trackers_of(cfg)
         cfg = measured(cfg, source)
         cfg = with_parts(cfg, device)
@@ -97,6 +91,22 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         del origin  # as large as the network
         run(cfg, source, sampler, learner, wish, probe, tracking)
     return Path(cfg.run_dir) / "export" / "trunk.pth"
+
+
+def _images(cfg: config.Config) -> ImageSource:
+    """The images of data.root, read from the disk of this node where data.scratch asks for it."""
+    source = open_source(cfg.data.root, cfg.data.class_depth, reading=Reading.of(cfg.data))
+    source = dataclasses.replace(source, bits=cfg.data.bits)
+    scratch = scratch_folder(cfg.data.scratch)
+    return staged(source, scratch, say) if scratch else source
+
+
+def _join(cfg: config.Config, device: torch.device, stack: contextlib.ExitStack) -> None:
+    """Join the other ranks and, on rank 0, hold the run folder, until `stack` is closed."""
+    # a rank without images ends in a sentence before the others are tired of it
+    distributed.start(device, cfg.run.timeout_minutes + EARLIER)
+    stack.callback(distributed.stop)
+    distributed.on_rank_0(lambda: stack.enter_context(lock_run_folder(Path(cfg.run_dir), _say)))
 
 
 def run(
@@ -126,28 +136,42 @@ def run(
     run_dir, length = Path(cfg.run_dir), Length.of(begun, sampler)
     _say(_greeting(cfg, len(source), length, learner.device))
     loader = make_loader(cfg, source, sampler, learner.device)
-    checkpoint_every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
-    stopping, patience, keeper = Stopping(wish), patience_of(cfg), Keeper(cfg, learner)
-    with Monitor(cfg.run, run_dir, learner.device, length, tracking) as monitor, deaths_told(patience):
+    stopping, keeper = Stopping(wish), Keeper(cfg, learner)
+    with Monitor(cfg.run, run_dir, learner.device, length, tracking) as monitor, deaths_told(patience_of(cfg)):
         if before:
             monitor.load(before["monitor"])
-        batches = on_device(foreseen(watched(loader, patience), wish), learner.device)
-        for done, batch in enumerate(monitor.timed(batches), place + 1):  # of the sampler's steps
-            monitor.skipped(batch.unreadable)
+        batches = _batches(cfg, loader, learner, monitor, wish)
+        for done, batch in enumerate(batches, place + 1):  # of the sampler's steps
             number = done + length.shift
-            if number == 1 and distributed.rank() == 0:
-                _show_views(run_dir, learner, batch, monitor.tracking)
             stepped = step(learner, batch, done - 1, sampler.steps)
             with _kept_for_replay(cfg, learner, loader, sampler, done - 1):
                 line = _log(monitor, learner, number, stepped, probe)
             now = begun.after(done, place, sampler)
             monitor.tell(keeper.keep(now, length.epoch(number), line if monitor.measures(number) else None))
             leave = stopping.agreed()
-            if leave or done % checkpoint_every == 0 or done == sampler.steps:
+            if leave or _keeps(cfg, sampler, done):
                 records.save(cfg, learner, monitor, now)
             if leave and done < sampler.steps:
                 raise _farewell(wish, run_dir, number, length.steps)
         stopping.finish()
+
+
+def _batches(
+    cfg: config.Config, loader: DataLoader[Any], learner: Learner, monitor: Monitor, wish: Wish
+) -> Iterator[Batch]:
+    """The batches of a run on its device; their unreadable images are counted, and the views of step 1 are drawn."""
+    awaited = foreseen(watched(loader, patience_of(cfg)), wish)
+    for number, batch in enumerate(monitor.timed(on_device(awaited, learner.device)), monitor.length.start + 1):
+        monitor.skipped(batch.unreadable)
+        if number == 1 and distributed.rank() == 0:
+            _show_views(Path(cfg.run_dir), learner, batch, monitor.tracking)
+        yield batch
+
+
+def _keeps(cfg: config.Config, sampler: StepSampler, done: int) -> bool:
+    """Whether a checkpoint is due after `done` of the sampler's steps."""
+    every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
+    return done % every == 0 or done == sampler.steps
 
 
 def _show_views(run_dir: Path, learner: Learner, batch: Batch, tracking: Tracking) -> None:

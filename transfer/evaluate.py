@@ -27,7 +27,7 @@ from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile
 from transfer import per_image, tasks
 from transfer.classifiers.linear.linear_head import Origin, save_head
-from transfer.datasets.asked import Opening, opened
+from transfer.datasets.asked import opened
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features.extract import resize_for
 from transfer.features.on_device import chosen_precision
@@ -105,10 +105,7 @@ def evaluate(
     Raises:
         UserError: anything wrong with the options, a checkpoint or the data, before the first long computation.
     """
-    chosen = [choose(name, config, overrides) for name in names]
-    _tell_unused(chosen, overrides)
-    for one in chosen:
-        _check_processes(one)
+    chosen = _chosen(names, config, overrides)
     common = chosen[0].common
     device = choose_device(common.device)
     if common.threads:
@@ -120,14 +117,13 @@ def evaluate(
         if place == 0:
             distributed.start(device, timeout_minutes=WAIT)
         for together in data:
-            sources: dict[Opening | None, Source] = {}
+            sources = {
+                how: Source(checkpoint, trunk_file, sha256, images.of_bits(trunk_file.bits), common, device)
+                for how, images in together.items()
+            }
             for one in chosen:
-                how = one.evaluator.open_data if one.evaluator.open_data in together else None
-                images = together[how]
-                if how not in sources:
-                    images_read = images.of_bits(trunk_file.bits)
-                    sources[how] = Source(checkpoint, trunk_file, sha256, images_read, common, device)
-                yield from _results(one, sources[how], files[checkpoint, one.evaluator.name, images.benchmark])
+                source = sources[one.evaluator.open_data if one.evaluator.open_data in together else None]
+                yield from _results(one, source, files[checkpoint, one.evaluator.name, source.data.benchmark])
     distributed.stop()
 
 
@@ -167,6 +163,15 @@ def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Re
     if outcome.pictures and distributed.rank() == 0:
         images = [_draw(file, name, draw) for name, draw in outcome.pictures.items()]
         yield file, replace(result, artefacts=result.artefacts | {"images": images})
+
+
+def _chosen(names: Sequence[str], config: Path | None, overrides: Sequence[str]) -> list[Chosen]:
+    """The evaluators called `names` with their options, which fit this number of processes; unused options are told."""
+    chosen = [choose(name, config, overrides) for name in names]
+    _tell_unused(chosen, overrides)
+    for one in chosen:
+        _check_processes(one)
+    return chosen
 
 
 def _tell_unused(chosen: Sequence[Chosen], overrides: Sequence[str]) -> None:

@@ -22,18 +22,10 @@ from transfer.classifiers.accuracy import hits, reported
 from transfer.classifiers.finetune_options import FineTune
 from transfer.classifiers.schedules import schedule
 from transfer.datasets.labelled import thinned
-from transfer.datasets.samplers import EpochBatches, RankBatches
+from transfer.datasets.samplers import EpochBatches
 from transfer.datasets.subsets import check_classes, readable
-from transfer.features.extract import (
-    Pictures,
-    extract_with,
-    loader,
-    name_unreadable,
-    placed,
-    room_of,
-    shown,
-    training_crops,
-)
+from transfer.features.augmented import training_batches
+from transfer.features.extract import extract_with, name_unreadable, placed, shown
 from transfer.features.on_device import autocast, to_device
 from transfer.options import Common
 
@@ -217,10 +209,7 @@ def fit(
     optimizer = _sgd(network, lrs, options)
     factor = schedule(options)
     batches = EpochBatches(len(train), batch_size, options.epochs, common.seed, ranks)
-    crops = training_crops(common.image_size, options.min_scale)
-    room = room_of(batch_size // ranks, common.image_size, common.workers)
-    reading = (common.workers, device, common.timeout_minutes, room)
-    reader = loader(Pictures(train, crops, common.seed), RankBatches(batches), *reading)
+    reader = training_batches(train, batches, options.min_scale, common, device)
     truth = torch.tensor(train.labels) if marks is None else torch.from_numpy(marks[list(train.labels or ())])
     labels, losses = to_device(truth, device), []
     parallel = distributed.data_parallel(network.train(), device)

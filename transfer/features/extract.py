@@ -71,12 +71,6 @@ class Shortened:
         return image.crop((start, 0, start + kept, short) if wide else (0, start, short, start + kept))
 
 
-def training_crops(image_size: int, min_scale: float) -> Transform:
-    """Random resized crops of at least `min_scale` of an image's area, and flips, as for training on labels."""
-    transform: Transform = v2.Compose([v2.RandomResizedCrop(image_size, (min_scale, 1.0)), v2.RandomHorizontalFlip()])
-    return transform
-
-
 class Pictures(Dataset[Sample]):
     """`pictures[epoch, index] -> (uint8 (3, S, S) or None, index, why it could not be read or None)`.
 
@@ -186,16 +180,22 @@ def extract(
     batches = batches_of(range(len(source)), batch_size)
     steps = [evaluation_transform(image_size, resize, interpolation), *([change] if change else [])]
     pictures = Pictures(source, v2.Compose(steps))
-    rows, indices, skipped = [], [], []
     reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers), precision)
-    for part, read, reasons in outputs(network, pictures, batches, *reading):
-        rows += [part] if read else []
-        indices += read
-        skipped += reasons
+    rows, indices, skipped = _joined(outputs(network, pictures, batches, *reading))
     if not indices:
         raise nothing_read(source, skipped[0])
     labels = torch.tensor([source.labels[index] for index in indices])
-    return Features(torch.cat(rows), labels, names_of(source, indices), tuple(skipped), time.perf_counter() - begun)
+    return Features(rows, labels, names_of(source, indices), tuple(skipped), time.perf_counter() - begun)
+
+
+def _joined(batches: Iterable[Output]) -> Output:
+    """The outputs of all batches as those of one: rows (m, D), their images, and why the others were not read."""
+    rows, indices, skipped = [], [], []
+    for part, read, reasons in batches:
+        rows += [part] if read else []
+        indices += read
+        skipped += reasons
+    return torch.cat(rows) if rows else torch.empty(0), indices, skipped
 
 
 def extract_with(

@@ -19,17 +19,9 @@ from transfer.classifiers.linear.logistic_regression import held_out
 from transfer.classifiers.linear.sgd_heads import Heads
 from transfer.classifiers.schedules import schedule
 from transfer.datasets.labelled import Labelled
-from transfer.datasets.samplers import EpochBatches, RankBatches
-from transfer.features.extract import (
-    Pictures,
-    extract_with,
-    loader,
-    name_unreadable,
-    placed,
-    room_of,
-    shown,
-    training_crops,
-)
+from transfer.datasets.samplers import EpochBatches
+from transfer.features.augmented import training_batches
+from transfer.features.extract import extract_with, name_unreadable, placed, shown
 from transfer.features.on_device import DeviceRows, autocast, chosen_precision, to_device
 from transfer.options import Common
 
@@ -99,14 +91,12 @@ def train_and_score(
     rivals = _choose(trunk, trained, train.select(slice_.nonzero()[:, 0].tolist()), common, device)
     if not trained.weight.isfinite().all():
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
-    features = extract_with(common, trunk, data.val, device, "features of val")
+    metrics, skipped = _scored(trunk, trained, data.val, common, device)
     last = losses[chosen.index(trained.settings[0])].item()
     details: dict[str, object] = {"trained_on": len(kept), "last_loss": last, "held_out_top1": rivals}
     details["frozen_precision_used"] = chosen_precision(common.frozen_precision, device)
-    parts = DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK)
-    metrics = top1_top5(torch.cat([trained.scores(part)[:, 0] for part in parts]).cpu(), features.labels)
     head = linear_head.Head(*(values[0].double().cpu() for values in (trained.weight, trained.bias)))
-    return HeadScore(metrics, len(features.skipped), sgd_heads.chosen_setting(trained, batch_size) | details, head)
+    return HeadScore(metrics, skipped, sgd_heads.chosen_setting(trained, batch_size) | details, head)
 
 
 def _choose(
@@ -129,6 +119,16 @@ def _choose(
     return rivals
 
 
+def _scored(
+    trunk: nn.Module, trained: Heads, val: ImageSource, common: Common, device: torch.device
+) -> tuple[dict[str, float], int]:
+    """Accuracy of the one setting that was kept on all of val, and how many of its images are unreadable."""
+    features = extract_with(common, trunk, val, device, "features of val")
+    parts = DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK)
+    scores = torch.cat([trained.scores(part)[:, 0] for part in parts]).cpu()
+    return top1_top5(scores, features.labels), len(features.skipped)
+
+
 def _train(
     trunk: nn.Module,
     trained: Heads,
@@ -138,12 +138,9 @@ def _train(
     device: torch.device,
 ) -> torch.Tensor:
     """All epochs; the mean cross-entropy of this rank's rows over the last one, for each setting."""
-    options, seed = trained.options, common.seed
-    crops = training_crops(common.image_size, options.min_scale)
-    batches = EpochBatches(len(train), batch_size, options.epochs, seed)
-    room = room_of(batch_size // distributed.world_size(), common.image_size, common.workers)
-    reading = (common.workers, device, common.timeout_minutes, room)
-    reader = loader(Pictures(train, crops, seed), RankBatches(batches), *reading)
+    options = trained.options
+    batches = EpochBatches(len(train), batch_size, options.epochs, common.seed)
+    reader = training_batches(train, batches, options.min_scale, common, device)
     labels, factor, losses = to_device(torch.tensor(train.labels), device), schedule(options), []
     precision = chosen_precision(common.frozen_precision, device)
     unreadable: set[str] = set()
