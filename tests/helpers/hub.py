@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import re
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
 
@@ -40,141 +41,146 @@ class Hub:
         return commits[-1] if revision in ("main", "") else next((one for one in commits if one[0] == revision), None)
 
 
-def _handler(hub):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Answers(BaseHTTPRequestHandler):
+    """What a hub answers: one method for each line of ROUTES, with the body and what the line's pattern has found."""
 
-        def log_message(self, *_):
-            pass
+    protocol_version = "HTTP/1.1"
 
-        def send(self, status, body=b"", **headers):
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            if "Content_Length" not in headers:
-                self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
+    def __init__(self, hub, *connection):
+        self.hub = hub
+        super().__init__(*connection)
 
-        def refuse(self, status, code, message):
-            self.send(status, {"error": message}, X_Error_Code=code, X_Error_Message=message)
+    def log_message(self, *_):
+        pass
 
-        def body(self):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def send(self, status, body=b"", **headers):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if "Content_Length" not in headers:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-        def route(self):
-            data, path = self.body(), unquote(urlsplit(self.path).path)
-            hub.asked.append((self.command, path))
-            if hub.faults > 0:
-                hub.faults -= 1
-                return self.send(503)
-            for pattern, answer in ROUTES:
-                if found := re.fullmatch(pattern, f"{self.command} {path}"):
-                    return answer(self, data, *found.groups())
-            return self.send(404)
+    def refuse(self, status, code, message):
+        self.send(status, {"error": message}, X_Error_Code=code, X_Error_Message=message)
 
-        do_GET = do_HEAD = do_POST = do_PUT = route
+    def body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-        def may(self, repo=None):
-            given = self.headers.get("Authorization")
-            if given not in (None, f"Bearer {hub.token}"):
-                self.refuse(401, "", "Invalid credentials in Authorization header")
-            elif repo is not None and (repo not in hub.repos or (repo in hub.closed and given is None)):
-                self.refuse(404 if given else 401, "RepoNotFound", "Repository not found")
-            elif repo is None and given is None:
-                self.refuse(401, "", "Invalid username or password.")
-            else:
-                return True
-            return False
+    def route(self):
+        data, path = self.body(), unquote(urlsplit(self.path).path)
+        self.hub.asked.append((self.command, path))
+        if self.hub.faults > 0:
+            self.hub.faults -= 1
+            return self.send(503)
+        for pattern, answer in ROUTES:
+            if found := re.fullmatch(pattern, f"{self.command} {path}"):
+                return answer(self, data, *found.groups())
+        return self.send(404)
 
-        def at(self, repo, revision):
-            if not self.may(repo):
-                return None
-            if (found := hub.find(repo, revision or "main")) is None:
-                self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-            return found
+    do_GET = do_HEAD = do_POST = do_PUT = route
 
-        def about(self, _, repo, revision):
-            if found := self.at(repo, revision):
-                files = [_file(name, data) for name, data in sorted(found[1].items())]
-                self.send(200, {"id": repo, "modelId": repo, "sha": found[0], "siblings": files, "tags": []})
+    def may(self, repo=None):
+        """Whether the one who asks may do so, of a repository or of an account; else it is refused."""
+        given = self.headers.get("Authorization")
+        if given not in (None, f"Bearer {self.hub.token}"):
+            self.refuse(401, "", "Invalid credentials in Authorization header")
+        elif repo is not None and (repo not in self.hub.repos or (repo in self.hub.closed and given is None)):
+            self.refuse(404 if given else 401, "RepoNotFound", "Repository not found")
+        elif repo is None and given is None:
+            self.refuse(401, "", "Invalid username or password.")
+        else:
+            return True
+        return False
 
-        def file(self, _, repo, revision, name):
-            if not (found := self.at(repo, revision)):
-                return
-            if name not in found[1]:
-                return self.refuse(404, "EntryNotFound", "Entry not found")
-            data = found[1][name]
-            begin = int((re.match(r"bytes=(\d+)-", self.headers.get("Range") or "") or [0, 0])[1])
-            large = {"X_Linked_Etag": f'"{_sha256(data)}"', "X_Linked_Size": str(len(data))}
-            mark = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', **(large if name.endswith(LARGE) else {})}
-            length = str(len(data) - begin)
-            self.send(200, data[begin:], X_Repo_Commit=found[0], Content_Length=length, **mark)
+    def at(self, repo, revision):
+        """The commit that is asked for, or None once it is refused."""
+        if not self.may(repo):
+            return None
+        if (found := self.hub.find(repo, revision or "main")) is None:
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return found
 
-        def create(self, data):
-            if self.may():
-                told = json.loads(data)
-                repo = "/".join(filter(None, (told.get("organization"), told["name"])))
-                status = 409 if repo in hub.repos else 200
-                hub.repos.setdefault(repo, [])
-                hub.closed |= {repo} if told.get("private") or told.get("visibility") == "private" else set()
-                self.send(status, {"url": f"http://{self.headers['Host']}/{repo}", "id": "0", "name": repo})
+    def about(self, _, repo, revision):
+        if found := self.at(repo, revision):
+            files = [_file(name, data) for name, data in sorted(found[1].items())]
+            self.send(200, {"id": repo, "modelId": repo, "sha": found[0], "siblings": files, "tags": []})
 
-        def who(self, _):
-            if self.may():
-                self.send(200, {"type": "user", "name": "me", "auth": {"accessToken": {"role": "write"}}})
+    def file(self, _, repo, revision, name):
+        if not (found := self.at(repo, revision)):
+            return
+        if name not in found[1]:
+            return self.refuse(404, "EntryNotFound", "Entry not found")
+        data = found[1][name]
+        begin = int((re.match(r"bytes=(\d+)-", self.headers.get("Range") or "") or [0, 0])[1])
+        large = {"X_Linked_Etag": f'"{_sha256(data)}"', "X_Linked_Size": str(len(data))}
+        mark = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', **(large if name.endswith(LARGE) else {})}
+        length = str(len(data) - begin)
+        self.send(200, data[begin:], X_Repo_Commit=found[0], Content_Length=length, **mark)
 
-        def yaml(self, data):
-            self.send(200, {"errors": [], "warnings": []})
+    def create(self, data):
+        if self.may():
+            told = json.loads(data)
+            repo = "/".join(filter(None, (told.get("organization"), told["name"])))
+            status = 409 if repo in self.hub.repos else 200
+            self.hub.repos.setdefault(repo, [])
+            self.hub.closed |= {repo} if told.get("private") or told.get("visibility") == "private" else set()
+            self.send(status, {"url": f"http://{self.headers['Host']}/{repo}", "id": "0", "name": repo})
 
-        def modes(self, data, repo, _):
-            if self.may(repo):
-                named = [one["path"] for one in json.loads(data)["files"]]
-                mode = {name: "lfs" if name.endswith(LARGE) else "regular" for name in named}
-                self.send(
-                    200, {"files": [{"path": one, "uploadMode": mode[one], "shouldIgnore": False} for one in named]}
-                )
+    def who(self, _):
+        if self.may():
+            self.send(200, {"type": "user", "name": "me", "auth": {"accessToken": {"role": "write"}}})
 
-        def batch(self, data, repo):
-            if self.may(repo):
-                host, objects = self.headers["Host"], json.loads(data)["objects"]
-                for one in objects:
-                    one["actions"] = {"upload": {"href": f"http://{host}/lfs/{one['oid']}", "header": {}}}
-                self.send(200, {"transfer": "basic", "objects": objects})
+    def yaml(self, data):
+        self.send(200, {"errors": [], "warnings": []})
 
-        def keep(self, data, oid):
-            hub.stored[oid] = data
-            self.send(200 if _sha256(data) == oid else 422)
+    def modes(self, data, repo, _):
+        if self.may(repo):
+            named = [one["path"] for one in json.loads(data)["files"]]
+            mode = {name: "lfs" if name.endswith(LARGE) else "regular" for name in named}
+            self.send(200, {"files": [{"path": one, "uploadMode": mode[one], "shouldIgnore": False} for one in named]})
 
-        def commit(self, data, repo, _):
-            if not self.may(repo):
-                return
-            files = {}
-            for line in map(json.loads, data.splitlines()):
-                value = line["value"]
-                if line["key"] == "file":
-                    files[value["path"]] = base64.b64decode(value["content"])
-                elif line["key"] == "lfsFile":
-                    files[value["path"]] = hub.stored[value["oid"]]
-            commit = hub.push(repo, files)
-            url = f"http://{self.headers['Host']}/{repo}/commit/{commit}"
-            self.send(200, {"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
+    def batch(self, data, repo):
+        if self.may(repo):
+            host, objects = self.headers["Host"], json.loads(data)["objects"]
+            for one in objects:
+                one["actions"] = {"upload": {"href": f"http://{host}/lfs/{one['oid']}", "header": {}}}
+            self.send(200, {"transfer": "basic", "objects": objects})
 
-    REPO = r"([^/]+/[^/]+)"
-    ROUTES = (
-        (rf"GET /api/models/{REPO}(?:/revision/(.+))?", Handler.about),
-        (rf"(?:GET|HEAD) /{REPO}/resolve/([^/]+)/(.+)", Handler.file),
-        (r"GET /api/whoami-v2", Handler.who),
-        (r"POST /api/repos/create", Handler.create),
-        (r"POST /api/validate-yaml", Handler.yaml),
-        (rf"POST /api/models/{REPO}/preupload/(.+)", Handler.modes),
-        (rf"POST /{REPO}\.git/info/lfs/objects/batch", Handler.batch),
-        (r"PUT /lfs/(\w+)", Handler.keep),
-        (rf"POST /api/models/{REPO}/commit/(.+)", Handler.commit),
-    )
-    return Handler
+    def keep(self, data, oid):
+        self.hub.stored[oid] = data
+        self.send(200 if _sha256(data) == oid else 422)
+
+    def commit(self, data, repo, _):
+        if not self.may(repo):
+            return
+        files = {}
+        for line in map(json.loads, data.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.stored[value["oid"]]
+        commit = self.hub.push(repo, files)
+        url = f"http://{self.headers['Host']}/{repo}/commit/{commit}"
+        self.send(200, {"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
+
+
+REPO = r"([^/]+/[^/]+)"
+ROUTES = (
+    (rf"GET /api/models/{REPO}(?:/revision/(.+))?", _Answers.about),
+    (rf"(?:GET|HEAD) /{REPO}/resolve/([^/]+)/(.+)", _Answers.file),
+    (r"GET /api/whoami-v2", _Answers.who),
+    (r"POST /api/repos/create", _Answers.create),
+    (r"POST /api/validate-yaml", _Answers.yaml),
+    (rf"POST /api/models/{REPO}/preupload/(.+)", _Answers.modes),
+    (rf"POST /{REPO}\.git/info/lfs/objects/batch", _Answers.batch),
+    (r"PUT /lfs/(\w+)", _Answers.keep),
+    (rf"POST /api/models/{REPO}/commit/(.+)", _Answers.commit),
+)
 
 
 def _sha256(data):
@@ -191,7 +197,7 @@ def _file(name, data):
 def serving():
     """A running hub."""
     hub = Hub()
-    with on_loopback(_handler(hub)) as port:
+    with on_loopback(partial(_Answers, hub)) as port:
         hub.url = f"http://127.0.0.1:{port}"
         yield hub
 

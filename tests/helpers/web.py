@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
@@ -30,74 +31,87 @@ class Web:
         return f"http://{user and user + '@'}127.0.0.1:{self.port}/{name}{query and '?' + query}"
 
 
-def _handler(web):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Answers(BaseHTTPRequestHandler):
+    """What a server answers to GET and HEAD, with the faults that were asked of it."""
 
-        def log_message(self, *_):
-            pass
+    protocol_version = "HTTP/1.1"
 
-        def refuse(self, status):
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def __init__(self, web, *connection):
+        self.web = web
+        super().__init__(*connection)
 
-        def do_HEAD(self):
-            self.answer(False)
+    def log_message(self, *_):
+        pass
 
-        def do_GET(self):
-            web.asked.append((self.path, self.headers.get("Range")))
-            web.good -= 1
-            if web.good < 0 < web.faults:
-                web.faults -= 1
-                return self.wrong(web.kind)
-            return self.answer(True)
+    def do_HEAD(self):
+        self.answer()
 
-        def wrong(self, kind):
-            if kind == "silent":
-                self.close_connection = True
-            elif kind in ("busy", "gone"):
-                self.refuse({"busy": 503, "gone": 404}[kind])
-            else:
-                self.answer(True, 0.5, kind == "few")
+    def do_GET(self):
+        self.web.asked.append((self.path, self.headers.get("Range")))
+        self.web.good -= 1
+        if self.web.good < 0 < self.web.faults:
+            self.web.faults -= 1
+            return self.wrong(self.web.kind)
+        return self.answer()
 
-        def answer(self, body, share=1.0, told=False):
-            address = urlsplit(self.path)
-            name = unquote(address.path).lstrip("/")
-            known = base64.b64encode(web.user.encode()).decode()
-            if web.user and self.headers.get("Authorization") != f"Basic {known}":
-                return self.refuse(401)
-            if web.query and address.query != web.query:
-                return self.refuse(403)
-            if name not in web.files:
-                inside = sorted(one for one in web.files if one.startswith(name.rstrip("/") + "/" if name else ""))
-                return self.page(inside, body) if inside else self.refuse(404)
-            data, span = web.files[name], self.headers.get("Range")
-            begin, end = 0, len(data)
-            if web.ranges and span:
-                first, _, last = span.removeprefix("bytes=").partition("-")
-                begin, end = int(first), min(end, int(last or end) + 1)
-            sent = data[begin : begin + int((end - begin) * share)]
-            self.send_response(206 if web.ranges and span else 200)
-            self.send_header("Content-Length", str(len(sent) if told else end - begin))
-            self.send_header("ETag", web.marks.get(name, f'"{len(data)}"'))
-            if web.ranges and span:
-                self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(data)}")
-            self.end_headers()
-            if body:
-                self.wfile.write(sent)
-            self.close_connection = share < 1
+    def wrong(self, kind):
+        if kind == "silent":
+            self.close_connection = True
+        elif kind in ("busy", "gone"):
+            self.refuse({"busy": 503, "gone": 404}[kind])
+        else:
+            self.answer(0.5, kind == "few")
 
-        def page(self, names, body):
-            links = "".join(f'<a href="/{name}">{name}</a>' for name in names).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(links)))
-            self.end_headers()
-            if body:
-                self.wfile.write(links)
+    def answer(self, share=1.0, told=False):
+        """The file, the folder or the refusal; of a file, `share` of its bytes, and whether the length says so."""
+        name = unquote(urlsplit(self.path).path).lstrip("/")
+        if status := self.forbidden():
+            self.refuse(status)
+        elif name in self.web.files:
+            self.file(name, share, told)
+        elif inside := [one for one in self.web.files if one.startswith(name.rstrip("/") + "/" if name else "")]:
+            self.page(sorted(inside))
+        else:
+            self.refuse(404)
 
-    return Handler
+    def forbidden(self):
+        """401 or 403 where the user or the query is not the one without which nothing is given, else 0."""
+        known = base64.b64encode(self.web.user.encode()).decode()
+        if self.web.user and self.headers.get("Authorization") != f"Basic {known}":
+            return 401
+        return 403 if self.web.query and urlsplit(self.path).query != self.web.query else 0
+
+    def file(self, name, share, told):
+        data, span = self.web.files[name], self.headers.get("Range") if self.web.ranges else None
+        begin, end = _part(span, len(data)) if span else (0, len(data))
+        sent = data[begin : begin + int((end - begin) * share)]
+        headers = {"Content-Length": len(sent) if told else end - begin}
+        headers["ETag"] = self.web.marks.get(name, f'"{len(data)}"')
+        if span:
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(data)}"
+        self.send(206 if span else 200, headers, sent)
+        self.close_connection = share < 1
+
+    def page(self, names):
+        links = "".join(f'<a href="/{name}">{name}</a>' for name in names).encode()
+        self.send(200, {"Content-Type": "text/html", "Content-Length": len(links)}, links)
+
+    def refuse(self, status):
+        self.send(status, {"Content-Length": 0})
+
+    def send(self, status, headers, body=b""):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+def _part(span, length):
+    """Where the bytes that a Range header asks for begin and end."""
+    first, _, last = span.removeprefix("bytes=").partition("-")
+    return int(first), min(length, int(last or length) + 1)
 
 
 @contextlib.contextmanager
@@ -118,5 +132,5 @@ def on_loopback(handler):
 def serving():
     """A running server."""
     web = Web()
-    with on_loopback(_handler(web)) as web.port:
+    with on_loopback(partial(_Answers, web)) as web.port:
         yield web
