@@ -19,7 +19,7 @@ from pretrain.models.batchnorm import without_running_statistics
 from pretrain.objective import objective
 from pretrain.optim.base import set_rates
 from pretrain.runtime import distributed
-from pretrain.runtime.compile import new_step
+from pretrain.runtime.devices.compile import new_step
 from pretrain.runtime.seeds import seed_of
 
 

@@ -35,8 +35,9 @@ from pretrain.engine.validate import ready
 from pretrain.engine.warm_start.origin import agreed, pinned
 from pretrain.engine.warm_start.origin import read as read_origin
 from pretrain.engine.warm_start.take import Start
-from pretrain.runtime import device_memory, distributed
-from pretrain.runtime.compile import FOLDER, keep_compiled
+from pretrain.runtime import distributed
+from pretrain.runtime.devices import device_memory
+from pretrain.runtime.devices.compile import FOLDER, keep_compiled
 from pretrain.runtime.errors import Lost, Stopped, UserError
 from pretrain.runtime.lock import lock_run_folder
 from pretrain.runtime.printable import say

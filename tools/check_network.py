@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     """Join the others, measure, let rank 0 tell."""
     args = parser().parse_args(argv)
     from pretrain.runtime import distributed
-    from pretrain.runtime.device import choose_device
+    from pretrain.runtime.devices.device import choose_device
     from pretrain.runtime.files import write_json
     from tools.network import measure
     from tools.network.told import Measured

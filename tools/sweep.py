@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     from tools.trials.sweep import require_optuna
 
     require_optuna()
-    from pretrain.runtime.compile import shared_compiled
+    from pretrain.runtime.devices.compile import shared_compiled
     from tools.trials.rows import PLACES, read_setting
     from tools.trials.sweep.definition import Base, make_searches, read_definition
     from tools.trials.sweep.loop import Loop, check_open

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pretrain.runtime import distributed
-from pretrain.runtime.device import choose_device
+from pretrain.runtime.devices.device import choose_device
 from pretrain.runtime.digests import digests_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_atomically

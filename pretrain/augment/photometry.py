@@ -11,7 +11,7 @@ from pretrain.augment import color
 from pretrain.augment.multicrop import BLENDS, FLIP, GRAY, HUE, ORDER, SIGMA, SOLARIZE, Batch
 from pretrain.augment.normalisation import normalise
 from pretrain.models.pixels import IMAGENET, Pixels
-from pretrain.runtime.compile import compiled
+from pretrain.runtime.devices.compile import compiled
 
 
 def finish(batch: Batch, device: torch.device, pixels: Pixels = IMAGENET) -> list[torch.Tensor]:

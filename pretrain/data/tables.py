@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.data.classes import Layout, named, numbered
 from pretrain.data.columns import LABELS, chosen, no_labels
 from pretrain.data.compact import Ints, Paths, Strings
 from pretrain.data.decode import UnreadableImage, read_file
+from pretrain.data.folders.classes import Layout, named, numbered
 from pretrain.data.sources.base import Asked, ImageSource, Store
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable

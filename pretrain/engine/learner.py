@@ -24,7 +24,7 @@ from pretrain.optim.build import find as find_optimiser
 from pretrain.optim.scaling import peak
 from pretrain.optim.schedules import Schedule, at_batch, target_momentum, warmup_cosine
 from pretrain.runtime import distributed
-from pretrain.runtime.compile import compiled
+from pretrain.runtime.devices.compile import compiled
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -16,7 +16,7 @@ from pretrain.engine.warm_start.origin import check_options
 from pretrain.methods.memory import NegativeQueue
 from pretrain.models.trunks import check_trunk
 from pretrain.runtime import distributed
-from pretrain.runtime.device import choose_device
+from pretrain.runtime.devices.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import check
 from pretrain.runtime.urls import hide

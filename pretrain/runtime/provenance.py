@@ -64,7 +64,7 @@ def hardware() -> str:
     """The accelerator's name and its arithmetic in fp32, or the processor's architecture and core count."""
     import torch
 
-    from pretrain.runtime.device import arithmetic
+    from pretrain.runtime.devices.device import arithmetic
 
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {arithmetic()}"

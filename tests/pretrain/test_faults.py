@@ -22,8 +22,9 @@ from pretrain.data.loader import StepSampler
 from pretrain.data.sources import open_source
 from pretrain.engine.learner import build
 from pretrain.models.siamese import project
-from pretrain.runtime import device_memory, distributed
-from pretrain.runtime.compile import compiled
+from pretrain.runtime import distributed
+from pretrain.runtime.devices import device_memory
+from pretrain.runtime.devices.compile import compiled
 from pretrain.runtime.errors import Lost, UserError
 from pretrain.runtime.processes.signals import Wish
 from pretrain.train import run, train

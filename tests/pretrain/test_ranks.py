@@ -20,7 +20,7 @@ from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.models.siamese import project
 from pretrain.models.trunks import build_trunk
 from pretrain.runtime import distributed
-from pretrain.runtime.compile import compiled
+from pretrain.runtime.devices.compile import compiled
 from pretrain.step import step
 
 OWN_SAMPLES = "unigrad method.negative_target=stop_gradient"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pretrain.data.walk import is_hidden
+from pretrain.data.folders.walk import is_hidden
 from pretrain.runtime.processes.pool import mapped
 from tools.datasets.unpacking.archives import Archive
 from tools.datasets.unpacking.benchmark import Benchmark, as_dataset, below

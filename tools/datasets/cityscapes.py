@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.data.walk import is_hidden
+from pretrain.data.folders.walk import is_hidden
 from pretrain.runtime.files import write_json
 from pretrain.runtime.processes.pool import mapped
 from tools.datasets.unpacking.archives import Archive

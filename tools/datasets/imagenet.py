@@ -6,7 +6,7 @@ import io
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pretrain.data.walk import is_hidden
+from pretrain.data.folders.walk import is_hidden
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json
 from pretrain.runtime.names import path_inside

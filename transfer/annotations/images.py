@@ -13,7 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from pretrain.data.decode import decode, endings
-from pretrain.data.walk import is_hidden, walk
+from pretrain.data.folders.walk import is_hidden, walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import write_atomically
 from pretrain.runtime.printable import shortened

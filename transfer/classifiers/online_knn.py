@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pretrain.config import Config
-from pretrain.data.root import check_folder
+from pretrain.data.folders.root import check_folder
 from pretrain.data.sources import FOLDER, ImageSource, Reading, kind_of
 from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import top

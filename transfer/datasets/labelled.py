@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain.data.root import check_folder
+from pretrain.data.folders.root import check_folder
 from pretrain.data.sources import ImageSource, Reading, kind_of, open_source, part_of
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable

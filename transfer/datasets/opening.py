@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pretrain.data.compact import Ints, Paths, Strings
-from pretrain.data.root import check_folder
+from pretrain.data.folders.root import check_folder
 from pretrain.data.sources import ImageSource
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable, shortened

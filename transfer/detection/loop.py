@@ -16,7 +16,8 @@ from detectron2.solver import build_optimizer
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from pretrain.runtime import device_memory, distributed
+from pretrain.runtime import distributed
+from pretrain.runtime.devices import device_memory
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import save_torch
 from pretrain.runtime.processes.signals import Wish

@@ -17,7 +17,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from pretrain.runtime import distributed, provenance
-from pretrain.runtime.device import choose_device
+from pretrain.runtime.devices.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json, write_text
 from pretrain.runtime.printable import say

@@ -19,7 +19,7 @@ from pretrain.data.sources import ImageSource, Reading, open_source
 from pretrain.models import trunks as networks
 from pretrain.models.pixels import Pixels
 from pretrain.runtime import distributed
-from pretrain.runtime.device import choose_device
+from pretrain.runtime.devices.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of, write_atomically
 from pretrain.runtime.options import check, load

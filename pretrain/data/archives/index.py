@@ -13,7 +13,7 @@ import numpy as np
 
 from pretrain.data.compact import Strings
 from pretrain.data.decode import endings
-from pretrain.data.walk import HIDDEN, is_hidden, told_ending
+from pretrain.data.folders.walk import HIDDEN, is_hidden, told_ending
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
 

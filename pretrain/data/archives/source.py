@@ -13,12 +13,12 @@ import numpy as np
 from pretrain.data.archives.cache import cache_folder, indexed
 from pretrain.data.archives.index import UNKNOWN, Index, joined
 from pretrain.data.archives.store import store_of
-from pretrain.data.classes import Layout, layout_of, numbered
 from pretrain.data.compact import Ints, Strings
 from pretrain.data.files import File, at_once, opened, partly_kept
+from pretrain.data.folders.classes import Layout, layout_of, numbered
+from pretrain.data.folders.tree import tree_of
+from pretrain.data.folders.walk import Tree
 from pretrain.data.sources.base import Asked, ImageSource
-from pretrain.data.tree import tree_of
-from pretrain.data.walk import Tree
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 from pretrain.runtime.urls import is_url, split

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from pretrain.data.archives.index import STORED, UNKNOWN, Index, Listing, damaged, sample_of
 from pretrain.data.files import File
-from pretrain.data.walk import SPECIAL
+from pretrain.data.folders.walk import SPECIAL
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import shortened
 

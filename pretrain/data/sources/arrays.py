@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from pretrain.data.archives.cache import cache_folder
-from pretrain.data.classes import Layout, numbered
 from pretrain.data.columns import IMAGES, LABELS, chosen, no_labels
 from pretrain.data.compact import Ints, Paths, Strings
 from pretrain.data.decode import plain
 from pretrain.data.files.local import state_of
+from pretrain.data.folders.classes import Layout, numbered
 from pretrain.data.mapped import Column, columns_of
 from pretrain.data.packed import INDEX
 from pretrain.data.sources.base import Asked, ImageSource, Kind

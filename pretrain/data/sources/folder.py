@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pretrain.data.archives.cache import cache_folder
-from pretrain.data.classes import layout_of
 from pretrain.data.decode import endings
-from pretrain.data.listing import listed
-from pretrain.data.root import ARCHIVES, check_folder
+from pretrain.data.folders.classes import layout_of
+from pretrain.data.folders.listing import listed
+from pretrain.data.folders.root import ARCHIVES, check_folder
 from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable

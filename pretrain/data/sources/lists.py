@@ -13,15 +13,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain.data.classes import Layout, layout_of, named
 from pretrain.data.columns import IMAGES, LABELS, chosen, image_column
 from pretrain.data.compact import Ints
 from pretrain.data.decode import endings
 from pretrain.data.files import file_at
+from pretrain.data.folders.classes import Layout, layout_of, named
+from pretrain.data.folders.tree import tree_of
+from pretrain.data.folders.walk import Tree, unreadable
 from pretrain.data.sources.addresses import AddressStore, are_addresses, store_of
 from pretrain.data.sources.base import Asked, ImageSource, Kind
-from pretrain.data.tree import tree_of
-from pretrain.data.walk import Tree, unreadable
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import lines_of, read_lines
 from pretrain.runtime.printable import printable, shortened

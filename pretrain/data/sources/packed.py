@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain.data.classes import Layout
 from pretrain.data.compact import Ints, Paths
+from pretrain.data.folders.classes import Layout
 from pretrain.data.packed import is_packed, open_packed
 from pretrain.data.sources.base import Asked, ImageSource, Kind
 from pretrain.runtime.printable import printable

@@ -23,7 +23,7 @@ from pretrain.engine.quality.linear import RHO, LinearProbe, classes_of
 from pretrain.models import siamese
 from pretrain.models.batchnorm import ViewBatchNorm
 from pretrain.runtime import distributed
-from pretrain.runtime.compile import compiled
+from pretrain.runtime.devices.compile import compiled
 from pretrain.runtime.errors import UserError
 from pretrain.step import step
 from pretrain.train import train

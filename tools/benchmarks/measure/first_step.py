@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pretrain.engine.learner import build
-from pretrain.runtime.compile import keep_compiled
+from pretrain.runtime.devices.compile import keep_compiled
 from pretrain.step import step as take_step
 from tools.benchmarks.measure.step import SCHEDULE, Size
 

@@ -10,7 +10,7 @@ from tools.benchmarks.task import Task
 
 def run(args: argparse.Namespace) -> None:
     """All parts, as one Markdown table; what is measured is written after each part."""
-    from pretrain.runtime.device import choose_device
+    from pretrain.runtime.devices.device import choose_device
     from pretrain.runtime.errors import UserError
     from tools.benchmarks import timing
     from tools.benchmarks.gpu import table

@@ -11,7 +11,7 @@ from tools.benchmarks.task import Task
 def run(args: argparse.Namespace) -> None:
     """Costs of the objective of each row; the gradients of a row at its size are checked and printed beside it."""
     from pretrain import methods
-    from pretrain.runtime.device import choose_device
+    from pretrain.runtime.devices.device import choose_device
     from tools.benchmarks import session
     from tools.benchmarks.measure import loss
 

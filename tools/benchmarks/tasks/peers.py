@@ -12,7 +12,7 @@ STEPS = 10
 
 def run(args: argparse.Namespace) -> None:
     """Costs of a step of each row with a peer, and of the peer's; how far their gradients differ stands beside them."""
-    from pretrain.runtime.device import choose_device
+    from pretrain.runtime.devices.device import choose_device
     from tools.benchmarks import session
     from tools.benchmarks.measure import methods
 

@@ -10,7 +10,7 @@ from tools.benchmarks.task import Task
 
 def run(args: argparse.Namespace) -> None:
     """Costs of a training step."""
-    from pretrain.runtime.device import choose_device
+    from pretrain.runtime.devices.device import choose_device
     from tools.benchmarks import session
     from tools.benchmarks.measure import step
     from tools.benchmarks.reference import checks

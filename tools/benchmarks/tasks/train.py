@@ -11,7 +11,7 @@ from tools.benchmarks.task import Task
 def run(args: argparse.Namespace) -> None:
     """Training end to end, by the clock on the wall."""
     from pretrain.data.sources import open_source
-    from pretrain.runtime.device import choose_device
+    from pretrain.runtime.devices.device import choose_device
     from tools.benchmarks import session, timing
     from tools.benchmarks.measure import data, loader, train
     from tools.benchmarks.reference import checks

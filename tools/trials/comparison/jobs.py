@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain.runtime.compile import shared_compiled
+from pretrain.runtime.devices.compile import shared_compiled
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
 from tools.launcher import schedulers

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from pretrain.data.decode import endings
+from pretrain.data.folders.walk import walk
 from pretrain.data.sources import ImageSource
-from pretrain.data.walk import walk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.printable import printable
 from pretrain.runtime.registry import collect

@@ -10,7 +10,7 @@ from pretrain.config import Config, load
 from pretrain.engine.loading import on_device
 from pretrain.engine.validate import ready
 from pretrain.runtime import provenance
-from pretrain.runtime.device import choose_device
+from pretrain.runtime.devices.device import choose_device
 from pretrain.runtime.errors import UserError
 from pretrain.train import _slow_launches
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from pretrain.runtime import device_memory, distributed
+from pretrain.runtime import distributed
+from pretrain.runtime.devices import device_memory
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.processes.watch import WORKER
 

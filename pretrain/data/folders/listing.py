@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from pretrain.data.compact import Paths, Strings
+from pretrain.data.folders.walk import Tree, walk_stamped
 from pretrain.data.mapped import columns_of
-from pretrain.data.walk import Tree, walk_stamped
 from pretrain.runtime.files import FAULTS, write_atomically
 from pretrain.runtime.lock import Holder, exclusive
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.data.compact import Paths
-from pretrain.data.walk import Tree
+from pretrain.data.folders.walk import Tree
 
 
 def tree_of(root: Path, names: Sequence[str], left_out: Counter[str]) -> tuple[Tree, np.ndarray]:

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from pretrain.data.decode import endings
+from pretrain.data.folders.walk import unreadable
 from pretrain.data.packed import BLOB, INDEX
-from pretrain.data.walk import unreadable
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.urls import hide, is_url
 

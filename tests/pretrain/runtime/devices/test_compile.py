@@ -16,8 +16,8 @@ from pretrain.config import Config, load
 from pretrain.engine import accumulation
 from pretrain.engine.learner import build
 from pretrain.models.siamese import project
-from pretrain.runtime import compile
-from pretrain.runtime.compile import compiled
+from pretrain.runtime.devices import compile
+from pretrain.runtime.devices.compile import compiled
 
 
 def broken(graph, inputs):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.data.compact import Ints
-from pretrain.data.walk import Tree
+from pretrain.data.folders.walk import Tree
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.urls import spelled
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from pretrain.data.decode import UnreadableImage, decode, endings
+from pretrain.data.folders.walk import SYSTEM, walk
 from pretrain.data.sources import open_source
-from pretrain.data.walk import SYSTEM, walk
 from pretrain.runtime.errors import UserError
 
 NOBODY = 65534

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from helpers import stored
-from pretrain.data.listing import listed
-from pretrain.data.walk import walk
+from pretrain.data.folders.listing import listed
+from pretrain.data.folders.walk import walk
 
 ENDINGS = frozenset({".png", ".jpg"})
 
