@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import average_precision_score
 
 from helpers.report_samples import a_result
 from transfer import per_image
+from transfer.classifiers import average_precision
 from transfer.report.collect import bootstrap
 from transfer.report.collect.files import read_result
 
@@ -62,6 +64,60 @@ def test_the_mean_per_class_is_drawn_as_such(tmp_path):
     one, other = (result_with(tmp_path, name, hit, labels) for name, hit in zip("ab", hits, strict=True))
     of_images, of_classes = (bootstrap.over_images([one], [other], metric) for metric in ("top1", "mean per class"))
     assert of_classes.high - of_classes.low > 5 * (of_images.high - of_images.low)
+
+
+def ranked_result(folder, name, scores, marks):
+    """A result of images that show several classes, by these scores."""
+    kept = per_image.of_marks(map(str, range(len(marks))), scores, marks)
+    per_image.save(folder / f"{name}-images.npz", kept)
+    artefacts = {"images": [], "per_image": f"{name}-images.npz"}
+    known = {"task": "multilabel", "metrics": average_precision.means(scores, marks), "artefacts": artefacts}
+    return read_result(a_result(folder / f"{name}.json", None, "pretrained", **known)).result
+
+
+def ap(scores, marks, times):
+    """Average precision in percent of images that stand in a list so many times each, image by image in float64."""
+    found, seen, total = 0.0, 0.0, 0.0
+    for at in sorted(range(len(scores)), key=lambda at: -scores[at]):
+        found, seen = found + times[at] * marks[at], seen + times[at]
+        total += times[at] * marks[at] * found / max(seen, 1)
+    return 100 * total / found
+
+
+def test_the_interval_of_map_is_that_of_images_drawn_by_hand(tmp_path):
+    """Each draw judged anew for both networks; apart from that the draws are others than the report's."""
+    draw = np.random.default_rng(3)
+    marks = (draw.random((60, 2)) < 0.4).astype(np.int8)
+    shared = marks + draw.normal(0, 1, (60, 2))
+    sides = [shared + draw.normal(0, noise, (60, 2)) for noise in (0.1, 1.0)]
+    assert ap(sides[1][:, 0], marks[:, 0], [1] * 60) == pytest.approx(
+        100 * average_precision_score(marks[:, 0], sides[1][:, 0])
+    )
+    one, other = (ranked_result(tmp_path, name, side, marks) for name, side in zip("ab", sides, strict=True))
+    found = bootstrap.over_images([one], [other], "mAP steps")
+    again, maps = np.random.default_rng(99), []
+    for _ in range(3000):
+        times = np.bincount(again.integers(0, 60, 60), minlength=60)
+        maps.append([np.mean([ap(side[:, c], marks[:, c], times) for c in range(2)]) for side in sides])
+    first, second = np.array(maps).T
+    low, high = np.percentile(first - second, [2.5, 97.5])
+    assert found.low == pytest.approx(low, abs=0.08 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.08 * (high - low))
+    apart = np.ptp(np.percentile(first - again.permutation(second), [2.5, 97.5]))  # draws of their own
+    assert found.of == "60 images" and found.high - found.low < 0.9 * apart
+
+
+def test_other_truths_are_not_paired(tmp_path):
+    """As where splits.least left other classes out."""
+    draw = np.random.default_rng(0)
+    marks, scores = (draw.random((30, 2)) < 0.4).astype(np.int8), draw.random((30, 2))
+    changed = marks.copy()
+    changed[0, 0] = 1 - changed[0, 0]
+    one, same, other = (
+        ranked_result(tmp_path, n, scores, m) for n, m in zip("abc", (marks, marks, changed), strict=True)
+    )
+    assert bootstrap.over_images([one], [same], "mAP area") is not None
+    assert bootstrap.over_images([one], [other], "mAP area") is None
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from helpers.report_samples import a_result, markdown_of
+from helpers.report_samples import a_result, cells, markdown_of
 from helpers.repository import CONFIGS
 from transfer import per_image
+from transfer.classifiers import average_precision
 from transfer.datasets.benchmarks import benchmarks
 from transfer.evaluators import transfer, transfer_finetune
 from transfer.evaluators.transfer import SUITE
@@ -114,6 +115,31 @@ def test_networks_are_told_apart_where_no_interval_holds_nought(first, second, o
     assert (
         row["First"] == f"{first / 10:.2f} (n=1)" and "1,000 images" in row["Over images"] and row["Over seeds"] == "—"
     )
+
+
+def test_two_pretrained_networks_are_compared_beside_the_random_one_by_maps_over_images(tmp_path):
+    """In a section of its own, for multi-label results belong to no suite."""
+    draw = np.random.default_rng(0)
+    marks = (draw.random((80, 3)) < 0.4).astype(np.int8)
+    for name, noise in (("byol", 0.3), ("simclr", 3.0), ("random", 9.0)):
+        init, step = ("random", 0) if name == "random" else ("pretrained", 20)
+        scores = marks + draw.normal(0, noise, marks.shape)
+        kept = per_image.of_marks(map(str, range(80)), scores, marks)
+        per_image.save(tmp_path / "runs" / f"{name}.npz", kept)
+        a_result(
+            tmp_path / "runs" / f"{name}.json",
+            None,
+            init,
+            task="multilabel",
+            metrics=average_precision.means(scores, marks),
+            pretraining={"method": name, "step": step, "epoch": 100.0},
+            checkpoint_sha256=name.encode().hex().ljust(64, "0"),
+            artefacts={"images": [], "per_image": f"{name}.npz"},
+        )
+    text = markdown_of(tmp_path / "runs", tmp_path / "out")
+    (row,) = cells(text, "Multi-label linear", "Pretrained networks against each other")
+    assert row[2] == "ResNet-18, BYOL, 100 epochs against ResNet-18, SimCLR, 100 epochs"
+    assert row[3] == "mAP area" and "80 images" in row[7] and row[9] == "better over images"
 
 
 def test_every_table_is_a_csv_and_a_latex_table(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers import tool_process
+from helpers.outcomes import retold
 from helpers.painted import paint, paint_both
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
@@ -165,6 +166,7 @@ def test_fine_tuning_counts_its_list(place, tmp_path):
         "absent_of_known_classes": 1,
         "classes": 3,
     }
+    assert retold(result, tmp_path)[0] == list(result.metrics)
     assert result.seed == 7 and "few.txt" in result.protocol and "2 epochs" in result.protocol
     assert result.settings["found"]["batch_size_used"] == 4
 

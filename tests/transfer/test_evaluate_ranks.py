@@ -9,6 +9,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch.utils.data import DistributedSampler
 
+from helpers.outcomes import retold
 from helpers.painted import paint_both
 from helpers.tiny_runs import free_port
 from pretrain.engine.checkpoint import export_trunk
@@ -104,6 +105,8 @@ def test_two_ranks_equal_one_process(two_ranks, place, tmp_path, name):
     for file in files:
         alone, together = results.load(tmp_path / file), results.load(two_ranks / file)
         assert together.metrics == pytest.approx(alone.metrics) and together.counts == alone.counts
+        for result, folder in ((alone, tmp_path), (together, two_ranks)):
+            assert retold(result, folder)[0] == list(result.metrics)
         found, expected = (result.settings["found"] for result in (together, alone))
         assert found.pop("held_out_top1", {}) == pytest.approx(expected.pop("held_out_top1", {}))
         near = 1e-4 if alone.task == "semi" else 0.3  # of the head it is this rank's rows'

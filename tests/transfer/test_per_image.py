@@ -7,7 +7,8 @@ import pytest
 
 from helpers.devkit import ap_2007
 from pretrain.runtime.errors import UserError
-from transfer.per_image import PerImage, load, of_labels, of_marks, save
+from transfer.classifiers import average_precision, pixel_accuracy
+from transfer.per_image import PerImage, load, of_labels, of_marks, of_means, of_pixels, save
 
 
 def a_few(images=37):
@@ -76,3 +77,95 @@ def test_a_damaged_file_is_told_in_one_sentence(damage, tmp_path):
         save(path, PerImage(few.names, few.hits, few.labels[:5]))
     with pytest.raises(UserError, match="cannot be read as outcomes of images"):
         load(path)
+
+
+def listed_map(scores, marks, row):
+    """By rule the mean over classes of a list in which image i stands row[i] times; images of one score come together.
+
+    A loop over thresholds in float64, the highest score first.
+    """
+    found = {"mAP area": [], "mAP 11-point": [], "mAP steps": []}
+    for one in range(scores.shape[1]):
+        drawn = [
+            (scores[at, one], marks[at, one]) for at in range(len(row)) for _ in range(row[at]) if marks[at, one] >= 0
+        ]
+        wanted = sum(mark for _, mark in drawn)
+        if not wanted:
+            continue  # no image of the draw shows the class
+        points = []
+        for least in sorted({score for score, _ in drawn}, reverse=True):
+            taken = [mark for score, mark in drawn if score >= least]
+            points.append((sum(taken) / wanted, sum(taken) / len(taken)))
+        gains = [recall - before for (recall, _), before in zip(points, [0.0, *(r for r, _ in points)], strict=False)]
+        best = [max(precision for _, precision in points[place:]) for place in range(len(points))]
+        tops = [max((p for r, p in points if r * 10 >= tenth - 1e-9), default=0.0) for tenth in range(11)]
+        found["mAP steps"].append(sum(gain * p for gain, (_, p) in zip(gains, points, strict=True)))
+        found["mAP area"].append(sum(gain * p for gain, p in zip(gains, best, strict=True)))
+        found["mAP 11-point"].append(sum(tops) / 11)
+    return {name: 100 * np.mean(values) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_each_rule_of_ap_is_that_of_a_list_with_every_image_as_often_as_it_is_drawn(seed, tmp_path):
+    """With scores that are equal, difficult images, and classes that a draw may lose."""
+    draw = np.random.default_rng(seed)
+    images = int(draw.integers(4, 30))
+    scores, marks = draw.integers(0, 8, (images, 3)) / 4 - 1, draw.integers(-1, 2, (images, 3))
+    marks[0] = 1
+    kept = load(save(tmp_path / "m.npz", of_marks(map(str, range(images)), scores, marks, "all images ")))
+    weights = np.concatenate([np.ones((1, images), int), draw.integers(0, 3, (6, images))])
+    weights[-1] = 0
+    weights[-1, 0] = 2
+    expected = [listed_map(scores, marks, row) for row in weights]
+    for rule in average_precision.RULES:
+        found = kept.values(f"all images {rule}", weights.astype(np.float32))
+        assert found == pytest.approx([one[rule] for one in expected])
+    assert kept.metrics == tuple(f"all images {rule}" for rule in average_precision.RULES)
+    once = average_precision.means(scores, marks)
+    assert {rule: kept.values(f"all images {rule}", weights[:1])[0] for rule in once} == pytest.approx(once)
+
+
+def test_pixels_are_weighed_as_those_of_a_list_of_images(tmp_path):
+    """mIoU, mean and pixel accuracy by counting the pixels of every image as often as it is drawn."""
+    draw = np.random.default_rng(0)
+    truth, given = draw.integers(0, 5, (9, 6, 6)), draw.integers(0, 4, (9, 6, 6))
+    truth[truth == 4] = 255  # of no class
+    truth[3][truth[3] == 2] = 0
+    tallies = np.stack([pixel_accuracy.tally(*pair, 4) for pair in zip(given, truth, strict=True)])
+    kept = load(save(tmp_path / "d.npz", of_pixels(map(str, range(9)), tallies)))
+    weights = draw.integers(0, 3, (5, 9))
+    weights[0] = 0
+    weights[0, 3] = 1  # class 2 is not there
+    for place, row in enumerate(weights):
+        pixels = [
+            (g, t)
+            for at in np.repeat(np.arange(9), row)
+            for g, t in zip(given[at].flat, truth[at].flat, strict=True)
+            if t < 4
+        ]
+        over, right = [], []
+        for one in {t for _, t in pixels}:
+            both = sum(g == t == one for g, t in pixels)
+            over.append(both / sum(one in pair for pair in pixels))
+            right.append(both / sum(t == one for _, t in pixels))
+        expected = {"mIoU": np.mean(over), "mACC": np.mean(right), "pACC": np.mean([g == t for g, t in pixels])}
+        found = {name: kept.values(name, weights.astype(np.float32))[place] / 100 for name in kept.metrics}
+        assert found == pytest.approx(expected)
+
+
+def test_means_are_over_the_images_that_count(tmp_path):
+    values = {"A top1": np.array([100.0, np.nan, 0.0, 100.0]), "C fog, top1": np.array([np.nan, 40.0, np.nan, np.nan])}
+    kept = load(save(tmp_path / "v.npz", of_means("abcd", values)))
+    weights = np.array([[1, 1, 1, 1], [2, 0, 1, 0], [0, 3, 0, 0]])
+    assert kept.values("A top1", weights)[:2] == pytest.approx([200 / 3, 200 / 3])
+    assert np.isnan(kept.values("A top1", weights)[2])
+    assert kept.values("C fog, top1", weights)[[0, 2]] == pytest.approx([40, 40])
+    assert (kept.count("A top1"), kept.count("C fog, top1"), len(kept)) == (3, 1, 4)
+
+
+def test_rankings_of_many_images_stay_small(tmp_path):
+    """Two bytes an image and class for the ranking, and hardly any for the marks."""
+    draw = np.random.default_rng(0)
+    marks = (draw.random((5000, 20)) < 0.05).astype(np.int8)
+    path = save(tmp_path / "m.npz", of_marks(map(str, range(5000)), draw.random((5000, 20)), marks))
+    assert path.stat().st_size < 2.5 * 5000 * 20

@@ -1,4 +1,7 @@
-"""Average precision of images ranked for a class, by the three rules of the field, and its mean over classes."""
+"""Average precision of images ranked for a class, by the three rules of the field, and its mean over classes.
+
+`weighted` is the same of images that count several times or not at all, as the draws of a bootstrap have them.
+"""
 
 from __future__ import annotations
 
@@ -64,3 +67,57 @@ def of_classes(
 def means(scores: np.ndarray, marks: np.ndarray) -> dict[str, float]:
     """The mean over classes in percent by each of RULES, scores and marks as of `of_classes`."""
     return {name: float(of_classes(scores, marks, rule).mean()) for name, rule in RULES.items()}
+
+
+def ranks_of(scores: np.ndarray) -> np.ndarray:
+    """Where each image stands in the ranking of each class (n, classes), 0 for the highest.
+
+    Equal scores stand together. A score that is no number stands last, as in `curve`.
+    """
+    places = [np.unique(-column, return_inverse=True)[1] for column in scores.T]
+    return np.stack([place.reshape(-1) for place in places], axis=1)
+
+
+def weighted(ranks: np.ndarray, marks: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean over classes in percent (r,) by each of RULES, of images that count weights[:, i] times.
+
+    Args: ranks (n, classes), as of `ranks_of`; marks (n, classes), as of `of_classes`; weights (r, n), whole numbers. A
+        class that no image of a draw shows does not count in its mean.
+    """
+    columns = [_of_class(*column, weights) for column in zip(ranks.T, marks.T, strict=True)]
+    return {name: 100 * mean_of_known(np.stack([each[name] for each in columns])) for name in RULES}
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """The mean of (k, r) over k without those that are no numbers (r,); NaN where there is none."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(0) / known.sum(0))
+
+
+def _of_class(ranks: np.ndarray, marks: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Average precision of one class (r,) by each rule, NaN where no image of the draw shows it.
+
+    Between two images that show the class precision only falls, so that it is asked for where they stand alone.
+    """
+    order = np.argsort(ranks, kind="stable")
+    order = order[marks[order] >= 0]
+    last = np.append(np.flatnonzero(np.diff(ranks[order])), len(order) - 1)  # of each group of equal scores
+    shows = np.flatnonzero(marks[order] == 1)
+    ends, first = np.unique(last[np.searchsorted(last, shows)], return_index=True)
+    if not len(ends):
+        return dict.fromkeys(RULES, np.full(len(weights), np.nan))
+    times = weights[:, order[: ends[-1] + 1]]
+    seen = np.add.reduceat(times, np.append(0, ends[:-1] + 1), axis=1).cumsum(1, dtype=np.float64)
+    right = np.add.reduceat(times[:, shows], first, axis=1).cumsum(1, dtype=np.float64)
+    precision, wanted = right / np.maximum(seen, 1), right[:, -1:]
+    falling = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    with np.errstate(invalid="ignore"):
+        gained = np.diff(right, axis=1, prepend=0) / wanted
+    reached = [np.argmax(right >= (point - 1e-12) * wanted, axis=1) for point in POINTS]
+    points = np.mean([falling[np.arange(len(falling)), place] for place in reached], axis=0)
+    return {
+        "mAP area": (gained * falling).sum(1),
+        "mAP 11-point": np.where(wanted[:, 0] > 0, points, np.nan),
+        "mAP steps": (gained * precision).sum(1),
+    }

@@ -38,12 +38,16 @@ class Diverged(UserError):
 
 @dataclass(frozen=True)
 class FineTuned:
-    """metrics in percent. skipped_train, skipped_val: numbers of unreadable images. details: batch and rates in use."""
+    """metrics in percent. skipped_train, skipped_val: numbers of unreadable images. details: batch and rates in use.
+
+    hits: for each metric what is right, by the image's key.
+    """
 
     metrics: dict[str, float]
     skipped_train: int
     skipped_val: int
     details: dict[str, Any]
+    hits: dict[str, dict[str, bool]]
 
 
 def add_head(trunk: nn.Module, width: int, classes: int, seed: int) -> nn.Sequential:
@@ -117,8 +121,9 @@ def finetune_and_score(
         network, details = fitted(trunk, options)
     else:
         network, details = _sweep(trunk, fitted, rest, options, common, device)
-    metrics, skipped = _scored(network, val, common, device, "scores of val")
-    return FineTuned(metrics, len(unreadable), skipped, details)
+    hit = _scored(network, val, common, device, "scores of val")
+    skipped = len(val) - len(hit["top1"])
+    return FineTuned(_shares(hit), len(unreadable), skipped, details, hit)
 
 
 def _readable(train: ImageSource, common: Common) -> tuple[ImageSource, list[str]]:
@@ -136,8 +141,8 @@ def _readable(train: ImageSource, common: Common) -> tuple[ImageSource, list[str
 
 def _scored(
     network: nn.Module, source: ImageSource, common: Common, device: torch.device, what: str
-) -> tuple[dict[str, float], int]:
-    """Accuracy on all of `source`, of which each rank scores its share, and how many of its images are unreadable."""
+) -> dict[str, dict[str, bool]]:
+    """By metric what is right of all of `source`, by the key of an image that can be read; a rank scores a share."""
     mine = source.select(distributed.share(len(source)))
     scores = extract_with(common, network, mine, device, what, precision="fp32")  # the network is not a frozen trunk
     cuts = reported(len(source.classes))
@@ -145,8 +150,13 @@ def _scored(
     hit: dict[str, list[bool]] = {}  # by name, so that an image that was dealt twice counts once
     for part in distributed.gathered(dict(zip(scores.names, own, strict=True))):
         hit |= part
-    shares = torch.tensor(list(hit.values()), dtype=torch.float64).mean(0) * 100
-    return {f"top{k}": share for k, share in zip(cuts, shares.tolist(), strict=True)}, len(source) - len(hit)
+    return {f"top{k}": {name: right[at] for name, right in hit.items()} for at, k in enumerate(cuts)}
+
+
+def _shares(hits: dict[str, dict[str, bool]]) -> dict[str, float]:
+    """Accuracy in percent, by metric."""
+    of_metric = {name: torch.tensor(list(hit.values()), dtype=torch.float64) for name, hit in hits.items()}
+    return {name: hit.mean().item() * 100 for name, hit in of_metric.items()}
 
 
 def _sweep(
@@ -170,7 +180,7 @@ def _sweep(
         except Diverged:  # on all ranks alike
             rivals[f"{lr:g}"] = None
             continue
-        metrics, _ = _scored(network, choosing, common, device, f"choosing with lr {lr:g}")
+        metrics = _shares(_scored(network, choosing, common, device, f"choosing with lr {lr:g}"))
         rivals[f"{lr:g}"] = metrics["top1"]
         if best is None or metrics["top1"] > highest:
             highest, best = metrics["top1"], (network, details)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -13,8 +14,10 @@ from transfer.datasets.corruption_names import ALEXNET, STANDARD_NAMES
 SEVERITIES = 5
 
 
-def of_sets(scores: torch.Tensor, right: Sequence[Sequence[int]], among: Sequence[int] | None) -> dict[str, float]:
-    """{"top1", "top5"} in percent of rows of which any of several classes is right.
+def hits_of_sets(
+    scores: torch.Tensor, right: Sequence[Sequence[int]], among: Sequence[int] | None
+) -> dict[str, torch.Tensor]:
+    """{"top1", "top5"}: 100 for each row (n,) of which any of several classes is right, else 0; float64.
 
     Args: scores (n, classes); right, n times the classes that count; among, those whose scores are compared, None for
         all of them.
@@ -29,17 +32,23 @@ def of_sets(scores: torch.Tensor, right: Sequence[Sequence[int]], among: Sequenc
     found = {}
     for k in reported(int(allowed.sum())):
         best = compared.topk(k, dim=1).indices
-        found[f"top{k}"] = 100 * (wanted.gather(1, best).any(1) & sound).double().mean().item()
+        found[f"top{k}"] = 100 * (wanted.gather(1, best).any(1) & sound).double()
     return found
 
 
-def of_corruptions(top1: Mapping[tuple[str, int], float]) -> dict[str, float]:
+def of_sets(scores: torch.Tensor, right: Sequence[Sequence[int]], among: Sequence[int] | None) -> dict[str, float]:
+    """The means of `hits_of_sets`, in percent."""
+    return {name: hits.mean().item() for name, hits in hits_of_sets(scores, right, among).items()}
+
+
+def of_corruptions(top1: Mapping[tuple[str, int], Any]) -> dict[str, Any]:
     """The mean over severities of each corruption, that over ImageNet-C's 15, and their mean corruption error.
 
     The latter divides each error by AlexNet's (Hendrycks and Dietterich, 2019); both are told where all 15 are there at
     all five severities.
 
-    Args: top1, in percent, by corruption and severity.
+    Args: top1, in percent, by corruption and severity: a number, or one for each image (n,), of which every mean is one
+        over images too.
     """
     names = list(dict.fromkeys(name for name, _ in top1))
     by_name = {name: [value for (one, _), value in top1.items() if one == name] for name in names}
@@ -52,8 +61,8 @@ def of_corruptions(top1: Mapping[tuple[str, int], float]) -> dict[str, float]:
     return found
 
 
-def split_corruptions(groups: Mapping[str, float]) -> tuple[dict[tuple[str, int], float], dict[str, float]]:
-    """Numbers of groups such as "C fog 3" by corruption and severity, and those of all other groups."""
+def split_corruptions(groups: Mapping[str, Any]) -> tuple[dict[tuple[str, int], Any], dict[str, Any]]:
+    """What is held of groups such as "C fog 3" by corruption and severity, and those of all other groups."""
     hits = {name: re.fullmatch(r"C (\w+) (\d)", name) for name in groups}
     corrupted = {(hit[1], int(hit[2])): groups[name] for name, hit in hits.items() if hit}
     return corrupted, {name: value for name, value in groups.items() if not hits[name]}

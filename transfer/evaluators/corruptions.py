@@ -70,12 +70,15 @@ def check_classes(options: Options, _: Common, data: Labelled) -> None:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 on clean images and under each corruption, its mean over severities, and the mean corruption error."""
+    import numpy as np
+
     from pretrain.runtime.printable import say
     from transfer.classifiers import robust_accuracy
     from transfer.classifiers.linear.linear_head import load_head, places
     from transfer.datasets.corruptions import corrupted
     from transfer.datasets.labelled import thinned
     from transfer.features.extract import extract_with
+    from transfer.per_image import of_means
 
     data, common, device = subject.data, subject.common, subject.device
     head, origin = load_head(Path(options.trained_head), subject.trunk_sha256())
@@ -83,23 +86,28 @@ def measure(subject: Subject, options: Options) -> Outcome:
     source = thinned(data.val, options.most_images or len(data.val))
     trunk, frost = subject.trunk(), Path(options.frost) if options.frost else None
 
-    def top1(name: str, severity: int) -> float:
-        """Of the images under one corruption, "" for none, in percent."""
+    def top1(name: str, severity: int) -> dict[str, float]:
+        """Of the images that can be read, under one corruption, "" for none: 100 for each that is right."""
         change = partial(corrupted, name=name, severity=severity, frost=frost) if name else None
         rows = extract_with(common, trunk, source, device, f"{name or 'clean'} {severity or ''}".strip(), change)
         right = [[row[label]] for label in rows.labels.tolist()]
-        return robust_accuracy.of_sets(head.scores(rows.rows), right, None)["top1"]
+        hits = robust_accuracy.hits_of_sets(head.scores(rows.rows), right, None)["top1"]
+        return dict(zip(rows.names, hits.tolist(), strict=True))
 
     clean, names = top1("", 0), names_of(options)
     found = {(name, severity): top1(name, severity) for name in names for severity in sorted(set(options.severities))}
     if PHOTOGRAPHED not in names and not options.corruptions:
         say("note: frost is left out, because frost= names no folder of its photographs: there is no mCE without it")
-    metrics = {f"clean, {len(source)} images, top1": clean} | robust_accuracy.of_corruptions(found)
+    of_images = {place: np.array([hits[name] for name in clean]) for place, hits in found.items()}
+    means = {f"clean, {len(source)} images, top1": np.array(list(clean.values()))}
+    means |= robust_accuracy.of_corruptions(of_images)
+    metrics = {name: float(values.mean()) for name, values in means.items()}
     details: dict[str, object] = {"head": origin.protocol}
-    details |= {"by severity": {f"{name} {severity}": value for (name, severity), value in found.items()}}
+    details |= {"by severity": {f"{name} {severity}": float(one.mean()) for (name, severity), one in of_images.items()}}
     severities = "".join(map(str, sorted(set(options.severities))))
     protocol = f"corruptions of ImageNet-C at severities {severities} by a trained head ({origin.protocol})"
-    return Outcome(metrics, protocol, {"val": len(source), "head_classes": len(origin.classes)}, details)
+    counts, kept = {"val": len(source), "head_classes": len(origin.classes)}, of_means(clean, means)
+    return Outcome(metrics, protocol, counts, details, per_image=kept)
 
 
 EVALUATOR = Evaluator(

@@ -40,6 +40,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     """Mean intersection over union on the test crop, with mean and pixel accuracy; and of each class."""
     from transfer.classifiers.linear import dense_probe
     from transfer.features.stages import StageMap, stage_shapes
+    from transfer.per_image import of_pixels
 
     common, classes, device = subject.common, subject.classes, subject.device
     modules, shapes = stage_shapes(subject.arch, common.image_size, "a dense probe")
@@ -49,16 +50,17 @@ def measure(subject: Subject, options: Options) -> Outcome:
     maps, queries = (part.rows[:].view(-1, channels, height, width).to(device) for part in (train, test))
     labels = [_labels(subject, train, 0, at) for at in range(len(maps))]
     fitted, details = dense_probe.choose_and_fit(maps, labels, classes, options.held_out, common.seed)
-    counts = dense_probe.confusion(fitted, queries, lambda at: _labels(subject, test, 1, at), classes)
-    if not counts.any():
+    found = dense_probe.tallies(fitted, queries, lambda at: _labels(subject, test, 1, at), classes)
+    if not found.any():
         raise UserError(
             f"no pixel of the test images of {subject.data.name} has a class where they are cut: mend them."
         )
-    metrics, each = dense_probe.metrics_of(counts)
+    metrics, each = dense_probe.metrics_of(found)
     details |= {"IoU": {subject.data.train.classes[one]: value for one, value in each.items()}}
     told = {"train": len(maps), "val": len(queries), "skipped": len(train.skipped) + len(test.skipped)}
     where = f"{options.map_of} ({channels} channels, {height}x{width})"
-    return Outcome(metrics, f"{dense_probe.PROTOCOL}: {where}", told, details)
+    kept = of_pixels(test.names, found)
+    return Outcome(metrics, f"{dense_probe.PROTOCOL}: {where}", told, details, per_image=kept)
 
 
 def _labels(subject: Subject, rows: Features, part: int, at: int) -> np.ndarray:

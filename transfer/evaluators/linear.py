@@ -62,11 +62,14 @@ def _exact(subject: Subject, options: Options) -> Outcome:
 def _fast(subject: Subject, options: Options) -> Outcome:
     from transfer.classifiers.accuracy import top1_top5
     from transfer.classifiers.linear import racing_heads
+    from transfer.per_image import of_scores
 
     (train, val), share, seed = subject.rows(), options.held_out, subject.common.seed
     given = (train, subject.classes, options.head, share, seed, subject.device)
     head, details = racing_heads.race_to_head(*given)
-    return Outcome(top1_top5(head.scores(val.rows), val.labels), racing_heads.PROTOCOL, details=details, head=head)
+    scores = head.scores(val.rows)
+    metrics, kept = top1_top5(scores, val.labels), of_scores(val.names, scores, val.labels)
+    return Outcome(metrics, racing_heads.PROTOCOL, details=details, per_image=kept, head=head)
 
 
 def _augmented(subject: Subject, options: Options) -> Outcome:
@@ -75,7 +78,8 @@ def _augmented(subject: Subject, options: Options) -> Outcome:
     data, given = subject.data, (options.head, options.held_out, subject.common, subject.device)
     scored = augmented_heads.train_and_score(subject.trunk(), subject.width, data, *given)
     counts = {"train": len(data.train), "val": len(data.val) - scored.skipped_val, "skipped": scored.skipped_val}
-    return Outcome(scored.metrics, augmented_heads.protocol(options.head), counts, scored.details, head=scored.head)
+    protocol, kept = augmented_heads.protocol(options.head), scored.per_image
+    return Outcome(scored.metrics, protocol, counts, scored.details, per_image=kept, head=scored.head)
 
 
 EVALUATOR = Evaluator(

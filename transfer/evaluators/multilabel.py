@@ -36,6 +36,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     from transfer.classifiers.linear import one_vs_rest
     from transfer.datasets.multilabel import marks_of
     from transfer.features.on_device import DeviceRows, to_device
+    from transfer.per_image import of_marks
 
     (train, test), data, device = subject.rows(), subject.data, subject.device
     assert data.marks is not None
@@ -45,7 +46,8 @@ def measure(subject: Subject, options: Options) -> Outcome:
     scores = fitted.scores(rows.standardise(to_device(test.rows[:], device)))
     each = average_precision.of_classes(scores, truth).tolist()
     details |= {"AP area of each class": dict(zip(data.train.classes, each, strict=True))}
-    return Outcome(average_precision.means(scores, truth), one_vs_rest.PROTOCOL, details=details)
+    kept = of_marks(test.names, scores, truth)
+    return Outcome(average_precision.means(scores, truth), one_vs_rest.PROTOCOL, details=details, per_image=kept)
 
 
 EVALUATOR = Evaluator(

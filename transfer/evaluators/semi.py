@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pretrain.runtime.errors import UserError
@@ -10,8 +11,10 @@ from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import Common
 
 if TYPE_CHECKING:
+    from pretrain.data.sources import ImageSource
     from transfer.datasets.labelled import Labelled
     from transfer.datasets.subsets import Subset
+    from transfer.per_image import PerImage
 
 
 def check_options(options: FineTune, common: Common) -> None:
@@ -82,7 +85,20 @@ def measure(subject: Subject, options: FineTune) -> Outcome:
         **subset.counts,
     }
     protocol = finetune.protocol(options, subject.common, which or f"a balanced fraction of {options.fraction:g}")
-    return Outcome(scored.metrics, protocol, counts, scored.details)
+    kept = _per_image(val, scored.hits)
+    return Outcome(scored.metrics, protocol, counts, scored.details, per_image=kept)
+
+
+def _per_image(val: ImageSource, hits: Mapping[str, Mapping[str, bool]]) -> PerImage:
+    """What came of the images of val that could be read, in their order."""
+    import numpy as np
+
+    from transfer.per_image import of_labels
+
+    read = [at for at in range(len(val)) if val.key(at) in hits["top1"]]
+    names = [val.key(at) for at in read]
+    of_metric = {metric: np.array([hit[name] for name in names], bool) for metric, hit in hits.items()}
+    return of_labels(names, of_metric, np.array([val.label(at) for at in read]))
 
 
 EVALUATOR = Evaluator(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import option
 from transfer.classifiers.linear.head_options import Head, check_head
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import STAGES, Common
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass
@@ -33,21 +37,27 @@ def check_options(options: Options, common: Common) -> None:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 of each stage; all stages are computed in one pass over the images."""
+    from transfer.classifiers.accuracy import top1_top5
     from transfer.classifiers.linear import racing_heads
     from transfer.features.stages import stage_rows
+    from transfer.per_image import hits_of, of_labels
 
     common, metrics, details = subject.common, dict[str, float](), dict[str, object]()
+    hits: dict[str, np.ndarray] = {}
     rows = stage_rows(subject.other_rows, subject.arch, common.image_size)
     for stage in options.stages or STAGES:
         print(f"{stage}: ", end="", flush=True)
-        given = (*rows[stage], subject.classes, options.head, options.held_out, common.seed, subject.device)
-        scored, found = racing_heads.race_and_score(*given)
-        metrics |= {f"{stage} {name}": value for name, value in scored.items()}
-        details[stage] = found
+        given = (subject.classes, options.head, options.held_out, common.seed, subject.device)
+        head, details[stage] = racing_heads.race_to_head(rows[stage][0], *given)
+        scores, labels = head.scores(rows[stage][1].rows), rows[stage][1].labels
+        metrics |= {f"{stage} {name}": value for name, value in top1_top5(scores, labels).items()}
+        hits |= hits_of(scores, labels, f"{stage} ")
     train, val = rows[STAGES[0]]
+    kept = of_labels(val.names, hits, val.labels.numpy())
     counts = {"train": len(train.rows), "val": len(val.rows), "skipped": len(train.skipped) + len(val.skipped)}
     numbers = ", ".join(f"{name} {rows[name][0].rows.shape[1]}" for name in options.stages or STAGES)
-    return Outcome(metrics, f"pooled maps of each stage ({numbers}); {racing_heads.PROTOCOL}", counts, details)
+    protocol = f"pooled maps of each stage ({numbers}); {racing_heads.PROTOCOL}"
+    return Outcome(metrics, protocol, counts, details, per_image=kept)
 
 
 EVALUATOR = Evaluator(

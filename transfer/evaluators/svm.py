@@ -77,17 +77,19 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
     from transfer.classifiers.linear import svm
     from transfer.datasets.multilabel import marks_of
+    from transfer.per_image import of_marks
 
     train, test = _rows(subject, options.stage)
     data, seed = subject.data, subject.common.seed
     assert data.marks is not None
     known = svm.unit(train.rows[:].numpy()), marks_of(train, data.train, data.marks[0])
     asked = svm.unit(test.rows[:].numpy()), marks_of(test, data.val, data.marks[1])
-    costs, metrics, details = options.costs or list(svm.COSTS), dict[str, float](), dict[str, object]()
+    costs, metrics, details, kept = options.costs or list(svm.COSTS), dict[str, float](), dict[str, object](), None
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ConvergenceWarning)
         if options.full:
-            metrics, details = svm.score_all(known, asked, costs, seed, data.train.classes)
+            metrics, details, scores = svm.score_all(known, asked, costs, seed, data.train.classes)
+            kept = of_marks(test.names, scores, asked[1], svm.ALL)
         of_shots = {}
         for count, mean, deviation, cost in svm.few(known, asked, options.shots, options.draws, costs, seed):
             metrics |= {f"k={count} mAP": mean, f"k={count} std": deviation}
@@ -95,7 +97,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     details |= {"costs_of_shots": of_shots, "fits_cut_short": len(told)}
     counts = {"train": len(train.rows), "val": len(test.rows), "skipped": len(train.skipped) + len(test.skipped)}
     of = f"pooled map of {options.stage}; " if options.stage else ""
-    return Outcome(metrics, of + svm.protocol(options.draws, len(costs)), counts, details)
+    return Outcome(metrics, of + svm.protocol(options.draws, len(costs)), counts, details, per_image=kept)
 
 
 def _rows(subject: Subject, stage: str) -> tuple[Features, Features]:

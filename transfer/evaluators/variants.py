@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ from transfer.evaluators import Evaluator, Needs, Outcome, Subject, Task
 from transfer.options import Common
 
 if TYPE_CHECKING:
+    import torch
+
     from transfer.classifiers.linear.linear_head import Origin
     from transfer.datasets.labelled import Labelled
     from transfer.datasets.variants.base import Place
+    from transfer.per_image import PerImage
 
 VARIANTS = ("v2", "a", "r", "sketch", "c", "objectnet")
 
@@ -62,21 +66,58 @@ def measure(subject: Subject, options: Options) -> Outcome:
     rows = subject.rows_of(subject.data.val)
     of = [places[label] for label in rows.labels.tolist()]
     scores, row = head.scores(rows.rows), {name: at for at, name in enumerate(origin.classes)}
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    names: dict[str, list[str]] = {}
     for group in dict.fromkeys(place.group for place in places if place):
         at = [index for index, place in enumerate(of) if place is not None and place.group == group]
         right = [[row[name] for name in place.wnids if name in row] for index in at if (place := of[index])]
         if at:
-            found[group] = robust_accuracy.of_sets(scores[torch.tensor(at)], right, _among(group, row))
-    corrupted, others = robust_accuracy.split_corruptions({name: values["top1"] for name, values in found.items()})
-    metrics = {f"{name} {kind}": value for name in others for kind, value in found[name].items()}
+            found[group] = robust_accuracy.hits_of_sets(scores[torch.tensor(at)], right, _among(group, row))
+            names[group] = [rows.names[index] for index in at]
+    top1 = {name: values["top1"].mean().item() for name, values in found.items()}
+    corrupted, others = robust_accuracy.split_corruptions(top1)
+    metrics = {f"{name} {kind}": value.mean().item() for name in others for kind, value in found[name].items()}
     metrics |= {f"C {name}": value for name, value in robust_accuracy.of_corruptions(corrupted).items()}
     judged = sum(place is not None for place in of)
     counts = {"val": judged, "skipped": len(rows.skipped), "left_out": len(of) - judged}
     details: dict[str, object] = {"head": origin.protocol, "head_classes": len(origin.classes)}
     details |= {"C by severity": {f"{name} {severity}": value for (name, severity), value in corrupted.items()}}
     restricted = "; A and R among their own 200 classes" + (", classes of the head alone" if options.shared else "")
-    return Outcome(metrics, f"variants of ImageNet by a trained head ({origin.protocol}){restricted}", counts, details)
+    protocol = f"variants of ImageNet by a trained head ({origin.protocol}){restricted}"
+    return Outcome(metrics, protocol, counts, details, per_image=_per_image(found, names))
+
+
+def _per_image(hits: Mapping[str, Mapping[str, torch.Tensor]], names: Mapping[str, Sequence[str]]) -> PerImage:
+    """By group and metric 100 for each of its images that is right; of ImageNet-C the means of each photograph.
+
+    A photograph counts once, however many corruptions show it: CLASS/NAME at the end of its images' names. Where one
+    lacks a corruption that others have, there are no outcomes of ImageNet-C.
+    """
+    import numpy as np
+
+    from transfer.classifiers import robust_accuracy
+    from transfer.per_image import of_means
+
+    corrupted, others = robust_accuracy.split_corruptions({name: hits[name]["top1"] for name in hits})
+    columns = [(names[name], {f"{name} {kind}": one.numpy() for kind, one in hits[name].items()}) for name in others]
+    places = {
+        key: dict(
+            zip(("/".join(name.split("/")[-2:]) for name in names[f"C {key[0]} {key[1]}"]), one.tolist(), strict=True)
+        )
+        for key, one in corrupted.items()
+    }
+    photographs = sorted(next(iter(places.values()), {}))
+    if photographs and all(sorted(one) == photographs for one in places.values()):
+        of_photographs = {key: np.array([one[name] for name in photographs]) for key, one in places.items()}
+        means = robust_accuracy.of_corruptions(of_photographs)
+        columns.append(([f"C {name}" for name in photographs], {f"C {name}": one for name, one in means.items()}))
+    every, found, first = [name for listed, _ in columns for name in listed], dict[str, np.ndarray](), 0
+    for listed, means in columns:
+        for metric, values in means.items():
+            found[metric] = np.full(len(every), np.nan)
+            found[metric][first : first + len(listed)] = values
+        first += len(listed)
+    return of_means(every, found)
 
 
 def _among(group: str, row: dict[str, int]) -> list[int] | None:

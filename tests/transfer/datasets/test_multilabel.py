@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.outcomes import retold
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
@@ -134,6 +135,7 @@ def test_both_evaluators_share_the_rows_of_either_layout_and_know_the_stripes(pl
     assert linear.metrics["mAP area"] == pytest.approx(100)
     assert set(linear.settings["found"]["AP area of each class"]) == set(COLOURS)
     assert list(svm.metrics)[3:] == ["k=1 mAP", "k=1 std", "k=2 mAP", "k=2 std"]
+    assert retold(linear, tmp_path)[0] == list(linear.metrics) and retold(svm, tmp_path)[0] == list(svm.metrics)[:3]
     assert svm.metrics["all images mAP area"] > 90 and svm.settings["found"]["costs_of_shots"] == {"1": 1.0, "2": 1.0}
 
 

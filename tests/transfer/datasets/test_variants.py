@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.outcomes import retold
 from helpers.painted import COLOURS, paint
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
@@ -127,12 +128,15 @@ def test_copies_of_val_have_vals_accuracy_in_every_variant(place, tmp_path):
     found = results.load(tmp_path / "v.json")
     names = ["V2 matched-frequency top1", "A top1", "R top1", "C zoom blur, top1"]
     assert [found.metrics[name] for name in names] == pytest.approx([linear.metrics["top1"]] * 4)
+    told, kept = retold(found, tmp_path)
+    assert told == list(found.metrics) and len(kept) == 48  # of ImageNet-C each photograph once
     assert "A and R among their own 200 classes" in found.protocol
     assert found.counts["val"] == 48 and found.settings["found"]["head_classes"] == 3
     chosen = ["corruptions=[contrast]", "severities=[1,5]"]
     evaluate.main(command(place, "corruptions", place / "data", tmp_path / "c.json", head, *chosen))
     changed = results.load(tmp_path / "c.json")
     assert changed.metrics["clean, 12 images, top1"] == pytest.approx(linear.metrics["top1"])
+    assert retold(changed, tmp_path)[0] == list(changed.metrics)
     each = changed.settings["found"]["by severity"]
     assert changed.metrics["contrast, top1"] == pytest.approx((each["contrast 1"] + each["contrast 5"]) / 2)
 

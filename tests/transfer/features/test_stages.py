@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from helpers.outcomes import retold
 from helpers.painted import paint_both
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk, plain_trunk
@@ -123,7 +124,7 @@ def test_every_stage_is_measured_on_rows_that_are_computed_once_and_kept(tmp_pat
         evaluate.main(["stages", *given, *quick, f"cache={tmp_path / 'cache'}"])
         assert capsys.readouterr().out.count("features of train") == said
     result = results.load(tmp_path / "stages.json")
-    assert list(result.metrics) == ["res1 top1", "res5 top1"]
+    assert list(result.metrics) == ["res1 top1", "res5 top1"] == retold(result, tmp_path)[0]
     assert result.metrics["res1 top1"] > 90 and result.metrics["res5 top1"] > 60  # colours under random convolutions
     assert "pooled maps of each stage (res1 9216, res5 512)" in result.protocol
     assert result.settings["found"]["frozen_precision_used"] == "fp32"

@@ -24,19 +24,21 @@ from transfer.features.augmented import training_batches
 from transfer.features.extract import extract_with, name_unreadable, placed, shown
 from transfer.features.on_device import DeviceRows, autocast, chosen_precision, to_device
 from transfer.options import Common
+from transfer.per_image import PerImage, of_scores
 
 
 @dataclass(frozen=True)
 class HeadScore:
     """metrics in percent. skipped_val: number of unreadable images of val. details: the chosen setting, and losses.
 
-    head: what was trained.
+    head: what was trained. per_image: what came of each image of val.
     """
 
     metrics: dict[str, float]
     skipped_val: int
     details: dict[str, object]
     head: linear_head.Head
+    per_image: PerImage
 
 
 def protocol(options: Head) -> str:
@@ -91,12 +93,12 @@ def train_and_score(
     rivals = _choose(trunk, trained, train.select(slice_.nonzero()[:, 0].tolist()), common, device)
     if not trained.weight.isfinite().all():
         raise UserError(f"the linear head diverged: lower head.lrs, now {options.lrs}.")
-    metrics, skipped = _scored(trunk, trained, data.val, common, device)
+    metrics, skipped, outcomes = _scored(trunk, trained, data.val, common, device)
     last = losses[chosen.index(trained.settings[0])].item()
     details: dict[str, object] = {"trained_on": len(kept), "last_loss": last, "held_out_top1": rivals}
     details["frozen_precision_used"] = chosen_precision(common.frozen_precision, device)
     head = linear_head.Head(*(values[0].double().cpu() for values in (trained.weight, trained.bias)))
-    return HeadScore(metrics, skipped, sgd_heads.chosen_setting(trained, batch_size) | details, head)
+    return HeadScore(metrics, skipped, sgd_heads.chosen_setting(trained, batch_size) | details, head, outcomes)
 
 
 def _choose(
@@ -121,12 +123,13 @@ def _choose(
 
 def _scored(
     trunk: nn.Module, trained: Heads, val: ImageSource, common: Common, device: torch.device
-) -> tuple[dict[str, float], int]:
-    """Accuracy of the one setting that was kept on all of val, and how many of its images are unreadable."""
+) -> tuple[dict[str, float], int, PerImage]:
+    """Accuracy of the setting that was kept on all of val, the number of unreadable images, and what came of each."""
     features = extract_with(common, trunk, val, device, "features of val")
     parts = DeviceRows(features.rows, device).blocks(sgd_heads.CHUNK)
     scores = torch.cat([trained.scores(part)[:, 0] for part in parts]).cpu()
-    return top1_top5(scores, features.labels), len(features.skipped)
+    kept = of_scores(features.names, scores, features.labels)
+    return top1_top5(scores, features.labels), len(features.skipped), kept
 
 
 def _train(

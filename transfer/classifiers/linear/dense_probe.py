@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from transfer.classifiers import pixel_accuracy
 from transfer.classifiers.linear.logistic_regression import TOLERANCE
 
 PROTOCOL = "1x1 convolution on a frozen map, exact cross-entropy over pixels, no augmentation"
@@ -121,18 +122,16 @@ def choose_and_fit(
         chosen, at = cells_of(maps[kept], [labels[one] for one in kept], classes), start
         for decay in DECAYS:
             at = fit(chosen, decay, at)
-            counts = confusion(at, maps[out], lambda one: labels[out[one]], classes)
-            if counts.any():
-                rivals[decay] = metrics_of(counts)[0]["mIoU"]
+            found = tallies(at, maps[out], lambda one: labels[out[one]], classes)
+            if found.any():
+                rivals[decay] = metrics_of(found)[0]["mIoU"]
     decay = max(rivals, key=rivals.__getitem__, default=DECAYS[0])
     details: dict[str, object] = {"weight_decay": decay}
     return fit(cells, decay, start), details | {"held_out_mIoU": {f"{one:g}": value for one, value in rivals.items()}}
 
 
-def confusion(
-    fitted: Convolution, maps: torch.Tensor, label_of: Callable[[int], np.ndarray], classes: int
-) -> np.ndarray:
-    """(classes, classes) pixels by their class and by the class that is given to them, IGNORED ones left out.
+def tallies(fitted: Convolution, maps: torch.Tensor, label_of: Callable[[int], np.ndarray], classes: int) -> np.ndarray:
+    """Of each image (n, classes, 3), as of `pixel_accuracy.tally`; IGNORED pixels are left out.
 
     Args:
         fitted: the convolution.
@@ -140,25 +139,20 @@ def confusion(
         label_of: the label image (S, S) of each of them; scores are enlarged to its size bilinearly.
         classes: their number.
     """
-    counts = np.zeros((classes, classes), dtype=np.int64)
+    found = np.zeros((len(maps), classes, 3), dtype=np.int64)
     for at in range(len(maps)):
         labels = label_of(at)
         scores = functional.interpolate(fitted.scores(maps[at : at + 1]), size=labels.shape, mode="bilinear")
-        given = scores[0].argmax(0).cpu().numpy()
-        known = labels != IGNORED
-        pairs = labels[known].astype(np.int64) * classes + given[known]
-        counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    return counts
+        found[at] = pixel_accuracy.tally(scores[0].argmax(0).cpu().numpy(), labels, classes)
+    return found
 
 
-def metrics_of(counts: np.ndarray) -> tuple[dict[str, float], dict[int, float]]:
+def metrics_of(found: np.ndarray) -> tuple[dict[str, float], dict[int, float]]:
     """mIoU, mACC and pACC in percent, as detectron2 tells them, and the IoU of each class that the images show.
 
-    Args: counts, as of `confusion`.
+    Args: found, as of `tallies`.
     """
-    right, there, given = counts.diagonal(), counts.sum(1), counts.sum(0)
-    shown = np.flatnonzero(there)
-    each = {int(one): float(100 * right[one] / (there[one] + given[one] - right[one])) for one in shown}
-    accuracy = 100 * right[shown] / there[shown]
-    means = {"mIoU": float(np.mean(list(each.values()))), "mACC": float(accuracy.mean())}
-    return means | {"pACC": float(100 * right.sum() / there.sum())}, each
+    total = found.sum(0)
+    each = pixel_accuracy.ratios(total)[:, 0]
+    shown = {int(one): float(each[one]) for one in np.flatnonzero(total[:, pixel_accuracy.THERE])}
+    return {name: float(value[0]) for name, value in pixel_accuracy.means(total[None]).items()}, shown

@@ -14,7 +14,6 @@ import torch
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
-from transfer.classifiers.accuracy import top1_top5
 from transfer.classifiers.linear import sgd_heads
 from transfer.classifiers.linear.head_options import Head
 from transfer.classifiers.linear.linear_head import Head as LinearHead
@@ -93,33 +92,18 @@ def batches(pool: torch.Tensor, size: int, generator: torch.Generator, home: tor
             yield batch[distributed.rank() :: distributed.world_size()]
 
 
-def race_and_score(
-    train: Features, val: Features, classes: int, options: Head, share: float, seed: int, device: torch.device
-) -> tuple[dict[str, float], dict[str, object]]:
-    """Metrics in percent of the rows of val by what `race_to_head` trains on train, and its details.
-
-    Args:
-        train, val: rows with labels.
-        classes: their number.
-        options: of the heads.
-        share: of train that is held out to choose on.
-        seed: of the slice, of the first weights and of the batches.
-        device: where to train.
-
-    Raises:
-        UserError: even the winner diverged.
-    """
-    head, details = race_to_head(train, classes, options, share, seed, device)
-    return top1_top5(head.scores(val.rows), val.labels), details
-
-
 def race_to_head(
     train: Features, classes: int, options: Head, share: float, seed: int, device: torch.device
 ) -> tuple[LinearHead, dict[str, object]]:
     """Race on train, and take the winner's last weights.
 
     Args:
-        train, classes, options, share, seed, device: as of `race_and_score`.
+        train: rows with labels.
+        classes: their number.
+        options: of the heads.
+        share: of train that is held out to choose on.
+        seed: of the slice, of the first weights and of the batches.
+        device: where to train.
 
     Returns: the head of rows that are not standardised; and details: the setting that won, and the held-out top-1 of
         all settings at the end of the last round that each of them was in.
@@ -149,7 +133,7 @@ def race(
     """Train the settings in rounds until one is left.
 
     Args:
-        train, classes, options, share, seed, device: as of `race_and_score`.
+        train, classes, options, share, seed, device: as of `race_to_head`.
         chosen: the settings that compete.
 
     Returns: the heads of the one setting that is left, each setting's last held-out top-1, and the standardisation.

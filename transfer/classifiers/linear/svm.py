@@ -14,6 +14,7 @@ import numpy as np
 
 from transfer.classifiers.average_precision import means, of_classes
 
+ALL = "all images "  # before the names of the metrics of all of train
 COSTS = (0.01, 0.1, *(0.5**power for power in range(4, 20)))
 WEIGHTS = {1: 2, -1: 1}  # of images that show the class, and of the others
 FOLDS = 3
@@ -74,8 +75,8 @@ def score_all(
     costs: Sequence[float],
     seed: int,
     classes: Sequence[str],
-) -> tuple[dict[str, float], dict[str, object]]:
-    """mAP on test of machines of all of train, by each of the field's rules; the cost and the AP of each class.
+) -> tuple[dict[str, float], dict[str, object], np.ndarray]:
+    """mAP on test of machines of all of train, by each of the field's rules; the cost and the AP of each class; scores.
 
     Args:
         train, test, costs, seed: as of `few`.
@@ -86,7 +87,7 @@ def score_all(
     each = of_classes(scores, test[1]).tolist()
     details: dict[str, object] = {"cost of each class": dict(zip(classes, chosen, strict=True))}
     details |= {"AP area of each class": dict(zip(classes, each, strict=True))}
-    return {f"all images {name}": value for name, value in means(scores, test[1]).items()}, details
+    return {f"{ALL}{name}": value for name, value in means(scores, test[1]).items()}, details, scores
 
 
 def drawn(marks: np.ndarray, shots: int, generator: np.random.Generator) -> list[np.ndarray]:

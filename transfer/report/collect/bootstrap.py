@@ -49,19 +49,23 @@ class Interval:
 
 
 def over_images(one: Sequence[Result], other: Sequence[Result], metric: str) -> Interval | None:
-    """The interval of mean(one) - mean(other), in percent, over the images that all of them judged.
+    """The interval of mean(one) - mean(other), in the metric's unit, over the images that all of them judged.
 
-    Returns: None where a result keeps no outcomes of that metric, or they judged different images.
+    Returns: None where a result keeps no outcomes of that metric, or they judged different images or by another truth.
     """
     paths = [[_path(result) for result in side] for side in (one, other)]
     if not all(paths) or not all(path and metric in kept(path).metrics for side in paths for path in side):
         return None
     first, *rest = (kept(path) for side in paths for path in side if path)
-    if any(again.names != first.names or not _same(again.labels, first.labels) for again in rest):
+    if not all(again.judges_as(first) for again in rest):
         return None
     sides = [np.mean([_drawn(path, metric) for path in side if path], axis=0) for side in paths]
-    low, high = np.percentile(sides[0] - sides[1], ENDS)
-    return Interval(float(low), float(high), f"{len(first):,} images")
+    differences = sides[0] - sides[1]
+    judged = differences[np.isfinite(differences)]  # a draw may have none of the few images that count in a metric
+    if not len(judged):
+        return None
+    low, high = np.percentile(judged, ENDS)
+    return Interval(float(low), float(high), f"{first.count(metric):,} images")
 
 
 def over_seeds(one: Sequence[float], other: Sequence[float]) -> Interval | None:
@@ -100,10 +104,6 @@ def kept(path: str) -> PerImage:
 
 def _path(result: Result) -> str:
     return str(result.artefacts.get("per_image") or "")
-
-
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is None and other is None or one is not None and other is not None and np.array_equal(one, other)
 
 
 @lru_cache(maxsize=KEPT)

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from transfer.protocol import NONE
-from transfer.report.collect.bootstrap import over_images, over_seeds
 from transfer.report.collect.names import arch_name
+from transfer.report.collect.pairs import FEW, compared, paired
 from transfer.report.collect.search import Collected
-from transfer.report.collect.trials import ABSENT, NOT_APART, Summary, Trials, group_trials
+from transfer.report.collect.trials import ABSENT, Summary, Trials, group_trials
 from transfer.report.published.tables import PublishedTable, published_tables, transfer_protocol
 from transfer.report.render.document import Block, heading, note, table
 from transfer.report.sections import Section, sentence
 from transfer.tasks import tasks
 
-NETWORK, RANK, FEW = "Network and pretraining", "Mean rank", 4  # networks of which every pair is compared
+NETWORK, RANK = "Network and pretraining", "Mean rank"
 Cells = dict[str, dict[str, Trials]]  # by network, then by data set
 
 
@@ -104,36 +104,11 @@ def _pairs(
 ) -> Iterator[dict[str, str]]:
     """Every pair of networks on every data set; of more than FEW networks each with the first one."""
     networks = sorted(cells, key=lambda network: (ranks.get(network, 0.0), network))
-    pairs = [pair for pair in itertools.combinations(networks, 2) if len(networks) <= FEW or networks[0] in pair]
-    for name, (first, second) in itertools.product(sets, pairs):
+    for name, (first, second) in itertools.product(sets, paired(networks)):
         if name in cells[first] and name in cells[second]:
             yield {"Data": name, "Networks": f"{first} against {second}"} | compared(
                 cells[first][name], cells[second][name], metrics[name]
             )
-
-
-def compared(one: Trials, other: Trials, metric: str) -> dict[str, str]:
-    """The numbers of two networks, their difference, its two intervals, and what follows."""
-    sides = [Summary.of(trials.results, metric) for trials in (one, other)]
-    if sides[0] is None or sides[1] is None:
-        return {"Metric": metric}
-    difference = sides[0].mean - sides[1].mean
-    intervals = over_images(one.results, other.results, metric), over_seeds(sides[0].values, sides[1].values)
-    over = [f"over {what}" for what, found in zip(("images", "seeds"), intervals, strict=True) if found]
-    if any(found and not found.apart for found in intervals) or not difference:
-        outcome = NOT_APART
-    else:
-        outcome = f"{'better' if difference > 0 else 'worse'} {' and '.join(over)}" if over else "single runs: unknown"
-    texts = [found.text() if found else ABSENT for found in intervals]
-    return {
-        "Metric": metric,
-        "First": sides[0].text(),
-        "Second": sides[1].text(),
-        "Difference": f"{difference:+.2f}",
-        "Over images": texts[0],
-        "Over seeds": texts[1],
-        "Outcome": outcome,
-    }
 
 
 SECTIONS = (Section("transfer", "Transfer to other data sets", 65, build),)

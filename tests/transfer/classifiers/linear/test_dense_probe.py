@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import jaccard_score, recall_score
 
+from helpers.outcomes import retold
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
@@ -52,8 +53,8 @@ def test_intersection_over_union_is_scikit_learns_jaccard_index_over_known_pixel
     maps, labels = case(seed=1)
     cells = dense_probe.cells_of(maps, labels, CLASSES)
     fitted = dense_probe.fit(cells, 0.1, dense_probe.standardiser(cells.rows, CLASSES))
-    counts = dense_probe.confusion(fitted, maps, labels.__getitem__, CLASSES + 1)  # one class that no image shows
-    metrics, each = dense_probe.metrics_of(counts)
+    found = dense_probe.tallies(fitted, maps, labels.__getitem__, CLASSES + 1)  # one class that no image shows
+    metrics, each = dense_probe.metrics_of(found)
     resize = torch.nn.Upsample((12, 12), mode="bilinear")
     given, truth = resize(fitted.scores(maps)).argmax(1).numpy(), np.stack(labels)
     known = truth != dense_probe.IGNORED
@@ -136,5 +137,6 @@ def test_colours_are_told_apart_at_every_pixel_by_a_stem_without_training(tmp_pa
     evaluate.main(["dense", *given, *more, *quick])
     result = results.load(tmp_path / "r.json")
     assert result.metrics["mIoU"] > 80 and result.metrics["pACC"] > 90
+    assert retold(result, tmp_path)[0] == ["mIoU", "mACC", "pACC"]
     assert result.counts == {"train": 9, "val": 3, "skipped": 0, "classes": CLASSES}
     assert "res2 (64 channels, 16x16)" in result.protocol

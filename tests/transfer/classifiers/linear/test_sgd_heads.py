@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pretrain.optim.optimisers.lars import LARS
 from pretrain.runtime.errors import UserError
+from transfer.classifiers.accuracy import top1_top5
 from transfer.classifiers.linear import logistic_regression, racing_heads, sgd_heads
 from transfer.classifiers.linear.head_options import Head, check_head
 from transfer.classifiers.linear.sgd_heads import Heads, Setting
@@ -93,10 +94,16 @@ def test_within_a_standard_error_of_the_best_the_stronger_decay_goes_first():
     assert racing_heads.ranking(found, 40000) == [0, 2, 1, 3]  # and here a quarter of one
 
 
+def race_and_score(train, val, *given):
+    """Top-1 of val's rows by the head that wins on train, and what was found."""
+    head, found = racing_heads.race_to_head(train, *given)
+    return top1_top5(head.scores(val.rows), val.labels), found
+
+
 def test_the_race_finds_a_setting_that_trains_and_equals_training_it_alone(capsys):
     train, val = (features_of(*drawn(400, seed)) for seed in (1, 2))
     options = Head(lrs=[1e-7, 0.05, 1e4], weight_decays=[1e-4], epochs=20, batch_size=50)
-    metrics, found = racing_heads.race_and_score(train, val, CLASSES, options, 0.2, 0, CPU)
+    metrics, found = race_and_score(train, val, CLASSES, options, 0.2, 0, CPU)
     exact, _ = logistic_regression.fit_and_score(train, val, CLASSES, CPU, 0.2, 0)
     assert found["lr_at_reference_batch"] == pytest.approx(0.05) and found["lr_used"] == pytest.approx(0.05 * 50 / 256)
     assert len(found["held_out_top1"]) == 3
@@ -108,7 +115,7 @@ def test_val_chooses_nothing_in_a_race():
     train, (rows, labels) = features_of(*drawn(200, 1)), drawn(100, 2)
     options = Head(epochs=5, batch_size=20)
     found = [
-        racing_heads.race_and_score(train, features_of(rows, given), CLASSES, options, 0.2, 0, CPU)[1]
+        race_and_score(train, features_of(rows, given), CLASSES, options, 0.2, 0, CPU)[1]
         for given in (labels, (labels + 1) % CLASSES)
     ]
     assert found[0] == found[1]
@@ -119,7 +126,7 @@ def test_a_race_on_rows_from_disk_is_the_same(tmp_path):
     rows.numpy().tofile(tmp_path / "rows")
     val, options = features_of(*drawn(50, 2)), Head(epochs=4, batch_size=16)
     found = [
-        racing_heads.race_and_score(features_of(bank, labels), val, CLASSES, options, 0.2, 0, CPU)
+        race_and_score(features_of(bank, labels), val, CLASSES, options, 0.2, 0, CPU)
         for bank in (rows, RowFile(tmp_path / "rows", tuple(rows.shape)))
     ]
     assert found[0] == found[1]
@@ -129,7 +136,7 @@ def test_divergence_of_every_setting_is_told():
     train = features_of(*drawn(80, 1))
     options = Head(lrs=[1e30], weight_decays=[0.1], epochs=5)
     with pytest.raises(UserError, match="diverged: lower head.lrs"):
-        racing_heads.race_and_score(train, train, CLASSES, options, 0.2, 0, CPU)
+        race_and_score(train, train, CLASSES, options, 0.2, 0, CPU)
 
 
 @pytest.mark.parametrize(
