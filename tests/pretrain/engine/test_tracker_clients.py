@@ -1,4 +1,4 @@
-"""The trackers' own clients: one run through interruption, resume and results; keys asked for before the run.
+"""The trackers' own clients: one run through interruption, ranks and results; keys asked for before the run.
 
 A client that is not installed is skipped; CONTRIBUTING.md says which of them `make test` has.
 """
@@ -14,28 +14,35 @@ import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from helpers.tiny_runs import configure, curves, free_port, write_images
-from helpers.tracker_files import board_curve, wandb_history
+from helpers import tool_process
+from helpers.repository import ROOT
+from helpers.tiny_runs import ONE_THREAD, RESNET18, command, configure, curves, free_port, write_images
+from helpers.tracker_files import READERS, board_curve, wandb_history
 from pretrain.engine.monitor.tracker import Place
 from pretrain.engine.monitor.trackers import find
 from pretrain.engine.monitor.tracking import joined, read_record
 from pretrain.runtime.errors import UserError
 from pretrain.train import train
-from transfer.results import Result
+from transfer.results import Result, load
 from transfer.tracked import tell_results
 
 LONGER = ("optim.epochs=4", "run.tracker_weights=true", "run.checkpoint_every_epochs=1", "run.measure_every_epochs=2")
 STEPS = [1, 2, 3, 4, 5, 6, 7, 8]
+CLIENTS = ("wandb", "mlflow", "trackio")
+
+
+def installed(name):
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 def client(name):
-    spec = find_spec(name)
-    there = spec is not None and spec.origin is not None
-    return pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"{name} is not installed"))
+    return pytest.param(name, marks=pytest.mark.skipif(not installed(name), reason=f"{name} is not installed"))
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +77,26 @@ def mlflow_server(tmp_path_factory):
     server.wait()
 
 
-@pytest.fixture
-def quiet(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Of all tests here, for trackio reads where its folder is only when it is imported."""
+    return tmp_path_factory.mktemp("home")
+
+
+def alone(patch, home):
     """No client finds anything of whoever runs the tests, nor the network."""
     for name in [name for name in os.environ if name.startswith(("WANDB", "MLFLOW", "TRACKIO", "HF_"))]:
-        monkeypatch.delenv(name)
+        patch.delenv(name)
     for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "TRACKIO_DIR", "HF_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv(name, str(home))
+    patch.setenv("NETRC", str(home / ".netrc"))
+    patch.setenv("WANDB_ERROR_REPORTING", "false")
+    patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture
+def quiet(tmp_path, home, monkeypatch):
+    alone(monkeypatch, home)
     monkeypatch.chdir(tmp_path)
     yield monkeypatch
     if "wandb" in sys.modules:
@@ -99,8 +116,18 @@ def a_result(export, picture):
     )
 
 
+def number(tracker, name):
+    """How a tracker spells the name of a number."""
+    return name.replace("=", "_") if tracker == "mlflow" else name
+
+
+def picture(tracker, name):
+    """How a tracker spells the name of a picture."""
+    return name.replace("/", ".") if tracker == "mlflow" else name
+
+
 @pytest.mark.filterwarnings("default")  # of the clients and what they import
-@pytest.mark.parametrize("name", [client("wandb"), client("mlflow"), client("trackio")])
+@pytest.mark.parametrize("name", [client(one) for one in CLIENTS])
 def test_a_run_is_one_run_of_its_tracker_through_resume_and_results(images, tmp_path, quiet, mlflow_server, name):
     quiet.setenv("WANDB_MODE", "offline")
     quiet.setenv("MLFLOW_TRACKING_URI", mlflow_server or "")
@@ -113,49 +140,60 @@ def test_a_run_is_one_run_of_its_tracker_through_resume_and_results(images, tmp_
     tell_results({tmp_path / "knn.json": a_result(export, tmp_path / "map.png")})
     assert board_curve(run_dir / "tensorboard", "lr") == STEPS
     assert board_curve(run_dir / "tensorboard", "knn/ten classes/top1 k=20") == [8]
-    assert read_record(run_dir)[name]["told"] == 8
-    globals()[f"see_{name}"](run_dir, [line["lr"] for line in curves(run_dir)])
+    record = read_record(run_dir)[name]
+    told = READERS[name](run_dir, record)
+    assert record["told"] == 8 and told.runs == {record["id"]}
+    rates = [line["lr"] for line in curves(run_dir)]
+    assert told.numbers["lr"] == [pytest.approx(one) for one in zip(STEPS, rates, strict=True)]
+    assert told.numbers[number(name, "knn/ten classes/top1 k=20")] == [(8, 31.25)]
+    assert told.pictures == {"views": [1], picture(name, "knn/ten classes/map"): [8]}
+    assert told.files == {"config.yaml", "command.txt", "trunk.pth"}
+    if name == "wandb":
+        assert len(wandb_history(run_dir / "wandb")) == 3  # two starts and a result
+    if name == "mlflow":
+        run = sys.modules["mlflow"].MlflowClient(record["uri"]).get_run(record["id"])
+        assert run.info.status == "FINISHED" and run.data.params["optim.base_lr"] == "1.0"
 
 
-def see_wandb(run_dir, rates):
-    starts = wandb_history(run_dir / "wandb")
-    assert {of for of, _ in starts} == {read_record(run_dir)["wandb"]["id"]} and len(starts) == 3
-    rows = [row for _, history in starts for row in history]
-    told = {int(row["step"]): float(row["lr"]) for row in rows if "lr" in row}
-    assert told == pytest.approx(dict(zip(STEPS, rates, strict=True)))
-    assert len([row for row in rows if "lr" in row]) == len(STEPS)
-    assert [row["step"] for row in rows if "views/path" in row] == ["1"]
-    (result,) = [row for row in rows if "knn/ten classes/top1 k=20" in row]
-    assert (result["step"], result["knn/ten classes/top1 k=20"]) == ("8", "31.25")
-    assert [row["step"] for row in rows if "knn/ten classes/map/path" in row] == ["8"]
-    kept = {path.name for path in (run_dir / "wandb").rglob("files/one/**/*")}
-    assert {"config.yaml", "command.txt", "trunk.pth"} <= kept
+@pytest.fixture(scope="module")
+def detected(images, home, mlflow_server, tmp_path_factory):
+    """The folder of a run of two ranks that told all trackers, and the result of a detector that began from its trunk.
+
+    Both by their commands.
+    """
+    pytest.importorskip("detectron2")
+    from helpers.detection_samples import C4, tiny, write_sets
+
+    folder = tmp_path_factory.mktemp("detected")
+    run, sets = folder / "run", write_sets(folder / "sets")
+    trackers = ",".join(["tensorboard", *filter(installed, CLIENTS)])
+    ranks = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    words = command(images, run, RESNET18, "optim.epochs=2", f"run.trackers=[{trackers}]")
+    tool = [str(ROOT / "tools" / "train_detection.py"), "--config", str(C4), "--out", str(run / "detector")]
+    with pytest.MonkeyPatch.context() as patch:
+        alone(patch, home)
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_server or "")
+        env = ONE_THREAD | os.environ
+        told = subprocess.run([words[0], *ranks, *words[1:]], capture_output=True, text=True, env=env)
+        assert told.returncode == 0, told.stderr
+        told = tool_process.run([words[0], *tool, *tiny(C4, sets, run / "export" / "trunk.pth")], env=env)
+        assert told.returncode == 0 and "warning" not in told.stdout, told.stdout + told.stderr
+        yield run, load(run / "detector" / "result.json")
 
 
-def see_mlflow(run_dir, rates):
-    from mlflow import MlflowClient
-
-    record = read_record(run_dir)["mlflow"]
-    client = MlflowClient(record["uri"])
-    (run,) = client.search_runs([record["experiment"]], "attributes.run_name = 'runs/one'")
-    assert run.info.run_id == record["id"] and run.info.status == "FINISHED"
-    points = client.get_metric_history(record["id"], "lr")
-    assert [(one.step, one.value) for one in points] == [pytest.approx(one) for one in zip(STEPS, rates, strict=True)]
-    assert run.data.metrics["knn/ten classes/top1 k_20"] == 31.25
-    assert run.data.params["optim.base_lr"] == "1.0"
-    assert {file.path for file in client.list_artifacts(record["id"])} >= {"config.yaml", "trunk.pth", "images"}
-    assert len(client.list_artifacts(record["id"], "images")) == 2 * 2  # views and map, each with a small copy
-
-
-def see_trackio(run_dir, rates):
-    from trackio.sqlite_storage import SQLiteStorage
-
-    record = read_record(run_dir)["trackio"]
-    rows = SQLiteStorage.get_logs(record["project"], record["id"])
-    told = [(row["step"], row["lr"]) for row in rows if "lr" in row]
-    assert told == [pytest.approx(one) for one in zip(STEPS, rates, strict=True)]
-    assert [(row["step"], row[name]) for row in rows for name in row if name.startswith("knn")][0] == (8, 31.25)
-    assert any("views" in row for row in rows)
+@pytest.mark.parametrize("name", ["tensorboard", *map(client, CLIENTS)])
+def test_two_ranks_are_one_run_of_its_tracker_and_a_detector_from_its_trunk_joins_it(detected, name):
+    run_dir, result = detected
+    record, of = read_record(run_dir)[name], f"{result.task}/{result.dataset}"
+    told = READERS[name](run_dir, record)
+    assert told.runs == {record.get("id", name)}
+    rates = [line["lr"] for line in curves(run_dir)]
+    assert told.numbers["lr"] == [pytest.approx(one) for one in zip(STEPS[:4], rates, strict=True)]
+    for metric, value in result.metrics.items():
+        assert told.numbers[number(name, f"{of}/{metric}")] == [pytest.approx((4, value), nan_ok=True)]
+    drawn = {picture(name, f"{of}/{Path(one).stem}") for one in result.artefacts["images"]}
+    assert len(drawn) == 3 and told.pictures == {"views": [1], **dict.fromkeys(drawn, [4])}
 
 
 class Unwilling(BaseHTTPRequestHandler):
