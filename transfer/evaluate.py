@@ -22,6 +22,7 @@ from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.runtime.urls import spelled
+from pretrain.weights import of_all_ranks
 from pretrain.weights.hub.names import recorded
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile
@@ -116,6 +117,7 @@ def evaluate(
         _tell_silent(checkpoint, trunk_file)
         if place == 0:
             distributed.start(device, timeout_minutes=WAIT)
+        of_all_ranks.check_same(recorded(checkpoint), sha256)
         for together in data:
             sources = {
                 how: Source(checkpoint, trunk_file, sha256, images.of_bits(trunk_file.bits), common, device)

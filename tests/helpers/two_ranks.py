@@ -1,8 +1,9 @@
-"""A function on two gloo ranks, in processes forked from one that has imported what tools import."""
+"""A function or a tool on two gloo ranks, in processes forked from one that has imported what tools import."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.multiprocessing as multiprocessing
@@ -18,6 +19,22 @@ def both(deed, folder, *arguments):
     given = (deed, free_port(), str(folder), *arguments)
     multiprocessing.start_processes(_join, given, nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pth", weights_only=True) for rank in range(2)]
+
+
+def tools(*commands, timeout=300):
+    """What two commands [interpreter, script, arguments ...] said and how they ended, as ranks 0 and 1 of one start.
+
+    Each is (command, what its environment has beyond this one). Raises TimeoutExpired where one of them hangs.
+    """
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+
+    def run(rank):
+        words, more = commands[rank]
+        env = os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | more
+        return tool_process.run(words, env=env, timeout=timeout)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(run, range(2)))
 
 
 def _join(rank, deed, port, folder, *arguments):

@@ -22,6 +22,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_json, write_text
 from pretrain.runtime.printable import say
 from pretrain.weights.hub import moved
+from pretrain.weights.hub.names import is_hub
 from transfer import results
 from transfer.detection import loop
 from transfer.detection.config import load, scale
@@ -156,7 +157,7 @@ def _print_notes(notes: list[str]) -> None:
 
 
 def pin_weights(cfg: CfgNode, out: Path, resume: bool) -> None:
-    """Pin MODEL.WEIGHTS, where it is a name on a hub, in place.
+    """Pin MODEL.WEIGHTS, where it is a name on a hub, in place; rank 0 alone asks, once the ranks have met.
 
     Args: cfg, of the run; out, its folder; resume, whether it goes on from its newest checkpoint.
 
@@ -164,9 +165,14 @@ def pin_weights(cfg: CfgNode, out: Path, resume: bool) -> None:
         UserError: as of `pretrain.weights.hub.moved.pinned`.
     """
     record, goes_on = out / RECORD, resume and (out / "last_checkpoint").is_file()
-    earlier = _begun(record)
-    known = moved.Record(record, str(earlier.get("weights") or ""), str(earlier.get("sha256") or ""), goes_on)
-    cfg.MODEL.WEIGHTS = moved.pinned(cfg.MODEL.WEIGHTS, known)
+
+    def pinned() -> str:
+        earlier = _begun(record)
+        known = moved.Record(record, str(earlier.get("weights") or ""), str(earlier.get("sha256") or ""), goes_on)
+        return moved.pinned(cfg.MODEL.WEIGHTS, known)
+
+    if is_hub(cfg.MODEL.WEIGHTS):
+        cfg.MODEL.WEIGHTS = distributed.on_rank_0(pinned)
 
 
 def _begun(record: Path) -> dict[str, Any]:

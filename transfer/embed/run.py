@@ -26,7 +26,9 @@ from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
 from pretrain.runtime.urls import hide
+from pretrain.weights import of_all_ranks
 from pretrain.weights.hub.fetch import fetched
+from pretrain.weights.hub.names import recorded
 from pretrain.weights.read_trunk import read_trunk
 from pretrain.weights.trunk import TrunkFile, build_trunk
 from transfer.analysis.tsne import plot
@@ -88,6 +90,7 @@ def embed(asked: Request) -> list[Path]:
     if distributed.asked_rank() == 0:
         say(source.about)
     distributed.start(device, timeout_minutes=WAIT)
+    of_all_ranks.check_same(recorded(asked.checkpoint), sha256_of(asked.checkpoint))
     with deaths_told(Patience(common.timeout_minutes, asked.root, "workers", "timeout_minutes")):
         features = _features(asked, common, source, trunk, device, Path(common.cache) if common.cache else work)
     distributed.barrier()

@@ -19,7 +19,7 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, sha256_of
 from pretrain.runtime.lock import holder_of
 from pretrain.runtime.printable import shortened
-from pretrain.weights import formats
+from pretrain.weights import formats, of_all_ranks
 from pretrain.weights.hub import moved
 from pretrain.weights.hub.fetch import fetched
 from pretrain.weights.numbers import finite
@@ -119,12 +119,7 @@ def agreed(origin: Origin | None, cfg: config.Config, tell: Tell) -> Origin | No
     if goes_on:
         return None
     origin = origin or read(cfg, tell)  # a shared folder may have shown this rank what rank 0 did not see
-    seen = distributed.gathered(origin.sha256 if origin else "")
-    if len(set(seen)) > 1:
-        raise UserError(
-            f"model.init={cfg.model.init} is not the same file for all ranks (SHA-256 {', '.join(sorted(set(seen)))}): "
-            "give a file on a folder that all machines share, and let nobody write to it."
-        )
+    of_all_ranks.check_same(f"model.init={cfg.model.init}", origin.sha256 if origin else "")
     return origin
 
 

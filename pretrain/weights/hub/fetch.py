@@ -92,7 +92,8 @@ def chosen(asked: HubName, files: Sequence[str]) -> str:
 def _download(asked: HubName, answer: Answer) -> Path:
     """The weights, with what stands beside them and says what they are, all of one commit.
 
-    They are asked for by the revision that was typed, since the client then remembers which commit that was.
+    The weights come last: another rank, or a later start, that finds them in the folder finds all of it. They are asked
+    for by the revision that was typed, since the client then remembers which commit that was.
     """
     hub, file = library(str(asked)), chosen(asked, list(answer.files))
 
@@ -100,13 +101,15 @@ def _download(asked: HubName, answer: Answer) -> Path:
         path = patiently(str(asked), lambda: hub.HfApi().hf_hub_download(asked.repo, name, revision=revision or None))
         return Path(path)
 
-    path = get(file, asked.revision)
-    name = kept_name(path)
-    commit = name.revision if name else answer.commit  # pushed to since the hub was asked: then that of the file
     for beside in (str(PurePosixPath(file).with_name(name)) for name in BESIDE):
         if beside in answer.files:
-            get(beside, commit)
-    return _held_against(path, answer.files[file] if commit == answer.commit else "")
+            get(beside, answer.commit)
+    path = get(file, asked.revision)
+    name = kept_name(path)
+    if name and name.revision != answer.commit:  # pushed to since the hub was asked: then that commit, whole
+        now = asked.at(name.revision)
+        return _download(now, ask(now))
+    return _held_against(path, answer.files[file])
 
 
 def _kept(asked: HubName) -> Path | None:

@@ -72,6 +72,26 @@ def test_a_name_is_the_file_at_the_commit_of_the_moment_and_both_are_told(hub, c
     assert recorded(Path("/tmp/x.pth")) == "/tmp/x.pth"
 
 
+def test_the_weights_come_last_so_that_who_finds_them_finds_what_stands_beside(hub):
+    hub.push("me/net", {"model.safetensors": A, "config.json": b"{}", "preprocessor_config.json": b"[]"})
+    fetched("hf:me/net")
+    names = [path.rpartition("/")[2] for method, path in hub.asked if method == "GET" and "/resolve/" in path]
+    assert names[-1] == "model.safetensors" and sorted(names[:-1]) == ["config.json", "preprocessor_config.json"]
+
+
+def test_a_push_between_the_question_and_the_download_gives_all_of_the_later_commit(hub):
+    class Pushing(list):
+        def append(self, one):
+            super().append(one)
+            if one[1].endswith("/resolve/main/model.safetensors") and len(hub.repos["me/net"]) == 1:
+                hub.push("me/net", {"model.safetensors": B, "config.json": b'{"b": 1}'})
+
+    hub.push("me/net", {"model.safetensors": A, "config.json": b'{"a": 1}'})
+    hub.asked = Pushing()
+    path = fetched("hf:me/net")
+    assert path.read_bytes() == B and path.with_name("config.json").read_bytes() == b'{"b": 1}'
+
+
 def test_a_commit_keeps_its_weights_and_a_branch_follows(hub):
     first = hub.push("me/net", {"model.safetensors": A})
     second = hub.push("me/net", {"model.safetensors": B})

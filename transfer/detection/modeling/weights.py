@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
+from pretrain.weights import of_all_ranks
 from pretrain.weights.formats import ALL_BITS
 from pretrain.weights.hub.fetch import fetched
 from pretrain.weights.hub.names import kept_name
@@ -85,7 +86,7 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     check_input(cfg, _input(trunk))
     converted = out / "trunk.pkl"
     origin = provenance_of(path, trunk)  # before all ranks wait: OUT/trunk.pkl may be the given file
-    distributed.barrier()
+    of_all_ranks.check_same(f"MODEL.WEIGHTS={cfg.MODEL.WEIGHTS}", origin["sha256"])
     if distributed.rank() == 0:
         save_detectron2(converted, trunk, origin)
     distributed.barrier()  # the other ranks load what rank 0 wrote
