@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def words_of(names):
     return st.lists(st.builds("{}={}".format, name, TYPED) | st.text(max_size=4), max_size=4)
 
 
+def holds(held, typed):
+    """Whether an option holds the text, or the whole number, that was typed; other spellings are not judged."""
+    if isinstance(held, str):
+        return held == (os.path.expanduser(typed) if typed[:1] == "~" else typed)
+    return type(held) is not int or not re.fullmatch("0|-?[1-9][0-9]*", typed) or held == int(typed)
+
+
 def yaml_of(tree):
     return yaml.safe_dump(tree).encode("utf-8", "surrogatepass")
 
@@ -72,9 +80,8 @@ def test_options_of_pretraining_are_what_is_written_or_refused(tmp_path):
         assert dump(load(Config, again)) == again.read_text(encoding="utf-8")
         last = {name: value for name, _, value in (word.partition("=") for word in words)}
         for name, value in last.items():
-            if isinstance(PRETRAINING.get(name), str):
-                held = functools.reduce(getattr, name.split("."), cfg)
-                assert held == (os.path.expanduser(value) if value[:1] == "~" else value)
+            if isinstance(PRETRAINING.get(name), str | int):
+                assert holds(functools.reduce(getattr, name.split("."), cfg), value)
         again.unlink()
 
     files = files_like(ROOT / "configs" / "pretrain" / "demo.yaml")
@@ -89,7 +96,14 @@ def test_options_of_evaluations_are_what_is_written_or_refused(tmp_path):
 
     def check(name, changed, words):
         path.write_bytes(yaml_of(changed))
-        outcome(lambda: choose(name, path, words), tmp_path)
+        chosen = outcome(lambda: choose(name, path, words), tmp_path)
+        if isinstance(chosen, UserError):
+            return
+        last = {key: value for key, _, value in (word.partition("=") for word in words)}
+        for key in last.keys() & {one.name for one in options(Common)}:
+            assert holds(functools.reduce(getattr, key.split("."), chosen.common), last[key])
+        for key in {"image_size", "workers", "seed"} & changed.keys() - last.keys():
+            assert isinstance(changed[key], str | bool | None) or getattr(chosen.common, key) == changed[key]
 
     search(check, 150, name=st.sampled_from(sorted(evaluators())), changed=a_changed_tree(tree), words=words_of(known))
 

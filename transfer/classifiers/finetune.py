@@ -220,8 +220,7 @@ def fit(
     factor = schedule(options)
     batches = EpochBatches(len(train), batch_size, options.epochs, common.seed, ranks)
     reader = training_batches(train, batches, options.min_scale, common, device)
-    truth = torch.tensor(train.labels) if marks is None else torch.from_numpy(marks[list(train.labels or ())])
-    labels, losses = to_device(truth, device), []
+    labels, losses = to_device(_truth(train, marks), device), []
     parallel = distributed.data_parallel(network.train(), device)
     images_told = batches.used * options.epochs // ranks
     for step, (images, indices, reasons) in enumerate(shown(reader, images_told, "fine-tuning")):
@@ -235,6 +234,11 @@ def fit(
         if (step + 1) % batches.per_epoch == 0:
             loss, losses = _mean_loss(losses, epoch), []
     return {"batch_size_used": batch_size, "lr_trunk_used": lrs[0], "lr_head_used": lrs[1], "last_loss": loss}
+
+
+def _truth(train: ImageSource, marks: np.ndarray | None) -> torch.Tensor:
+    """Classes (n,) of the images, or where there are marks their rows (n, classes), as `cross_entropy` takes them."""
+    return torch.tensor(train.labels) if marks is None else torch.from_numpy(marks[list(train.labels or ())])
 
 
 def _sgd(network: nn.Sequential, lrs: tuple[float, float], options: FineTune) -> torch.optim.SGD:
