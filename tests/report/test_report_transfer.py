@@ -142,50 +142,6 @@ def test_two_pretrained_networks_are_compared_beside_the_random_one_by_maps_over
     assert row[3] == "mAP area" and "80 images" in row[7] and row[9] == "better over images"
 
 
-def test_every_table_is_a_csv_and_a_latex_table(tmp_path):
-    """The LaTeX is read back by undoing its escapes, and holds what the CSV holds."""
-    a_trunk(tmp_path / "runs", "byol_1", (70.0, 71.0, 72.0))
-    a_trunk(tmp_path / "runs", "byol_1", (71.0, 72.0, 73.0), seed=1)
-    write_report([tmp_path / "runs"], tmp_path / "out", paper=True)
-    text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
-    files = sorted((tmp_path / "out/tables").glob("*.csv"))
-    assert len(files) == len(re.findall(r"^\| -", text, re.MULTILINE)) > 3
-    for path in files:
-        with open(path, encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines))
-        latex = path.with_suffix(".tex").read_text(encoding="utf-8")
-        body = latex.partition("\\toprule\n")[2].partition("\\bottomrule")[0].replace("\\midrule\n", "")
-        found = [line.removesuffix(" \\\\") for line in body.splitlines()]
-        assert len(found) == len(rows) and latex.count("\\begin{") == latex.count("\\end{") == 2
-        columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", latex)[1]
-        assert len(columns) == len(rows[0])
-        for line, row in zip(found, rows, strict=True):
-            assert [plain(cell) for cell in line.split(" & ")] == [" ".join(cell.split()) for cell in row]
-
-
-def plain(text):
-    """LaTeX's text as it is printed."""
-    for latex, shown in (
-        (r"\textbackslash{}", "\0"),
-        (r"\textasciitilde{}", "~"),
-        (r"\textasciicircum{}", "^"),
-        (r"\textless{}", "<"),
-        (r"\textgreater{}", ">"),
-        (r"\textbar{}", "|"),
-        (r"$\pm$", "±"),
-        (r"$\times$", "×"),
-        (r"$\lambda$", "λ"),
-        (r"$\alpha$", "α"),
-        ("---", "—"),
-        ("--", "–"),
-        ("``", "“"),
-        ("''", "”"),
-    ):
-        text = text.replace(latex, shown)
-    assert not re.search(r"(?<!\\)[&%$#_{}~^]", text), text
-    return re.sub(r"\\([&%$#_{}])", r"\1", text).replace("\0", "\\")
-
-
 def test_published_columns_are_data_sets():
     titles = {one.title for one in benchmarks().values()} | {"Birdsnap"}
     suites = {one.name for one in (SUITE, transfer_finetune.SUITE)}
