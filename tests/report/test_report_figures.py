@@ -111,9 +111,9 @@ def test_unmeasured_panels_are_named_and_not_drawn(tmp_path: Path) -> None:
     of_method(tmp_path / "runs" / "a", "moco", knn_top1=1.0)
     of_method(tmp_path / "runs" / "b", "byol")
     said = " ".join(markdown_of(tmp_path / "runs", tmp_path / "out").split())
-    assert "Not measured by any run and so left out: Effective rank." in said
+    assert "“Effective rank” is left out: no run measured it." in said
     assert "(c) k-NN accuracy was not measured by BYOL." in said
-    assert "so left out: (a) DirectPred: terms of W W u1 (needs method.name=directpred); (b)" in said
+    assert "“(a) DirectPred: terms of W W u1” is left out: it needs method.name=directpred. “(b)" in said
     assert not list((tmp_path / "out" / "figures").glob("figure_3*"))
     assert sorted(path.name[:9] for path in (tmp_path / "out" / "figures").glob("figure_2*")) == [
         f"figure_2{letter}" for letter in "abcd"

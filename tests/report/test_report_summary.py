@@ -28,7 +28,7 @@ def test_verdict_counts_protocols_by_their_reading(tmp_path: Path) -> None:
     a_pair(tmp_path, "semi", "SimCLR's 1 %", 25.0, 20.0)
     lead = markdown_of(tmp_path, tmp_path / "out").partition("## ")[0]
     assert "Of 3 numbers beside" in lead
-    assert "2 single runs are better, 1 single run is worse; k-NN went from 30.0 % (n=1) to 40.0 % (n=1)." in lead
+    assert "2 single runs are better, 1 single run is worse. k-NN went from 30.0 % (n=1) to 40.0 % (n=1)." in lead
 
 
 def test_opening_is_one_picture_whose_bars_and_whiskers_are_the_numbers(tmp_path: Path) -> None:
@@ -64,10 +64,10 @@ def test_opening_shows_the_first_evaluations_and_counts_the_rest(tmp_path: Path)
 @pytest.mark.parametrize(
     ("random", "pretrained", "words"),
     [
-        ([30.0], [40.0], "1 single run is better;"),
-        ([30.0, 31.0], [20.0], "1 single pretrained run is worse;"),
-        ([30.0], [40.0, 41.0], "1 better than a single random run;"),
-        ([30.0, 31.0], [40.0, 41.0], "1 better beyond the spread;"),
+        ([30.0], [40.0], "1 single run is better."),
+        ([30.0, 31.0], [20.0], "1 single pretrained run is worse."),
+        ([30.0], [40.0, 41.0], "1 better than a single random run."),
+        ([30.0, 31.0], [40.0, 41.0], "1 better beyond the spread."),
     ],
 )
 def test_verdict_says_whose_run_was_a_single_one(
