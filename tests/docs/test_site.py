@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import warnings
 from html.parser import HTMLParser
@@ -16,7 +18,7 @@ from pretrain.runtime.options.rules import options
 from tools.commands.listing import commands
 from tools.documentation import api, markdown, places
 
-NEEDED = ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers.python")
+NEEDED = ("mkdocs", "material", "mkdocstrings", "mkdocstrings_handlers.python", "nbconvert")
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,23 @@ def test_commands_options_configurations_and_modules_are_all_there(site: dict[Pa
     reference = {one for page in site.values() for one in page.ids}
     assert not [name for names in api.modules().values() for name in names if name not in reference]
     assert "pretrain.objective.objective" in reference and "transfer.results.save" in reference
+
+
+@pytest.mark.slow
+def test_the_notebook_is_a_page_in_its_place_with_all_that_its_cells_say_and_have_shown(site: dict[Path, Page]) -> None:
+    place = home(site) / "examples" / "two_minutes"
+    page = site[place / "index.html"]
+    assert "two_minutes/" in site[home(site) / "examples" / "index.html"].links
+    assert "Two minutes of pretraining on a CPU" in page.text and "../two_minutes.ipynb" in page.links
+    source = ROOT / "docs" / "examples" / "two_minutes.ipynb"
+    cells = [one for one in json.loads(source.read_text(encoding="utf-8"))["cells"] if one["cell_type"] == "code"]
+    told = [one for cell in cells for one in cell["outputs"]]
+    words = "".join(page.text.split())
+    for part in [cell["source"] for cell in cells] + [one["text"] for one in told if one["output_type"] == "stream"]:
+        assert "".join("".join(part).split()) in words
+    pictures = [base64.b64decode(one["data"]["image/png"]) for one in told if "image/png" in one.get("data", {})]
+    loaded = [(place / one).read_bytes() for one in page.loads if one.startswith("two_minutes_")]
+    assert len(pictures) == 4 and sorted(pictures) == sorted(loaded)
 
 
 @pytest.mark.parametrize("link", ["absent.md", "index.md#absent", "/absolute"])

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # mkdocs loads thi
 
 from pretrain.runtime.repository import REPOSITORY
 from tools.commands import listing
-from tools.documentation import api, commands, configurations, places
+from tools.documentation import api, commands, configurations, notebooks, places
 
 log = logging.getLogger("mkdocs.hooks")  # whose warnings fail a strict build
 
@@ -36,12 +36,13 @@ def on_files(files: Any, config: Any) -> Any:
 
     for file in [file for file in files if file.src_uri == "README.md"]:
         files.remove(file)
+    made: dict[str, str | bytes] = {configurations.PAGE: configurations.page()}
+    made |= notebooks.pages() | commands.pages() | api.pages()
     for source, place in places.MOVED.items():
-        if place != configurations.PAGE:
+        if place not in made:
             files.append(_from_repository(source, config))
-    made = {configurations.PAGE: configurations.page()} | commands.pages() | api.pages()
-    for place, text in made.items():
-        files.append(File.generated(config, place, content=text))
+    for place, content in made.items():
+        files.append(File.generated(config, place, content=content))
     for name in api.undocumented():
         log.warning(f"{name} is public and has no docstring")
     return files

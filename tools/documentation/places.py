@@ -15,6 +15,7 @@ MOVED = {  # what is read at another place than in docs/
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "configs/README.md": "configurations.md",
+    "docs/examples/two_minutes.ipynb": "examples/two_minutes.md",
 }
 FILES = "files"  # folder of the site with copies of what pages link to beyond docs/
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
