@@ -20,7 +20,7 @@ INTRODUCTION = """# Configurations
 
 Every configuration, with its command and the published number that it answers to. A dash means that no published number
 belongs to it. The header of each file says what it costs and what was measured here. Most of the files were not run
-here: there was neither a GPU nor ImageNet.
+here: there was no ImageNet.
 
 Names in capitals are folders and files of yours. `python tests/helpers/config_headers.py` makes this page of the
 headers.
