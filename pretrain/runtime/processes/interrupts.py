@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import resource_tracker
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, TypeVar
 
 INTERRUPTED = 128 + signal.SIGINT  # as a shell has it
@@ -25,6 +25,7 @@ SENTENCE = "interrupted: what is written is whole; the same command uses it agai
 PATIENCE = 2.0  # seconds after which another Ctrl-C means: leave, without closing what is open
 LAST_WORK = 10.0  # seconds that threads and workers have to end, once the sentence is told
 PUT_OFF = (signal.SIGINT, signal.SIGALRM)  # while processes are started
+UNHEARD = (signal.SIGINT, signal.SIGTERM)  # by a process that is started, until it says how it answers them
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ class Interrupts:
             """Pass on to `hook` what Ctrl-C has not caused."""
             kind = getattr(arguments[0], "exc_type", arguments[0])
             if os.getpid() != self.process:  # forked from the tool
-                if not _receiver_left(kind):
+                if not receiver_left(kind):
                     hook(*arguments)
             elif self.asked is None:
                 hook(*arguments)
@@ -134,7 +135,7 @@ def _end_children() -> None:
             os.kill(tracker, signal.SIGKILL)
 
 
-def _receiver_left(kind: type[BaseException]) -> bool:
+def receiver_left(kind: type[BaseException]) -> bool:
     """Whether a thread of a worker met a broken connection.
 
     A tensor goes to its receiver through a thread of the process that made it. Where the receiver is gone it has told
@@ -142,20 +143,6 @@ def _receiver_left(kind: type[BaseException]) -> bool:
     """
     broken = issubclass(kind, (EOFError, OSError, multiprocessing.AuthenticationError))
     return broken and threading.current_thread() is not threading.main_thread()
-
-
-def leave_interrupts_to_parent() -> None:
-    """For a process that works for another one: ignore Ctrl-C, and be silent where the other has left already."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    hook = sys.excepthook
-
-    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not _receiver_left(kind):
-            hook(kind, error, trace)
-
-    sys.excepthook = told
 
 
 def iterate(batches: Iterable[T]) -> Iterator[T]:
@@ -167,20 +154,21 @@ def iterate(batches: Iterable[T]) -> Iterator[T]:
 
 @contextlib.contextmanager
 def starting_processes() -> Iterator[None]:
-    """Answer Ctrl-C and alarms afterwards, and let processes that are started within not hear Ctrl-C.
+    """Answer Ctrl-C and alarms afterwards, and let processes that are started within not hear Ctrl-C and SIGTERM.
 
-    A new interpreter ends at SIGINT with a traceback, until it comes to `leave_interrupts_to_parent`. So the signal is
-    blocked, which new processes inherit. It may still reach another thread of this one, so it is also put off, as an
-    alarm is: half a start would leave a process without its work, and Python drops what is raised while it forks.
+    A new interpreter ends at SIGINT with a traceback and at SIGTERM without one, until it comes to `init_worker`. So
+    both are blocked, which new processes inherit. SIGINT may still reach another thread of this one, so it is also put
+    off, as an alarm is: half a start would leave a process without its work, and Python drops what is raised while it
+    forks.
     """
-    handlers = {number: found for number in PUT_OFF if callable(found := signal.getsignal(number))}
-    if threading.current_thread() is not threading.main_thread() or not handlers:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    handlers = {number: found for number in PUT_OFF if callable(found := signal.getsignal(number))}
     heard: dict[int, FrameType | None] = {}
     if multiprocessing.get_start_method() != "fork":
         resource_tracker.ensure_running()  # which would unblock the signal if it were started later
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
     for number in handlers:
         signal.signal(number, heard.__setitem__)
     try:

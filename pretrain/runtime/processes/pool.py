@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from pretrain.runtime.processes.interrupts import leave_interrupts_to_parent, starting_processes
+from pretrain.runtime.processes.interrupts import starting_processes
+from pretrain.runtime.processes.parent import leave_signals_to_parent
 
 Result = TypeVar("Result")
 AT_ONCE = 64  # inputs of each process that are handed out before their results are taken
@@ -20,7 +21,7 @@ def mapped(make: Callable[..., Result], workers: int, *inputs: Sequence[Any]) ->
     if workers < 2:
         yield from map(make, *inputs)
         return
-    with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_parent) as pool:
+    with ProcessPoolExecutor(workers, initializer=leave_signals_to_parent) as pool:
         for start in range(0, len(inputs[0]), AT_ONCE * workers):
             slices = [one[start : start + AT_ONCE * workers] for one in inputs]
             with starting_processes():

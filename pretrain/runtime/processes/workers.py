@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import traceback
 from multiprocessing.queues import Queue
 
 import torch
 
-from pretrain.runtime.processes.interrupts import leave_interrupts_to_parent
+from pretrain.runtime.processes.parent import leave_signals_to_parent
 
 NO_ROOM, NOT_SENT = 71, 74  # exit codes of a worker: no shared memory is left; a batch could not be sent
 
@@ -23,27 +21,8 @@ def init_worker(_: int) -> None:
     whose errors reach nobody.
     """
     torch.set_num_threads(1)
-    leave_interrupts_to_parent()
-    leave_stops_to_parent()
+    leave_signals_to_parent()
     leave_where_nothing_can_be_sent()
-
-
-def leave_stops_to_parent() -> None:
-    """Let SIGUSR2 and SIGTERM end this worker only where the process that it works for sends them.
-
-    A scheduler, a container's end and `timeout` send theirs to every process of a run. A worker that dies of it
-    interrupts the process that it works for while that takes its last step or writes its checkpoint.
-    """
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # a handler is not told who sent a signal; macOS lacks the call that is
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # in threads that start later, too
-        threading.Thread(target=_await_end, args=(os.getppid(),), daemon=True).start()
-
-
-def _await_end(parent: int) -> None:
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
-        pass
-    os._exit(0)
 
 
 def leave_where_nothing_can_be_sent() -> None:

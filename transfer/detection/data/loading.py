@@ -9,8 +9,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from pretrain.runtime.processes.parent import leave_stops_to_parent
 from pretrain.runtime.processes.watch import Patience, watched
-from pretrain.runtime.processes.workers import leave_stops_to_parent, leave_where_nothing_can_be_sent
+from pretrain.runtime.processes.workers import leave_where_nothing_can_be_sent
 from transfer.options import WAIT
 
 
