@@ -151,6 +151,7 @@ def test_a_run_is_one_run_of_its_tracker_through_resume_and_results(images, tmp_
     if name == "wandb":
         assert len(wandb_history(run_dir / "wandb")) == 3  # two starts and a result
     if name == "mlflow":
+        assert record["url"] == f"{mlflow_server}/#/experiments/{record['experiment']}/runs/{record['id']}"
         run = sys.modules["mlflow"].MlflowClient(record["uri"]).get_run(record["id"])
         assert run.info.status == "FINISHED" and run.data.params["optim.base_lr"] == "1.0"
 

@@ -43,8 +43,9 @@ class MLflow:
         tags = {"mlflow.source.name": "tools/pretrain.py", "mlflow.source.git.commit": commit, "command": command}
         self.id = self.client.create_run(experiment, run_name=place.name, tags=tags).info.run_id
         self._parameters(config)
-        shown = f"{_uri(place)}/#/experiments/{experiment}/runs/{self.id}" if _is_web(_uri(place)) else ""
-        return {"id": self.id, "experiment": experiment, "uri": hide(_uri(place)), "url": hide(shown)}
+        uri = hide(_uri(place))
+        shown = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.id}" if _is_web(uri) else ""
+        return {"id": self.id, "experiment": experiment, "uri": uri, "url": shown}
 
     def _create(self, name: str, place: Place) -> str:
         """A new experiment; without a server its files lie beside the SQLite file, not where the job works."""
