@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from pretrain.runtime import distributed
 from pretrain.runtime.devices.device import choose_device
 from pretrain.runtime.digests import digests_of
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import sha256_of, write_atomically
+from pretrain.runtime.files import sha256_of
 from pretrain.runtime.options import check, load
 from pretrain.runtime.printable import say
 from pretrain.runtime.processes.watch import Patience, deaths_told
@@ -26,15 +24,14 @@ from pretrain.weights import of_all_ranks
 from pretrain.weights.hub.names import recorded
 from pretrain.weights.read_trunk import SILENT, read_trunk
 from pretrain.weights.trunk import TrunkFile
-from transfer import per_image, tasks
-from transfer.classifiers.linear.linear_head import Origin, save_head
-from transfer.datasets.asked import opened
+from transfer import artefacts, tasks
+from transfer.datasets.asked import Opening, opened
+from transfer.datasets.labelled import Labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features.extract import resize_for
 from transfer.features.on_device import chosen_precision
 from transfer.features.rows import Features
 from transfer.options import Common, check_common, combined, part_of
-from transfer.per_image import PerImage
 from transfer.results import Result, init_of
 from transfer.source import Source
 
@@ -118,14 +115,8 @@ def evaluate(
         if place == 0:
             distributed.start(device, timeout_minutes=WAIT)
         of_all_ranks.check_same(recorded(checkpoint), sha256)
-        for together in data:
-            sources = {
-                how: Source(checkpoint, trunk_file, sha256, images.of_bits(trunk_file.bits), common, device)
-                for how, images in together.items()
-            }
-            for one in chosen:
-                source = sources[one.evaluator.open_data if one.evaluator.open_data in together else None]
-                yield from _results(one, source, files[checkpoint, one.evaluator.name, source.data.benchmark])
+        for one, source in _sources(chosen, data, checkpoint, trunk_file, sha256, device):
+            yield from _results(one, source, files[checkpoint, one.evaluator.name, source.data.benchmark])
     distributed.stop()
 
 
@@ -150,6 +141,31 @@ def distinct(checkpoints: Sequence[Path]) -> list[Path]:
     return [path for *_, path in sorted(found.values())]
 
 
+def _sources(
+    chosen: Sequence[Chosen],
+    data: Sequence[Mapping[Opening | None, Labelled]],
+    checkpoint: Path,
+    trunk_file: TrunkFile,
+    sha256: str,
+    device: torch.device,
+) -> Iterator[tuple[Chosen, Source]]:
+    """Each evaluator with the trunk on each data set; those that open a set alike share its rows.
+
+    Args:
+        chosen: the evaluators, with the same common options.
+        data: the sets as `opened` gives them.
+        checkpoint, trunk_file, sha256: the trunk's file, what it holds, and its digest.
+        device: where the rows are computed.
+    """
+    for together in data:
+        sources = {
+            how: Source(checkpoint, trunk_file, sha256, images.of_bits(trunk_file.bits), chosen[0].common, device)
+            for how, images in together.items()
+        }
+        for one in chosen:
+            yield one, sources[one.evaluator.open_data if one.evaluator.open_data in together else None]
+
+
 def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Result]]:
     """The result of one evaluator and its file; again with the names of what was written, then drawn, beside it."""
     with deaths_told(
@@ -157,13 +173,13 @@ def _results(one: Chosen, source: Source, file: Path) -> Iterator[tuple[Path, Re
     ):
         result, outcome = _measure(one, source)
     yield file, result
-    beside = {} if outcome.per_image is None else {"per_image": _keep(file, outcome.per_image)}
-    beside |= {} if outcome.head is None else {"head": _keep_head(file, source, outcome)}
+    beside = {} if outcome.per_image is None else {"per_image": artefacts.keep_per_image(file, outcome.per_image)}
+    beside |= {} if outcome.head is None else {"head": artefacts.keep_head(file, source, outcome)}
     if beside:
         result = replace(result, artefacts=result.artefacts | beside)
         yield file, result
     if outcome.pictures and distributed.rank() == 0:
-        images = [_draw(file, name, draw) for name, draw in outcome.pictures.items()]
+        images = [artefacts.draw(file, name, draw) for name, draw in outcome.pictures.items()]
         yield file, replace(result, artefacts=result.artefacts | {"images": images})
 
 
@@ -219,45 +235,6 @@ def _measure(chosen: Chosen, source: Source) -> tuple[Result, Outcome]:
     seconds = time.perf_counter() - begun + sum(part.seconds for part in rows)
     counts = _counts(*source.rows) if outcome.counts is None else outcome.counts
     return _result(chosen, source, outcome, counts, seconds), outcome
-
-
-def _keep(file: Path, outcomes: PerImage) -> str:
-    """Write the outcomes of images beside a result file, by the first process; their file's name.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    path = file.with_name(f"{file.stem}-images.npz")
-    try:
-        if distributed.rank() == 0:
-            per_image.save(path, outcomes)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it.") from error
-    return path.name
-
-
-def _keep_head(file: Path, source: Source, outcome: Outcome) -> str:
-    """Write a trained head beside a result file, by the first process; its file's name."""
-    path, common = file.with_name(f"{file.stem}-head.pth"), source.common
-    seen = common.image_size, resize_for(common.image_size, common.resize)
-    if distributed.rank() == 0 and outcome.head is not None:
-        origin = Origin(source.trunk_sha256, tuple(source.data.train.classes), *seen, outcome.protocol)
-        save_head(path, outcome.head, origin)
-    return path.name
-
-
-def _draw(file: Path, name: str, draw: Callable[[], Image.Image]) -> str:
-    """Write a picture as a PNG beside a result file, atomically; its name.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    path = file.with_name(f"{file.stem}-{name}.png")
-    try:
-        write_atomically(path, partial(draw().save, format="PNG"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room for it; {file} is whole.") from error
-    return path.name
 
 
 def _counts(train: Features, val: Features) -> dict[str, int]:
