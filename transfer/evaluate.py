@@ -247,9 +247,10 @@ def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, 
         found = found | {"frozen_precision_used": chosen_precision(common.frozen_precision, source.device)}
     kind = "" if common.interpolation == "bilinear" else f", {common.interpolation}"
     resize = f"{resize_for(common.image_size, common.resize)}{kind}"
+    usual = f"val under Resize({resize}) + CenterCrop({common.image_size})"
     return Result(
         task=chosen.evaluator.name,
-        protocol=f"{outcome.protocol}; val under Resize({resize}) + CenterCrop({common.image_size})",
+        protocol=f"{outcome.protocol}; {outcome.seen or usual}",
         dataset=source.data.name,
         metrics=outcome.metrics,
         counts={**counts, "classes": len(source.data.train.classes)},

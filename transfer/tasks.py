@@ -44,6 +44,11 @@ def unit(task: str, metric: str) -> str:
     return tasks()[task].units.get(metric, "%")
 
 
+def is_better(task: str, metric: str, difference: float) -> bool:
+    """Whether a number is better that is higher by `difference`: of most metrics more is, of errors less."""
+    return difference < 0 if metric in tasks()[task].less else difference > 0
+
+
 def foreign_settings(task: str) -> frozenset[str]:
     """Names of settings that an earlier result file of a task holds and that are other evaluators' options."""
     if task not in evaluators():

@@ -142,6 +142,15 @@ def test_two_pretrained_networks_are_compared_beside_the_random_one_by_maps_over
     assert row[3] == "mAP area" and "80 images" in row[7] and row[9] == "better over images"
 
 
+def test_less_of_an_error_is_better(tmp_path):
+    for init, metres in (("random", 1.2), ("pretrained", 0.9)):
+        metrics = {"delta1": 50.0 - metres, "RMSE": metres}
+        a_result(tmp_path / "runs" / f"{init}.json", None, init, task="depth", metrics=metrics)
+    text = markdown_of(tmp_path / "runs", tmp_path / "out")
+    rows = {row[3]: row for row in cells(text, "Frozen depth probe", "Downstream")}
+    assert "better, single runs" in rows["RMSE"] and "better, single runs" in rows["delta1"]
+
+
 def test_published_columns_are_data_sets():
     titles = {one.title for one in benchmarks().values()} | {"Birdsnap"}
     suites = {one.name for one in (SUITE, transfer_finetune.SUITE)}

@@ -50,7 +50,7 @@ def test_every_option_has_a_help_and_every_number_that_needs_one_a_range(name):
 
 def test_files_keep_the_order_of_tasks_and_a_headline_is_one_of_the_metrics():
     frozen = ["knn", "linear", "multilabel", "svm", "stages", "semi", "variants", "corruptions", "readings"]
-    assert list(evaluators()) == [*frozen, "transfer", "transfer_finetune", "dense"]
+    assert list(evaluators()) == [*frozen, "transfer", "transfer_finetune", "dense", "depth"]
     assert tasks.headline("segmentation", ["bbox AP", "segm AP"]) == "segm AP"
     assert tasks.headline("knn", ["top1 k=200 T=0.1", "top1 k=20 T=0.07"]) == "top1 k=200 T=0.1"
     assert tasks.shown_metrics("linear", ["top1", "top5"]) == ["top1"]

@@ -31,7 +31,7 @@ class Labelled:
         published: whether splits and metric are those of SimCLR and BYOL.
         metric: one of benchmark.METRICS, in which results are published.
         chosen_on: places in train of the published validation split; None where none is published.
-        label_images: of images with a class at each pixel, those of train and of val by the images' keys.
+        label_images: of images with a class or a depth at each pixel, those of train and of val by the images' keys.
         first_label: their value of the first class.
         held_out: the share of train that is then held out to choose settings on; 0 leaves it to the evaluator.
     """

@@ -1,4 +1,4 @@
-"""Options of a detection folder that is read as images with several classes each. Nothing here imports torch."""
+"""Options of folders whose images have several classes, label images or depth images. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -40,3 +40,12 @@ class LabelSplits:
     classes: int = option(
         0, "number of classes; 0 is the published one, or of folders what train holds", at_least=0, at_most=255
     )
+
+
+@dataclass
+class DepthSplits:
+    """Which splits of a folder of images with depth images are trained on and tested on."""
+
+    train: str = option("", "split that is trained on, train if unset, or IMAGES:DEPTHS, two folders of any name")
+    test: str = option("", "split that is tested on, test if unset, or likewise")
+    per_metre: float = option(1000.0, "what a depth image has for a metre: 1000 where it has millimetres", above=0)

@@ -41,6 +41,7 @@ class Task:
         headline: the metric that stands for the others is the first whose name holds this word; "" is the first of all.
         headline_alone: whether a comparison of networks shows that metric alone.
         units: of metrics that are not in percent, by name.
+        less: metrics of which less is better.
         order: of lists and reports; equal ones stand in the order of their names.
         suite: whether it is measured on many data sets, which then are the columns of the report's transfer section.
     """
@@ -50,6 +51,7 @@ class Task:
     headline: str = ""
     headline_alone: bool = True
     units: Mapping[str, str] = field(default_factory=dict)
+    less: tuple[str, ...] = ()
     order: int = 100
     suite: bool = False
 
@@ -117,6 +119,7 @@ class Outcome:
         pictures: by name what draws one; all are drawn after the numbers are written.
         per_image: what came of each image, written beside the result; None where it is not told.
         head: a linear classifier of the trunk's rows that was trained, written beside the result likewise.
+        seen: how val's images were seen, in words, where that was not under the test transform.
     """
 
     metrics: dict[str, float]
@@ -126,6 +129,7 @@ class Outcome:
     pictures: dict[str, Callable[[], Image.Image]] = field(default_factory=dict)
     per_image: PerImage | None = None
     head: Head | None = None
+    seen: str = ""
 
 
 @dataclass

@@ -166,7 +166,7 @@ def _tell_size(origin: Origin, common: Common) -> None:
 
 
 EVALUATOR = Evaluator(
-    Task("variants", "Variants of ImageNet", headline="top1", headline_alone=False, order=30),
+    Task("variants", "Variants of ImageNet", headline="top1", headline_alone=False, less=("C mCE",), order=30),
     "a head of ImageNet on V2, A, R, Sketch, C and ObjectNet: trained_head= names its file",
     measure,
     needs=lambda _: Needs.OTHER_ROWS,

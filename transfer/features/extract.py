@@ -175,11 +175,31 @@ def extract(
     Raises:
         UserError: not one file of the source can be decoded, or no batch comes.
     """
-    assert source.labels is not None
-    begun = time.perf_counter()
-    batches = batches_of(range(len(source)), batch_size)
     steps = [evaluation_transform(image_size, resize, interpolation), *([change] if change else [])]
     pictures = Pictures(source, v2.Compose(steps))
+    return extracted(network, pictures, image_size, batch_size, workers, device, what, minutes, precision)
+
+
+def extracted(
+    network: nn.Module,
+    pictures: Pictures,
+    image_size: int,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    what: str | None,
+    minutes: float,
+    precision: str,
+) -> Features:
+    """As `extract`, of labelled pictures whose sides are `image_size` after their transform.
+
+    Args:
+        network, image_size, batch_size, workers, device, what, minutes, precision: as of `extract`.
+        pictures: what is read.
+    """
+    source, begun = pictures.source, time.perf_counter()
+    assert source.labels is not None
+    batches = batches_of(range(len(source)), batch_size)
     reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers), precision)
     rows, indices, skipped = _joined(outputs(network, pictures, batches, *reading))
     if not indices:

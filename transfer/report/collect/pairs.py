@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from transfer.report.collect.bootstrap import over_images, over_seeds
 from transfer.report.collect.trials import ABSENT, NOT_APART, Summary, Trials
+from transfer.tasks import is_better
 
 FEW = 4  # networks of which every pair is compared
 
@@ -27,7 +28,8 @@ def compared(one: Trials, other: Trials, metric: str) -> dict[str, str]:
     if any(found and not found.apart for found in intervals) or not difference:
         outcome = NOT_APART
     else:
-        outcome = f"{'better' if difference > 0 else 'worse'} {' and '.join(over)}" if over else "single runs: unknown"
+        side = "better" if is_better(one.first.task, metric, difference) else "worse"
+        outcome = f"{side} {' and '.join(over)}" if over else "single runs: unknown"
     texts = [found.text() if found else ABSENT for found in intervals]
     return {
         "Metric": metric,

@@ -11,6 +11,7 @@ from transfer.report.collect.bootstrap import Interval, over_images, over_seeds
 from transfer.report.collect.files import Downstream, PretrainingRun, differing, evaluation, finite
 from transfer.report.collect.names import RANDOM, arch_name, maker, recipe_of
 from transfer.results import TASKS, Result
+from transfer.tasks import is_better
 
 SHORT = 12  # digits of a commit that are shown
 ABSENT = "—"
@@ -194,7 +195,7 @@ class Row:
             return "within the spread"
         single = [init for init, side in self.sides.items() if side.std is None]  # which has no spread to be beyond
         sure = "single runs" if len(single) == 2 else f"single {single[0]} run" if single else "beyond the spread"
-        return f"{'better' if self.difference > 0 else 'worse'}, {sure}"
+        return f"{'better' if is_better(self.of.task, self.metric, self.difference) else 'worse'}, {sure}"
 
 
 def _minus(one: Summary, other: Summary) -> str:
