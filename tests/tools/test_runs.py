@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers.painted import paint_both
 from helpers.report_samples import a_line, a_result, a_run
+from pretrain.engine.checkpoint import export_trunk
+from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.lock import exclusive
-from tools import runs
+from tools import evaluate, runs
+from transfer import results
 
 
 @pytest.fixture
@@ -84,6 +88,30 @@ def test_numbers_of_two_protocols_are_never_compared(folder: Path, capsys: pytes
     assert positive["number"] == 60.0
     with pytest.raises(UserError, match="did you mean 'effective_rank'|did you mean 'linear"):
         said(capsys, "best", folder, "--by", "linaer_top1")
+
+
+@pytest.mark.slow
+def test_what_k_nn_measures_of_a_trunk_is_listed_by_its_first_k(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint_both(folder / "colours", train=3, val=2)
+    for name in ("a", "b"):
+        trunk, meta = folder / name / "export/trunk.pth", {"step": 20, "epoch": 2.0, "run": str(folder / name)}
+        export_trunk(trunk, build_trunk("resnet18")[0], "resnet18", meta)
+        where = ["--checkpoint", trunk, "--data", folder / "colours", "--out", folder / name / "measured.json"]
+        quick = ["image_size=16", "workers=0", "threads=1", "device=cpu", "k=1"]
+        evaluate.main(["knn", *map(str, where), *quick])
+    (folder / "a/knn.json").unlink()
+    first = {name: next(iter(results.load(folder / name / "measured.json").metrics.items())) for name in ("a", "b")}
+    listed = {Path(run["run"]).name: run for run in json.loads(said(capsys, "list", folder, "--format", "json"))}
+    assert {name: listed[name]["knn"] for name in first} == {name: value for name, (_, value) in first.items()}
+    (best,) = json.loads(said(capsys, "best", folder, "--by", "knn", "--format", "json"))
+    assert best["number"] == max(first.values())[1] and f", {first['a'][0]} on colours" in best["measured"]
+    for name in ("a", "b"):
+        (folder / name / "measured.json").unlink()
+        (folder / name / "metrics.jsonl").write_text(a_line(1))
+    with pytest.raises(UserError, match="no run there has a number of knn: measure one by `python tools/evaluate.py"):
+        said(capsys, "best", folder, "--by", "knn")
 
 
 def test_two_runs_differ_in_what_was_changed_and_in_nothing_else(

@@ -18,6 +18,8 @@ from tools.run_folders.find import JOB, LOG, bytes_of, find_runs, is_run
 from transfer.report.collect.files import Downstream, PretrainingRun, finite, flat, read_run
 from transfer.report.collect.names import maker
 from transfer.report.collect.search import search_folders
+from transfer.results import Result
+from transfer.tasks import headline
 
 ALONG = {"knn": "knn_top1", "linear": "linear_top1"}  # of a run's own metrics, by task
 OPEN = ("running", "pending", "unknown")  # states in which a run folder is not to be touched
@@ -74,11 +76,19 @@ class Overview:
         if metric in ALONG:
             files = [one.result for one in self.results if one.result.task == metric and not one.superseded]
             for result in sorted(files, key=lambda result: result.date, reverse=True):
-                if finite(top1 := result.metrics.get("top1")):
-                    return float(top1), f"{result.protocol} on {result.dataset}"
+                if told := _headline(result):
+                    return told
         value = self._last(ALONG.get(metric, metric))
         where = self.run.setting("data.val") or self.run.setting("data.root") if self.run else None
         return (float(value), f"{ALONG.get(metric, metric)} along the run on {where}") if finite(value) else None
+
+
+def _headline(result: Result) -> tuple[float, str] | None:
+    """The first top-1 of a result and what was measured; with its name where the result may hold several."""
+    name = headline(result.task, list(result.metrics)) if result.metrics else ""
+    if "top1" not in name or not finite(result.metrics[name]):
+        return None
+    return float(result.metrics[name]), f"{result.protocol}{'' if name == 'top1' else f', {name}'} on {result.dataset}"
 
 
 def overviews(folders: Sequence[Path]) -> list[Overview]:
@@ -132,6 +142,11 @@ def best(found: Sequence[Overview], metric: str) -> dict[str, tuple[Overview, fl
     for one in found:
         if (told := one.told(metric)) and (told[1] not in highest or told[0] > highest[told[1]][1]):
             highest[told[1]] = one, told[0]
+    if not highest and metric in ALONG:
+        raise UserError(
+            f"no run there has a number of {metric}: measure one by `python tools/evaluate.py {metric}`, or along the "
+            "run with data.val=FOLDER."
+        )
     if not highest:
         keys = sorted({key for one in found if one.run for line in one.run.lines for key in line} | set(ALONG))
         raise UserError(f"no run has a number called '{metric}'; did you mean '{nearest(metric, keys)}'?")
