@@ -70,17 +70,25 @@ class PerImage:
 
     def values(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """The metric in its unit (r,) when image i counts weights[:, i] times, weights (r, n); NaN where none does."""
+        return self.together(metric, weights)[metric]
+
+    def together(self, metric: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """As `values`, with the other metrics that cost nothing more."""
+        if self.ranks is not None and self.marks is not None:
+            of_rules = average_precision.weighted(self.ranks, self.marks, weights)
+            return {f"{self.prefix}{rule}": values for rule, values in of_rules.items()}
+        if self.pixels is not None:
+            sums = weights.astype(np.float64) @ self.pixels.reshape(len(self), -1)
+            return pixel_accuracy.means(sums.reshape(len(weights), *self.pixels.shape[1:]))
+        return {metric: self._values(metric, weights)}
+
+    def _values(self, metric: str, weights: np.ndarray) -> np.ndarray:
         if metric in self.means:
             known = np.isfinite(self.means[metric])
             with np.errstate(invalid="ignore", divide="ignore"):
                 return np.asarray(weights[:, known] @ self.means[metric][known] / weights[:, known].sum(1))
         if metric in self.hits:
             return np.asarray(100 * (weights @ self.hits[metric]) / weights.sum(1))
-        if self.ranks is not None and self.marks is not None:
-            return average_precision.weighted(self.ranks, self.marks, weights)[metric.removeprefix(self.prefix)]
-        if self.pixels is not None:
-            sums = weights.astype(np.float64) @ self.pixels.reshape(len(self), -1)
-            return pixel_accuracy.means(sums.reshape(len(weights), *self.pixels.shape[1:]))[metric]
         counts, right = (weights * one @ self._classes for one in (1.0, self.hits["top1"]))
         with np.errstate(invalid="ignore"):
             return 100 * average_precision.mean_of_known((right / counts).T)  # a class without an image does not count

@@ -106,11 +106,19 @@ def _path(result: Result) -> str:
     return str(result.artefacts.get("per_image") or "")
 
 
-@lru_cache(maxsize=KEPT)
 def _drawn(path: str, metric: str) -> np.ndarray:
     """The metric of a result in every draw (DRAWS,), which are the same for all results of as many images."""
     outcomes = kept(path)
-    return np.concatenate([outcomes.values(metric, weights) for weights in _draws(len(outcomes))])
+    one_by_one = metric if outcomes.ranks is None and outcomes.pixels is None else outcomes.metrics[0]
+    return _drawn_together(path, one_by_one)[metric]
+
+
+@lru_cache(maxsize=KEPT)
+def _drawn_together(path: str, metric: str) -> dict[str, np.ndarray]:
+    """The same, with all metrics that cost nothing more than this one."""
+    outcomes = kept(path)
+    parts = [outcomes.together(metric, weights) for weights in _draws(len(outcomes))]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _draws(images: int) -> Iterator[np.ndarray]:
