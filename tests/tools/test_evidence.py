@@ -12,7 +12,7 @@ import pytest
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import evidence
-from tools.trials.evidence import claims, page
+from tools.trials.evidence import claims, kept, page
 from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
 from tools.trials.peers.peer import ENDING
 
@@ -44,6 +44,20 @@ def test_the_paired_interval_is_scipys():
         told = stats.ttest_rel(one, other).confidence_interval(0.95)
         assert (found.low, found.high) == pytest.approx((told.low, told.high), rel=1e-3)
         assert (found.mean, found.std) == pytest.approx((np.mean(one - other), np.std(one - other, ddof=1)))
+
+
+SHORT = {"b": "b_simclr", "e": "e_unigrad", "j": "j_vicreg_l2"}
+TARGETS = ["momentum_momentum", "momentum_stop", "stop_stop"]  # the columns of the README's table
+
+
+def test_the_readmes_table_is_the_kept_one():
+    rows = kept.read_kept(ROOT / "docs" / "results" / "evidence" / "table3.json").rows
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for letter, row in SHORT.items():
+        [told] = [line for line in text.splitlines() if line.startswith(f"| {letter}, ")]
+        values = [page.summary(rows[f"{row}_{targets}"], LINEAR).removesuffix(" (n=3)") for targets in TARGETS]
+        assert [cell.strip() for cell in told.split("|")[2:-1]] == values
+    assert f"Untrained it has {page.summary(rows['untrained'], LINEAR).removesuffix(' (n=3)')}." in text
 
 
 def test_only_seeds_of_both_rows_are_paired_and_one_seed_bounds_nothing():
