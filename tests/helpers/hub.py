@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from helpers.web import on_loopback
 
+FIRST = ("f" * 40, {})  # what a repository is made with: a commit without files of its owner
 LARGE = (".safetensors", ".bin", ".pth")  # what is kept apart by its SHA-256
 
 
@@ -38,7 +39,9 @@ class Hub:
 
     def find(self, repo, revision):
         commits = self.repos[repo]
-        return commits[-1] if revision in ("main", "") else next((one for one in commits if one[0] == revision), None)
+        if revision in ("main", ""):
+            return commits[-1] if commits else FIRST
+        return next((one for one in commits if one[0] == revision), None)
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -231,3 +234,4 @@ def talk_to(hub, cache, monkeypatch, token=""):
     monkeypatch.setattr(download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     for name, value in environment(hub, cache, token).items():
         monkeypatch.setenv(name, value)
+    forget_connections()  # those of older clients stay as the settings were when they were made

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from packaging.version import Version
 
 from pretrain.models.trunks import is_timm, plain_trunk, usual_size
 from pretrain.runtime.errors import UserError
@@ -27,7 +28,8 @@ from transfer.report.model_card import Facts, Published, card_of
 
 WEIGHTS, CARD = "model.safetensors", "README.md"  # as hubs and their clients call them
 FILES = (WEIGHTS, CONFIGURATION, CARD)
-LOCAL = "local-dir:"  # before a folder that timm reads, from 1.0.16 on
+LOCAL = "local-dir:"  # before a folder that timm reads
+READS_FOLDERS = "1.0.16"  # the first timm that does
 
 
 class Written(NamedTuple):
@@ -107,12 +109,10 @@ def _in_timm(folder: Path, trunk: TrunkFile) -> str:
     if not importlib.util.find_spec("timm"):
         return f"{CONFIGURATION}: not checked, since timm is not installed: pip install 'unigrad[timm]'"
     timm = importlib.import_module("timm")
-    try:
-        network = timm.create_model(f"{LOCAL}{folder}", pretrained=True).eval().double()
-    except (AssertionError, ValueError) as error:
-        if "local-dir" not in str(error):
-            raise
-        return f"{CONFIGURATION}: not checked, since timm {timm.__version__} reads no folders: 1.0.16 is the first"
+    if Version(timm.__version__) < Version(READS_FOLDERS):
+        first = f"{READS_FOLDERS} is the first"
+        return f"{CONFIGURATION}: not checked, since timm {timm.__version__} reads no folders: {first}"
+    network = timm.create_model(f"{LOCAL}{folder}", pretrained=True).eval().double()
     side = usual_size(trunk.arch) if is_timm(trunk.arch) else SIDE
     images = torch.randn(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     own = plain_trunk(trunk.arch, trunk.channels)
