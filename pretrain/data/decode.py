@@ -20,6 +20,7 @@ DEEPEST = 16  # bits of a grey value
 JPEG = b"\xff\xd8\xff"
 NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})  # Pillow knows them, other programs draw them
 BY_OTHER_NAMES = {"MPO": "JPEG"}  # formats that Pillow opens by another one's reader
+NO_ENDING = "SPIDER"  # has none of its own: Pillow adds each that this process saves one under, older ones "" too
 PLAIN = re.compile(rb"P6\n(\d+) (\d+)\n255\n")  # a PPM as `plain` writes it
 
 
@@ -54,7 +55,8 @@ def formats() -> tuple[str, ...]:
 def endings() -> frozenset[str]:
     """The endings of files that are decoded here, in lower case with their dots."""
     known, ours = Image.registered_extensions(), frozenset(formats())
-    return frozenset(ending for ending, name in known.items() if BY_OTHER_NAMES.get(name, name) in ours)
+    named = {ending: BY_OTHER_NAMES.get(name, name) for ending, name in known.items() if name != NO_ENDING}
+    return frozenset(ending for ending, name in named.items() if name in ours)
 
 
 def decode(data: bytes, name: object, bits: int = DEEPEST) -> np.ndarray:

@@ -154,6 +154,15 @@ def saved(kind):
     return None
 
 
+def test_no_ending_is_an_images_because_this_process_saved_one_under_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "EXTENSION", dict(Image.EXTENSION))
+    for name in ("notes.txt", "README"):
+        PICTURE.convert("F").save(tmp_path / name, "SPIDER")
+    assert Image.registered_extensions()[".txt"] == "SPIDER"
+    found = module.endings.__wrapped__()
+    assert not {".txt", ""} & found and {".png", ".jpg"} <= found
+
+
 Image.init()
 KINDS = {kind: data for kind in sorted(set(Image.SAVE) & set(formats())) if (data := saved(kind))}
 

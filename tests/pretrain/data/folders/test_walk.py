@@ -189,12 +189,13 @@ def readable(data):
 def test_an_ending_is_an_images_exactly_where_the_decoder_reads_what_pillow_writes_under_it(tmp_path):
     Image.init()
     files = {
-        ending: written(ending, name) for ending, name in Image.registered_extensions().items() if name in Image.SAVE
+        ending: written(ending, name)
+        for ending, name in Image.registered_extensions().items()
+        if name in Image.SAVE and name != "SPIDER"  # whose endings are those that this process saved one under
     }
     decided = {ending: readable(data) for ending, data in files.items() if data}
-    assert sum(decided.values()) > 25 and {".avif", ".jfif", ".jp2", ".tga", ".dds"} <= {
-        ending for ending, read in decided.items() if read
-    }
+    known = {".jfif", ".jp2", ".tga", ".dds"} | ({".avif"} if "AVIF" in Image.SAVE else set())  # from Pillow 11.3 on
+    assert sum(decided.values()) > 25 and known <= {ending for ending, read in decided.items() if read}
     several = {".icns", ".ico"}  # which Pillow writes in sizes of their own
     assert {ending for ending, read in decided.items() if read} - several == {
         ending for ending in decided if ending in endings()
