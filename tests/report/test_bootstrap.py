@@ -56,6 +56,14 @@ def test_images_that_are_not_the_same_are_not_paired(tmp_path):
     assert bootstrap.over_images([one], [other], "top5") is None
 
 
+def test_outcomes_that_are_written_anew_are_read_anew(tmp_path):
+    hits = paired(1000, both=400, first=300, second=0)
+    one, other = (result_with(tmp_path, name, hit) for name, hit in zip("ab", hits, strict=True))
+    assert bootstrap.over_images([one], [other], "top1").low > 20
+    one, other = (result_with(tmp_path, name, hit) for name, hit in zip("ab", hits[::-1], strict=True))
+    assert bootstrap.over_images([one], [other], "top1").high < -20
+
+
 def test_the_mean_per_class_is_drawn_as_such(tmp_path):
     """A class of five images spreads the mean over classes far more than the mean over images."""
     labels = np.array([0] * 495 + [1] * 5)

@@ -9,6 +9,7 @@ known for normal ones (Hesterberg, 2015), so that the interval is widened by it.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ STUDENT = (  # Student's, by degrees of freedom from 1
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
     *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+Stamp = tuple[int, ...]
 KEPT = 512  # results whose draws are kept for further pairs
 
 
@@ -92,14 +94,27 @@ def _freedom(one: Sequence[float], other: Sequence[float]) -> int:
     )
 
 
-@lru_cache(maxsize=KEPT)
 def kept(path: str) -> PerImage:
-    """The outcomes in a file.
+    """The outcomes in a file, as it is now.
 
     Raises:
         UserError: it cannot be read.
     """
+    return _kept(path, _stamp(path))
+
+
+@lru_cache(maxsize=KEPT)
+def _kept(path: str, _: Stamp) -> PerImage:
     return load(Path(path))
+
+
+def _stamp(path: str) -> Stamp:
+    """Other numbers where another file lies there; none where none does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _path(result: Result) -> str:
@@ -110,11 +125,11 @@ def _drawn(path: str, metric: str) -> np.ndarray:
     """The metric of a result in every draw (DRAWS,), which are the same for all results of as many images."""
     outcomes = kept(path)
     one_by_one = metric if outcomes.ranks is None and outcomes.pixels is None else outcomes.metrics[0]
-    return _drawn_together(path, one_by_one)[metric]
+    return _drawn_together(path, _stamp(path), one_by_one)[metric]
 
 
 @lru_cache(maxsize=KEPT)
-def _drawn_together(path: str, metric: str) -> dict[str, np.ndarray]:
+def _drawn_together(path: str, _: Stamp, metric: str) -> dict[str, np.ndarray]:
     """The same, with all metrics that cost nothing more than this one."""
     outcomes = kept(path)
     parts = [outcomes.together(metric, weights) for weights in _draws(len(outcomes))]
