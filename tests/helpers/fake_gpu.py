@@ -10,6 +10,7 @@ Tensors on the CPU stay real, so that what the host draws, sorts and indexes is 
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -193,11 +195,12 @@ def fake_gpu(memory: int = 80 * 2**30) -> Iterator[None]:
     fake = _FakeMode(allow_non_fake_inputs=False)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_missing_kernels())
+        stack.enter_context(mock.patch.object(fake_tensor, "init_gpu_context", lambda _: None))  # of torch before 2.14
         stack.enter_context(mock.patch.object(nn.Module, "_apply", _applied))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         stack.enter_context(mock.patch.object(FakeTensor, "data_ptr", _address, create=True))
-        stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: _noted(tensor.clone())))
+        stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", lambda tensor, *_: _noted(tensor.clone())))
         stack.callback(_pinned.clear)
         stack.enter_context(fake)
         stack.enter_context(_RealHost(fake))
@@ -237,6 +240,8 @@ def fake_ranks(count: int) -> Iterator[None]:
         return
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
+    if not torch._C._dispatch_has_kernel_for_dispatch_key("c10d::allreduce_", "Meta"):
+        importlib.import_module("torch.distributed._tools.fake_collectives")  # torch 2.10 keeps them there
     dist.init_process_group("fake", rank=0, world_size=count, store=FakeStore())
     try:
         with mock.patch.object(distributed, "data_parallel", lambda module, *_: module):
