@@ -199,7 +199,7 @@ class Asked:
 
 
 def array_of(size):
-    return Asked(np._core.multiarray._reconstruct, np.ndarray, (size,), b"b")
+    return Asked(np.zeros(1).__reduce__()[0], np.ndarray, (size,), b"b")
 
 
 HOSTILE = {

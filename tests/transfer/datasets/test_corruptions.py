@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from pretrain.runtime.errors import UserError
 from transfer.datasets.corruptions import CORRUPTIONS, FURTHER, STANDARD, corrupted, levels
 from transfer.datasets.corruptions.weather import FROSTS, plasma
 
+SHARES_OF_A_PIXEL = int(cv2.__version__.partition(".")[0]) < 5  # OpenCV warps to 1/32 of a pixel there; theirs is 5.0
 THEIRS = dict(np.load(ROOT / "tests" / "data" / "imagenet_c.npz"))
 
 
@@ -32,7 +34,8 @@ def test_given_the_same_draws_a_picture_is_imagenet_cs_to_one_grey_level(name):
     for severity in (2, 5):
         found = ours(name, severity, waves())[5::9, 5::9].astype(int)
         wanted = THEIRS[f"{name}/{severity}"].astype(int)
-        assert np.abs(found - wanted).max() <= 1 and (found != wanted).mean() < 0.06
+        most, share = (2, 0.15) if name == "elastic_transform" and SHARES_OF_A_PIXEL else (1, 0.06)
+        assert np.abs(found - wanted).max() <= most and (found != wanted).mean() < share
         assert np.abs(wanted - waves()[5::9, 5::9]).max() > 20  # it is a corruption
 
 
