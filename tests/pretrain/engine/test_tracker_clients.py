@@ -5,6 +5,7 @@ A client that is not installed is skipped; CONTRIBUTING.md says which of them `m
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -31,6 +32,7 @@ from pretrain.train import train
 from transfer.results import Result, load
 from transfer.tracked import tell_results
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.*127.0.0.1:ResourceWarning")  # of wandb 0.19
 LONGER = ("optim.epochs=4", "run.tracker_weights=true", "run.checkpoint_every_epochs=1", "run.measure_every_epochs=2")
 STEPS = [1, 2, 3, 4, 5, 6, 7, 8]
 CLIENTS = ("wandb", "mlflow", "trackio")
@@ -101,6 +103,7 @@ def quiet(tmp_path, home, monkeypatch):
     yield monkeypatch
     if "wandb" in sys.modules:
         sys.modules["wandb"].teardown()
+        gc.collect()  # here, where an open socket is no error
 
 
 def interrupted(_):
