@@ -109,7 +109,8 @@ def test_two_ranks_equal_one_process(two_ranks, place, tmp_path, name):
             assert retold(result, folder)[0] == list(result.metrics)
         found, expected = (result.settings["found"] for result in (together, alone))
         assert found.pop("held_out_top1", {}) == pytest.approx(expected.pop("held_out_top1", {}))
-        near = 1e-4 if alone.task == "semi" else 0.3  # of the head it is this rank's rows'
+        # weights changed by 1e-7 move the loss of a fine-tuning by up to 2e-4; of the head it is this rank's rows'
+        near = 1e-3 if alone.task == "semi" else 0.3
         assert found.pop("last_loss", 0) == pytest.approx(expected.pop("last_loss", 0), rel=near)
         assert found == expected
 
