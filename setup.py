@@ -115,10 +115,17 @@ setup(
             "mkdocs-material>=9.6,<10",
             "mkdocs>=1.6,<2",
             "mkdocstrings[python]>=1.0",
+            "pymdown-extensions<12.2; python_version<'3.11'",  # 12.2 needs a mkdocstrings that Python 3.10 has not
             "nbconvert>=7.16",
         ],
         # the site: make docs; nbconvert makes pages of notebooks
-        "docs": ["mkdocs-material>=9.6,<10", "mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "nbconvert>=7.16"],
+        "docs": [
+            "mkdocs-material>=9.6,<10",
+            "mkdocs>=1.6,<2",
+            "mkdocstrings[python]>=1.0",
+            "pymdown-extensions<12.2; python_version<'3.11'",
+            "nbconvert>=7.16",
+        ],
         "embed": ["pyarrow", "scikit-learn", "umap-learn"],  # tools/embed.py: Parquet, and the two maps, each if there
         "sweep": ["optuna>=4.0"],  # tools/sweep.py; the first with the journal where it is now
         "svm": ["scikit-learn"],  # LIBLINEAR, for the evaluator svm
