@@ -14,7 +14,7 @@ from pretrain.runtime.files import write_atomically
 from transfer import per_image
 from transfer.classifiers.linear.linear_head import Origin, save_head
 from transfer.evaluators import Outcome
-from transfer.features.extract import resize_for
+from transfer.features.pictures import resize_for
 from transfer.per_image import PerImage
 from transfer.source import Source
 

@@ -28,8 +28,8 @@ from transfer import artefacts, tasks
 from transfer.datasets.asked import Opening, opened
 from transfer.datasets.labelled import Labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
-from transfer.features.extract import resize_for
 from transfer.features.on_device import chosen_precision
+from transfer.features.pictures import resize_for
 from transfer.features.rows import Features
 from transfer.options import Common, check_common, combined, part_of
 from transfer.results import Result, init_of

@@ -16,8 +16,9 @@ from pretrain.models.trunks import width_of
 from pretrain.weights.trunk import TrunkFile, build_trunk, tensors_sha256
 from transfer.datasets.labelled import Labelled
 from transfer.features import cache
-from transfer.features.extract import check_finite, extract_with, resize_for
+from transfer.features.extract import check_finite, extract_with
 from transfer.features.on_device import chosen_precision
+from transfer.features.pictures import resize_for
 from transfer.features.rows import Features
 from transfer.options import Common
 

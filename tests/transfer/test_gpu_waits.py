@@ -21,8 +21,9 @@ from transfer.classifiers.linear.head_options import Head
 from transfer.classifiers.linear.sgd_heads import Heads
 from transfer.datasets.labelled import Labelled
 from transfer.features import on_device
-from transfer.features.extract import Pictures, batches_of, evaluation_transform, extract_with, outputs, room_of
+from transfer.features.extract import extract_with, outputs
 from transfer.features.on_device import DeviceRows, to_device
+from transfer.features.pictures import Pictures, batches_of, evaluation_transform, room_of
 from transfer.features.rows import Features, RowFile
 from transfer.options import Common
 

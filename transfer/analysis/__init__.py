@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from pretrain.data.sources import ImageSource
     from transfer.datasets.labelled import Labelled
-    from transfer.features.extract import Transform
     from transfer.features.on_device import DeviceRows
+    from transfer.features.pictures import Transform
     from transfer.features.rows import Features
 
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # DINO's setting of k-NN

@@ -25,8 +25,9 @@ from transfer.datasets.labelled import thinned
 from transfer.datasets.samplers import EpochBatches
 from transfer.datasets.subsets import check_classes, readable
 from transfer.features.augmented import training_batches
-from transfer.features.extract import extract_with, name_unreadable, placed, shown
+from transfer.features.extract import extract_with, placed
 from transfer.features.on_device import autocast, to_device
+from transfer.features.pictures import name_unreadable, shown
 from transfer.options import Common
 
 Fitted = tuple[nn.Sequential, dict[str, Any]]  # a trained network, and its details

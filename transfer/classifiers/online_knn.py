@@ -14,8 +14,9 @@ from pretrain.runtime.errors import UserError
 from transfer.classifiers.accuracy import top
 from transfer.classifiers.knn import votes
 from transfer.datasets.labelled import open_pair, thinned
-from transfer.features.extract import extract, name_unreadable, resize_for, room_of
+from transfer.features.extract import extract
 from transfer.features.on_device import chosen_precision, whole
+from transfer.features.pictures import name_unreadable, resize_for, room_of
 from transfer.features.rows import Features
 from transfer.options import WAIT
 

@@ -21,7 +21,8 @@ from transfer.classifiers.finetune_options import FineTune
 from transfer.classifiers.linear.penalty_sweep import Swept, measured, validation
 from transfer.datasets.labelled import Labelled
 from transfer.datasets.subsets import readable
-from transfer.features.extract import extract_with, name_unreadable, placed
+from transfer.features.extract import extract_with, placed
+from transfer.features.pictures import name_unreadable
 from transfer.options import Common
 
 

@@ -13,7 +13,7 @@ from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import sha256_of
-from transfer.features.extract import Pictures, batches_of, loader, room_of
+from transfer.features.pictures import Pictures, batches_of, loader, room_of
 from transfer.options import WAIT
 
 SIMCLR = {  # google-research/simclr, imagenet_subsets/: SHA-256 and name

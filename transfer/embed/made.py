@@ -10,8 +10,8 @@ from pretrain.runtime import provenance
 from pretrain.runtime.files import sha256_of, write_json
 from pretrain.weights.hub.names import recorded
 from pretrain.weights.trunk import TrunkFile
-from transfer.features.extract import resize_for
 from transfer.features.on_device import chosen_precision
+from transfer.features.pictures import resize_for
 from transfer.options import Common
 from transfer.results import now
 

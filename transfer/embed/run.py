@@ -37,8 +37,8 @@ from transfer.embed.made import write_made
 from transfer.embed.maps import Map, maps
 from transfer.embed.table import Table
 from transfer.features import cache
-from transfer.features.extract import resize_for
 from transfer.features.on_device import chosen_precision
+from transfer.features.pictures import resize_for
 from transfer.features.rows import Features
 from transfer.options import Common, check_common
 

@@ -69,7 +69,7 @@ def _labels(subject: Subject, rows: Features, part: int, at: int) -> np.ndarray:
     from PIL import Image
 
     from transfer.datasets.semantic import shifted
-    from transfer.features.extract import evaluation_transform, resize_for
+    from transfer.features.pictures import evaluation_transform, resize_for
 
     data, common = subject.data, subject.common
     assert data.label_images is not None

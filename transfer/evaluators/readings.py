@@ -13,7 +13,7 @@ from transfer.options import Common
 if TYPE_CHECKING:
     from pretrain.data.sources import ImageSource
     from transfer.datasets.labelled import Labelled
-    from transfer.features.extract import Transform
+    from transfer.features.pictures import Transform
     from transfer.features.rows import Features
 
 

@@ -157,7 +157,7 @@ def _places(data: Labelled, origin: Origin, shared: bool) -> list[Place | None]:
 
 
 def _tell_size(origin: Origin, common: Common) -> None:
-    from transfer.features.extract import resize_for
+    from transfer.features.pictures import resize_for
 
     seen = common.image_size, resize_for(common.image_size, common.resize)
     if seen != (origin.image_size, origin.resize):

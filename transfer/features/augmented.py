@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 from pretrain.data.sources import ImageSource
 from pretrain.runtime import distributed
 from transfer.datasets.samplers import EpochBatches, RankBatches
-from transfer.features.extract import Batch, Pictures, Transform, loader, room_of
+from transfer.features.pictures import Batch, Pictures, Transform, loader, room_of
 from transfer.options import Common
 
 

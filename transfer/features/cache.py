@@ -31,16 +31,8 @@ from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_atomically, write_json
 from pretrain.runtime.lock import Holder, exclusive
 from pretrain.runtime.printable import say
-from transfer.features.extract import (
-    Pictures,
-    batches_of,
-    check_finite,
-    evaluation_transform,
-    names_of,
-    nothing_read,
-    outputs,
-    room_of,
-)
+from transfer.features.extract import check_finite, names_of, nothing_read, outputs
+from transfer.features.pictures import Pictures, batches_of, evaluation_transform, room_of
 from transfer.features.rows import Features, RowFile
 from transfer.options import WAIT
 

@@ -7,8 +7,9 @@ from torch import nn
 from torchvision.transforms import v2
 
 from pretrain.data.sources import ImageSource
-from transfer.features.extract import Pictures, check_finite, extracted
+from transfer.features.extract import check_finite, extracted
 from transfer.features.on_device import chosen_precision
+from transfer.features.pictures import Pictures
 from transfer.features.rows import Features
 from transfer.options import Common
 

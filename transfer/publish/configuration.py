@@ -8,7 +8,7 @@ from typing import Any
 from pretrain.models import TIMM
 from pretrain.models.trunks import is_timm, timm_defaults, width_of
 from pretrain.weights.trunk import TrunkFile
-from transfer.features.extract import resize_for
+from transfer.features.pictures import resize_for
 
 DIGITS = 10**6  # of crop_pct
 USUAL_SIZE = 224  # pixels, where a file does not say

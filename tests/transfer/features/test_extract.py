@@ -1,4 +1,4 @@
-"""transfer.features.extract: the test transform, reading past corrupt files, rows of a frozen trunk."""
+"""transfer.features.pictures and extract: the test transform, reading past corrupt files, rows of a frozen trunk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from helpers.painted import paint
 from pretrain.augment.multicrop import MultiCrop
 from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
-from transfer.features import extract as module
-from transfer.features.extract import Shortened, evaluation_transform, extract, resize_for
+from transfer.features import pictures as module
+from transfer.features.extract import extract
+from transfer.features.pictures import Shortened, evaluation_transform, resize_for
 
 CPU = torch.device("cpu")
 

@@ -21,8 +21,9 @@ from transfer.classifiers.schedules import schedule
 from transfer.datasets.labelled import Labelled
 from transfer.datasets.samplers import EpochBatches
 from transfer.features.augmented import training_batches
-from transfer.features.extract import extract_with, name_unreadable, placed, shown
+from transfer.features.extract import extract_with, placed
 from transfer.features.on_device import DeviceRows, autocast, chosen_precision, to_device
+from transfer.features.pictures import name_unreadable, shown
 from transfer.options import Common
 from transfer.per_image import PerImage, of_scores
 
