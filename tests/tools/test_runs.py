@@ -109,7 +109,8 @@ def test_what_k_nn_measures_of_a_trunk_is_listed_by_its_first_k(
     assert best["number"] == max(first.values())[1] and f", {first['a'][0]} on colours" in best["measured"]
     for name in ("a", "b"):
         (folder / name / "measured.json").unlink()
-        (folder / name / "metrics.jsonl").write_text(a_line(1))
+        (folder / name / "metrics.jsonl").write_text(a_line(1, epoch=1 / 3))
+    assert "0.33 of 2" in said(capsys, "list", folder / "a")
     with pytest.raises(UserError, match="no run there has a number of knn: measure one by `python tools/evaluate.py"):
         said(capsys, "best", folder, "--by", "knn")
 

@@ -45,7 +45,7 @@ def _line(one: Overview, top: Path) -> dict[str, str]:
         "state": one.state,
         "method": _text(values["method"]),
         "data": printable("/".join(Path(str(values["data"] or "")).parts[-2:])),
-        "epochs": f"{_text(values['epoch'])} of {_text(values['epochs'])}" if values["epochs"] else "",
+        "epochs": f"{_text(round(values['epoch'] or 0, 2))} of {_text(values['epochs'])}" if values["epochs"] else "",
         "k-NN": _percent(values["knn"]),
         "linear": _percent(values["linear"]),
         "size": size_text(one.bytes),
