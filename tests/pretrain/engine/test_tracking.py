@@ -14,6 +14,7 @@ from pretrain.engine.monitor import tracker as protocol
 from pretrain.engine.monitor.trackers import find
 from pretrain.engine.monitor.tracking import WAITING, Client, Record, Tracking, check_trackers, joined, read_record
 from pretrain.runtime.errors import UserError
+from pretrain.runtime.lock import exclusive
 from pretrain.runtime.options import check
 
 SOON = 60.0  # seconds, of which a healthy tracker takes none
@@ -152,6 +153,16 @@ def test_a_damaged_record_begins_anew(tmp_path, content):
     assert read_record(tmp_path) == {}
     with joined(tmp_path) as tracking:
         assert not tracking.clients
+
+
+def test_while_a_run_goes_on_a_tracker_of_one_process_is_left_out_with_a_note(tmp_path, capsys):
+    known = {"wandb": {"id": "abc", "project": "p"}, "tensorboard": {"folder": "tensorboard"}}
+    (tmp_path / "trackers.json").write_text(json.dumps(known))
+    with exclusive(tmp_path / ".lock", lambda _: 0.0), joined(tmp_path) as tracking:
+        assert [client.name for client in tracking.clients] == ["tensorboard"]
+    assert "in progress: the tracker wandb is not told; the result is in its file.\n" in capsys.readouterr().out
+    with joined(tmp_path) as tracking:
+        assert {client.name for client in tracking.clients} == set(known)
 
 
 def configured(*words):
