@@ -86,7 +86,6 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         _say(source.about)
         check_room(cfg, getattr(probe, "room", 0))
         keep_compiled(Path(cfg.run_dir, FOLDER))
-        stack.enter_context(distributed.departure_told())
         stack.enter_context(device_memory.shortage_told(device, _smaller(cfg)))
         learner = build(cfg, device, classes, agreed(origin, cfg, _say))
         del origin  # as large as the network
@@ -103,7 +102,8 @@ def _images(cfg: config.Config) -> ImageSource:
 
 
 def _join(cfg: config.Config, device: torch.device, stack: contextlib.ExitStack) -> None:
-    """Join the other ranks and, on rank 0, hold the run folder, until `stack` is closed."""
+    """Join the other ranks and, on rank 0, hold the run folder, until `stack` is closed; tell where one is lost."""
+    stack.enter_context(distributed.departure_told())
     # a rank without images ends in a sentence before the others are tired of it
     distributed.start(device, cfg.run.timeout_minutes + EARLIER)
     stack.callback(distributed.stop)

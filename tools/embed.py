@@ -67,11 +67,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.map_images < 5:
         raise UserError(f"--map-images {args.map_images} is below 5: give more, or leave --map out.")
 
+    from pretrain.runtime import distributed
     from transfer.embed.run import Request, embed
 
     data = images_root(args.data)
     asked = Request(args.checkpoint, data, args.out, args.branch, args.map, args.map_images, args.overrides)
-    for path in embed(asked):
+    with distributed.departure_told():
+        written = embed(asked)
+    for path in written:
         print(f"wrote {path}", flush=True)
 
 

@@ -165,15 +165,16 @@ def main(argv: list[str] | None = None) -> None:
 
     told, done = "", dict[Path, results.Result]()
     try:
-        for path, result in evaluate.evaluate(
-            names, evaluate.distinct(of), args.data, args.config, args.overrides, paths
-        ):
-            if distributed.rank() > 0:
-                continue
-            results.save(path, result)
-            done[path] = result
-            if told != (told := f"{evaluate.line(result)}\nresult: {path}"):  # once more with its pictures
-                print(told, flush=True)
+        with distributed.departure_told():
+            for path, result in evaluate.evaluate(
+                names, evaluate.distinct(of), args.data, args.config, args.overrides, paths
+            ):
+                if distributed.rank() > 0:
+                    continue
+                results.save(path, result)
+                done[path] = result
+                if told != (told := f"{evaluate.line(result)}\nresult: {path}"):  # once more with its pictures
+                    print(told, flush=True)
     finally:
         tell_results(done)
 

@@ -68,11 +68,12 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         cfg = load.load_config(args.config, args.overrides)
-        if args.trials > 1:
-            finished = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
-        else:
-            result = train_detector(cfg, args.out, args.resume, args.visualise)
-            finished = None if result is None else [result]
+        with distributed.departure_told():
+            if args.trials > 1:
+                finished = train_trials(cfg, args.out, args.trials, args.resume, args.visualise)
+            else:
+                result = train_detector(cfg, args.out, args.resume, args.visualise)
+                finished = None if result is None else [result]
     finally:
         distributed.stop()
     if finished is not None:

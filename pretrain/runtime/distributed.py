@@ -112,8 +112,8 @@ def departure_told() -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:200]
         raise Lost(
-            f"rank {rank()} has lost the others: one of them has ended, and says why, or the network between them has "
-            f"({reason}); what is written is whole, and the same command goes on from it."
+            f"rank {asked_rank()} has lost the others: one of them has ended, and says why, or the network between "
+            f"them has ({reason}); what is written is whole, and the same command goes on from it."
         ) from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 
 import pytest
 from safetensors.torch import save
@@ -13,24 +12,14 @@ from safetensors.torch import save
 pytest.importorskip("huggingface_hub")
 
 from helpers import hub as hubs
-from helpers import two_ranks
-from helpers.detection_samples import C4, random_trunk, tiny, write_sets
-from helpers.painted import paint_both
-from helpers.repository import ROOT
-from helpers.tiny_runs import RESNET18, command, write_images
-
-TOOLS = ("pretrain", "evaluate", "embed", "train_detection")
+from helpers import tool_words, two_ranks
+from helpers.detection_samples import random_trunk
+from helpers.tool_words import TOOLS, words
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """images/, colours/ with train/ and val/, and sets/ of detection."""
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "images").mkdir()
-    write_images(folder / "images")
-    paint_both(folder / "colours", train=3, val=2)
-    write_sets(folder / "sets")
-    return folder
+    return tool_words.furnish(tmp_path_factory.mktemp("place"))
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +32,6 @@ def trunks():
 def hub():
     with hubs.serving() as running:
         yield running
-
-
-def words(tool, place, out, name="hf:me/net"):
-    """The command of a tool that takes its weights from a hub."""
-    script = [sys.executable, str(ROOT / "tools" / f"{tool}.py")]
-    rows = ["image_size=16", "batch_size=4", "workers=0", "threads=1", "device=cpu", f"cache={out}/cache"]
-    if tool == "pretrain":
-        more = [RESNET18, "optim.epochs=1", "optim.warmup_epochs=0", "run.trackers=[]", f"model.init={name}"]
-        return command(place / "images", out / "run", *more)
-    if tool == "evaluate":
-        where = ["--data", str(place / "colours"), "--out", str(out / "knn.json")]
-        return [*script, "knn", "--checkpoint", name, *where, *rows]
-    if tool == "embed":
-        return [*script, "--checkpoint", name, "--data", str(place / "images"), "--out", str(out / "rows.npy"), *rows]
-    given = ["--config", str(C4), "--out", str(out / "detector"), "--visualise", "0"]
-    return [*script, *given, *tiny(C4, place / "sets", name, "SOLVER.MAX_ITER=1")]
 
 
 RECORDS = {  # in what each tool leaves: the file, the name and the SHA-256 of its weights
