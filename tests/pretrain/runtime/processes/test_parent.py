@@ -37,7 +37,7 @@ def _next(line) -> str:
 
 
 @pytest.mark.parametrize("told_to_end", [True, False], ids=["ended by its parent", "left to its work"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn"])  # a fork server that is up hands on what it began with
 def test_a_worker_outlives_a_strangers_sigterm_from_its_first_moment_on(method, told_to_end):
     here = multiprocessing.get_context(method)
     resource_tracker.ensure_running()  # as starting_processes does where this method is the default
