@@ -23,6 +23,7 @@ from pretrain.step import step
 from pretrain.train import train
 from tools import compare, evaluate, pretrain
 from tools.trials.comparison import jobs
+from tools.trials.comparison.table import sentence
 from tools.trials.comparison.trials import OURS, make_trials, with_peers
 from tools.trials.peers import loop
 from tools.trials.peers.peer import find
@@ -122,6 +123,13 @@ def test_what_the_launcher_hands_to_a_job_says_who_trains_it(tmp_path, capsys):
         pretrain.main(["--show", *jobs.Training(trial).arguments()])
         shown = yaml.safe_load(capsys.readouterr().out)
         assert shown["method"].get("library") == library and shown["run_dir"] == str(trial.folder)
+
+
+def test_the_setting_names_the_rows_that_have_another_rate(tmp_path):
+    paint_both(tmp_path, train=1, val=1)
+    setting = read_setting(ROOT / "configs/compare/imagenette_evidence.yaml", ROWS, OURS)
+    trials = make_trials(find_rows(ROWS, None), setting, [], tmp_path, tmp_path / "out", [0])
+    assert ", base lr 0.5; 0.002 of barlow_twins. Trained on" in sentence(trials, "images")
 
 
 def test_our_own_training_refuses_what_lightly_is_to_train(tmp_path):

@@ -112,9 +112,20 @@ def sentence(trials: Sequence[Trial], images: str) -> str:
     )
     return (
         f"{cfg.model.arch}, views of {cfg.views.size} px{projector}, {cfg.optim.epochs} epochs in batches of "
-        f"{cfg.optim.batch_size}, base lr {cfg.optim.base_lr:g}. Trained on {images}. Seeds {seeds}: mean ± "
+        f"{cfg.optim.batch_size}, {_rates(trials)}. Trained on {images}. Seeds {seeds}: mean ± "
         "sample standard deviation (number of seeds), accuracies in percent." + weak * silent
     )
+
+
+def _rates(trials: Sequence[Trial]) -> str:
+    """ "base lr 0.5", with the rows that have another one named."""
+    rates: dict[float, list[str]] = {}
+    for trial in trials:
+        rows = rates.setdefault(trial.cfg.optim.base_lr, [])
+        if trial.row not in rows:
+            rows.append(trial.row)
+    most, *others = sorted(rates, key=lambda rate: -len(rates[rate]))
+    return "; ".join([f"base lr {most:g}", *(f"{rate:g} of {', '.join(rates[rate])}" for rate in others)])
 
 
 def readings_of(files: Sequence[Path]) -> dict[str, float]:
