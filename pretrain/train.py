@@ -150,7 +150,7 @@ def run(
             now = begun.after(done, place, sampler)
             monitor.tell(keeper.keep(now, length.epoch(number), line if monitor.measures(number) else None))
             leave = stopping.agreed()
-            if leave or _keeps(cfg, sampler, done):
+            if leave or records.due(cfg.run, sampler, done):
                 records.save(cfg, learner, monitor, now)
             if leave and done < sampler.steps:
                 raise _farewell(wish, run_dir, number, length.steps)
@@ -167,12 +167,6 @@ def _batches(
         if number == 1 and distributed.rank() == 0:
             _show_views(Path(cfg.run_dir), learner, batch, monitor.tracking)
         yield batch
-
-
-def _keeps(cfg: config.Config, sampler: StepSampler, done: int) -> bool:
-    """Whether a checkpoint is due after `done` of the sampler's steps."""
-    every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
-    return done % every == 0 or done == sampler.steps
 
 
 def _show_views(run_dir: Path, learner: Learner, batch: Batch, tracking: Tracking) -> None:

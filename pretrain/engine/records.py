@@ -10,6 +10,7 @@ import torch
 
 from pretrain import config
 from pretrain.data.decode import DEEPEST
+from pretrain.data.loader import StepSampler
 from pretrain.data.sources import resolved
 from pretrain.engine import checkpoint, history
 from pretrain.engine.learner import Learner, untrained
@@ -37,6 +38,12 @@ def open_run(cfg: config.Config, learner: Learner) -> None:
                 trunk = untrained(cfg)[0].online.trunk
             random = Path(cfg.run_dir, "export", "random.pth")
             checkpoint.export_trunk(random, trunk, cfg.model.arch, about(cfg, None, 0.0))
+
+
+def due(run: config.Run, sampler: StepSampler, done: int) -> bool:
+    """Whether a checkpoint is due after `done` of the sampler's steps: at its epochs, and at the end."""
+    every = max(1, round(run.checkpoint_every_epochs * sampler.steps_per_epoch))
+    return done % every == 0 or done == sampler.steps
 
 
 def save(cfg: config.Config, learner: Learner, monitor: Monitor, position: Position) -> None:

@@ -91,7 +91,6 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
         state, begun = _begin(cfg, training, sampler)
         sampler.start = place = begun.place(sampler)
         say(f"{LIBRARY}'s {peer.method}: {len(source)} images, {sampler.steps} steps, from step {place}, on {device}")
-        every = max(1, round(cfg.run.checkpoint_every_epochs * sampler.steps_per_epoch))
         with Monitor(cfg.run, Path(cfg.run_dir), device, Length.of(begun, sampler)) as monitor:
             if state:
                 monitor.load(state["monitor"])
@@ -99,7 +98,7 @@ def train(cfg: config.Config, probe: Probe | None = None) -> Path:
             for done, batch in enumerate(batches, place + 1):
                 monitor.skipped(batch.unreadable)
                 _log(monitor, training, done, *training(batch, done - 1, sampler.steps), probe)
-                if done % every == 0 or done == sampler.steps:
+                if records.due(cfg.run, sampler, done):
                     _save(cfg, training, monitor, begun.after(done, place, sampler), sampler)
             if place >= sampler.steps:  # killed, perhaps, between its last checkpoint and that one's trunk
                 _export(cfg, training, begun, sampler)
