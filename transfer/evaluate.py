@@ -30,7 +30,7 @@ from transfer.datasets.labelled import Labelled
 from transfer.evaluators import Evaluator, Needs, Outcome, Subject, evaluators, find_evaluator
 from transfer.features.on_device import chosen_precision
 from transfer.features.pictures import resize_for
-from transfer.features.rows import Features
+from transfer.features.rows import counts_of
 from transfer.options import Common, check_common, combined, part_of
 from transfer.results import Result, init_of
 from transfer.source import Source
@@ -233,12 +233,8 @@ def _measure(chosen: Chosen, source: Source) -> tuple[Result, Outcome]:
     subject = Subject(source.data, source.trunk, source.width, *computed, *others)
     outcome = chosen.evaluator.measure(subject, chosen.own)
     seconds = time.perf_counter() - begun + sum(part.seconds for part in rows)
-    counts = _counts(*source.rows) if outcome.counts is None else outcome.counts
+    counts = counts_of(*source.rows) if outcome.counts is None else outcome.counts
     return _result(chosen, source, outcome, counts, seconds), outcome
-
-
-def _counts(train: Features, val: Features) -> dict[str, int]:
-    return {"train": len(train.rows), "val": len(val.rows), "skipped": len(train.skipped) + len(val.skipped)}
 
 
 def _result(chosen: Chosen, source: Source, outcome: Outcome, counts: dict[str, int], seconds: float) -> Result:

@@ -16,10 +16,11 @@ from pretrain.models.trunks import width_of
 from pretrain.weights.trunk import TrunkFile, build_trunk, tensors_sha256
 from transfer.datasets.labelled import Labelled
 from transfer.features import cache
-from transfer.features.extract import check_finite, extract_with
+from transfer.features.extract import check_finite, extract
 from transfer.features.on_device import chosen_precision
 from transfer.features.pictures import resize_for
 from transfer.features.rows import Features
+from transfer.features.wanted import Wanted
 from transfer.options import Common
 
 Around = Callable[[nn.Module], nn.Module]
@@ -59,28 +60,31 @@ class Source:
         """
         return self.other_rows("", lambda trunk: trunk, self.width)
 
-    def other_rows(self, kind: str, around: Around, width: int) -> tuple[Features, Features]:
-        """Rows (train, val) of a network around the trunk, as of `Subject.other_rows`.
+    def other_rows(self, kind: str, around: Around, width: int, squashed: bool = False) -> tuple[Features, Features]:
+        """Rows (train, val) of a network around the trunk, as of `OtherRows`.
 
         Raises:
             UserError: as of `rows`.
         """
-        train, val = (self._rows_of(source, kind, around, width) for source in (self.data.train, self.data.val))
+        both = self.data.train, self.data.val
+        train, val = (self._rows_of(source, kind, around, width, squashed) for source in both)
         return train, val
 
     def rows_of(self, source: ImageSource) -> Features:
         """Rows of any images, as of `Subject.rows_of`."""
         return self._rows_of(source, "", lambda trunk: trunk, self.width)
 
-    def _rows_of(self, source: ImageSource, kind: str, around: Around, width: int) -> Features:
+    def _rows_of(self, source: ImageSource, kind: str, around: Around, width: int, squashed: bool = False) -> Features:
         common = self.common
+        transform = common.image_size, None if squashed else resize_for(common.image_size, common.resize)
+        precision = chosen_precision(common.frozen_precision, self.device)
+        reading = common.batch_size, common.workers, self.device
+        minutes, interpolation = common.timeout_minutes, common.interpolation
         if common.cache:
-            transform = common.image_size, resize_for(common.image_size, common.resize)
-            precision = chosen_precision(common.frozen_precision, self.device)
             pixels = Pixels(*self.trunk_file.pixels)
-            wanted = cache.Wanted(self.sha256, source, width, *transform, precision, pixels, kind, common.interpolation)
-            reading = (common.batch_size, common.workers, self.device, common.timeout_minutes)
-            return cache.features(Path(common.cache), wanted, lambda: around(self.trunk()), *reading)
-        features = extract_with(common, around(self.trunk()), source, self.device, f"features of {source.root.name}")
+            wanted = Wanted(self.sha256, source, width, *transform, precision, pixels, kind, interpolation)
+            return cache.features(Path(common.cache), wanted, lambda: around(self.trunk()), *reading, minutes)
+        given, what = (around(self.trunk()), source, *transform, *reading), f"features of {source.root.name}"
+        features = extract(*given, what, minutes=minutes, precision=precision, interpolation=interpolation)
         check_finite(features.rows, features.names, source.where)
         return features

@@ -40,6 +40,7 @@ from transfer.features import cache
 from transfer.features.on_device import chosen_precision
 from transfer.features.pictures import resize_for
 from transfer.features.rows import Features
+from transfer.features.wanted import Wanted
 from transfer.options import Common, check_common
 
 WAIT = 24 * 60  # minutes that ranks wait for each other's features
@@ -129,7 +130,7 @@ def _features(
     precision = chosen_precision(common.frozen_precision, device)
     sha256 = sha256_of(asked.checkpoint) + (f":{asked.branch}" if asked.branch else "")
     transform, pixels = (common.image_size, resize), Pixels(*trunk.pixels)
-    wanted = cache.Wanted(sha256, source, width, *transform, precision, pixels, interpolation=common.interpolation)
+    wanted = Wanted(sha256, source, width, *transform, precision, pixels, interpolation=common.interpolation)
     reading = (common.batch_size, common.workers, device, common.timeout_minutes)
     return cache.features(folder, wanted, partial(build_trunk, trunk), *reading)
 

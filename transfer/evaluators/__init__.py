@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.registry import collect
@@ -72,6 +72,20 @@ class Labels(enum.Flag):
     SEVERAL = enum.auto()
 
 
+class OtherRows(Protocol):
+    """Gives rows of another network around the trunk, kept as `Subject.rows` are."""
+
+    def __call__(self, kind: str, around: Around, width: int, squashed: bool = False) -> tuple[Features, Features]:
+        """Those of (train, val).
+
+        Args:
+            kind: a word for them, by which the cache knows them.
+            around: puts the network around the trunk.
+            width: of its rows.
+            squashed: whether it sees whole images, squashed to a square, in place of the test crop.
+        """
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is measured.
@@ -84,8 +98,7 @@ class Subject:
         common: the options that all evaluators share.
         device: where to compute.
         arch: the trunk's, as torchvision or timm calls it.
-        other_rows: (kind, around, width) to rows (train, val) of another network around the trunk, kept as `rows` are:
-            a word for them, what puts that network around the trunk, and their width.
+        other_rows: rows (train, val) of another network around the trunk.
         rows_of: rows of any images under the test transform, kept as `rows` are.
         trunk_sha256: returns that of the trunk's tensors.
     """
@@ -97,7 +110,7 @@ class Subject:
     common: Common
     device: torch.device
     arch: str
-    other_rows: Callable[[str, Around, int], tuple[Features, Features]]
+    other_rows: OtherRows
     rows_of: Callable[[ImageSource], Features]
     trunk_sha256: Callable[[], str]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,16 +37,15 @@ def open_data(root: Path, options: Options, _: Common) -> Labelled:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Mean intersection over union on the test crop, with mean and pixel accuracy; and of each class."""
-    from transfer.classifiers.linear import dense_probe
-    from transfer.features.stages import StageMap, stage_shapes
+    from transfer.classifiers.linear import dense_probe, frozen_map
+    from transfer.features.rows import counts_of
     from transfer.per_image import of_pixels
 
-    common, classes, device = subject.common, subject.classes, subject.device
-    modules, shapes = stage_shapes(subject.arch, common.image_size, "a dense probe")
-    _, channels, height, width = shapes[options.map_of]
-    around = partial(StageMap, modules=modules, stage=options.map_of)
-    train, test = subject.other_rows(f"map {options.map_of}", around, channels * height * width)
-    maps, queries = (part.rows[:].view(-1, channels, height, width).to(device) for part in (train, test))
+    common, classes = subject.common, subject.classes
+    network = subject.arch, common.image_size, options.map_of
+    frozen = frozen_map.frozen_maps(subject.other_rows, *network, "a dense probe")
+    train, test = frozen.train, frozen.val
+    maps, queries = frozen.on(subject.device)
     labels = [_labels(subject, train, 0, at) for at in range(len(maps))]
     fitted, details = dense_probe.choose_and_fit(maps, labels, classes, options.held_out, common.seed)
     found = dense_probe.tallies(fitted, queries, lambda at: _labels(subject, test, 1, at), classes)
@@ -57,10 +55,8 @@ def measure(subject: Subject, options: Options) -> Outcome:
         )
     metrics, each = dense_probe.metrics_of(found)
     details |= {"IoU": {subject.data.train.classes[one]: value for one, value in each.items()}}
-    told = {"train": len(maps), "val": len(queries), "skipped": len(train.skipped) + len(test.skipped)}
-    where = f"{options.map_of} ({channels} channels, {height}x{width})"
     kept = of_pixels(test.names, found)
-    return Outcome(metrics, f"{dense_probe.PROTOCOL}: {where}", told, details, per_image=kept)
+    return Outcome(metrics, f"{dense_probe.PROTOCOL}: {frozen}", counts_of(train, test), details, per_image=kept)
 
 
 def _labels(subject: Subject, rows: Features, part: int, at: int) -> np.ndarray:

@@ -39,6 +39,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 of each stage; all stages are computed in one pass over the images."""
     from transfer.classifiers.accuracy import top1_top5
     from transfer.classifiers.linear import racing_heads
+    from transfer.features.rows import counts_of
     from transfer.features.stages import stage_rows
     from transfer.per_image import hits_of, of_labels
 
@@ -54,10 +55,9 @@ def measure(subject: Subject, options: Options) -> Outcome:
         hits |= hits_of(scores, labels, f"{stage} ")
     train, val = rows[STAGES[0]]
     kept = of_labels(val.names, hits, val.labels.numpy())
-    counts = {"train": len(train.rows), "val": len(val.rows), "skipped": len(train.skipped) + len(val.skipped)}
     numbers = ", ".join(f"{name} {rows[name][0].rows.shape[1]}" for name in options.stages or STAGES)
     protocol = f"pooled maps of each stage ({numbers}); {racing_heads.PROTOCOL}"
-    return Outcome(metrics, protocol, counts, details, per_image=kept)
+    return Outcome(metrics, protocol, counts_of(train, val), details, per_image=kept)
 
 
 EVALUATOR = Evaluator(

@@ -77,6 +77,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
 
     from transfer.classifiers.linear import svm
     from transfer.datasets.multilabel import marks_of
+    from transfer.features.rows import counts_of
     from transfer.per_image import of_marks
 
     train, test = _rows(subject, options.stage)
@@ -95,9 +96,9 @@ def measure(subject: Subject, options: Options) -> Outcome:
             metrics |= {f"k={count} mAP": mean, f"k={count} std": deviation}
             of_shots[count] = cost
     details |= {"costs_of_shots": of_shots, "fits_cut_short": len(told)}
-    counts = {"train": len(train.rows), "val": len(test.rows), "skipped": len(train.skipped) + len(test.skipped)}
     of = f"pooled map of {options.stage}; " if options.stage else ""
-    return Outcome(metrics, of + svm.protocol(options.draws, len(costs)), counts, details, per_image=kept)
+    protocol = of + svm.protocol(options.draws, len(costs))
+    return Outcome(metrics, protocol, counts_of(train, test), details, per_image=kept)
 
 
 def _rows(subject: Subject, stage: str) -> tuple[Features, Features]:

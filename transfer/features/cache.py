@@ -3,7 +3,7 @@
 FOLDER/KEY/rows.f32      the rows one after the other, float32; rows.part until all are there
 FOLDER/KEY/part-*.json   a part of PART images whose rows are on disk: what could not be read, and their CRC-32
 FOLDER/KEY/index.json    written last, instead of the parts: a folder without it is unfinished
-KEY is a hash of all that the rows depend on, so another checkpoint or an added image begins another folder.
+KEY is a hash of all that the rows depend on (wanted.py), so another checkpoint or an added image begins another folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +24,6 @@ import torch
 from torch import nn
 
 from pretrain.data.sources import ImageSource
-from pretrain.models.pixels import IMAGENET, Pixels
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import read_json, write_atomically, write_json
@@ -34,60 +32,11 @@ from pretrain.runtime.printable import say
 from transfer.features.extract import check_finite, names_of, nothing_read, outputs
 from transfer.features.pictures import Pictures, batches_of, evaluation_transform, room_of
 from transfer.features.rows import Features, RowFile
+from transfer.features.wanted import Wanted
 from transfer.options import WAIT
 
 PART = 1024  # images in one piece of work: ranks take turns at pieces, and an interruption loses at most one
-FORMAT, INDEX, ROWS, UNFINISHED = "unigrad-features-1", "index.json", "rows.f32", "rows.part"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Rows of `source` from the trunk of a checkpoint, D = width, under the test transform and in a precision.
-
-    pixels: what the trunk's images are scaled by. kind: of rows other than the trunk's own, as "stages".
-    interpolation: of the whole image, bilinear or bicubic.
-    """
-
-    checkpoint_sha256: str
-    source: ImageSource
-    width: int
-    image_size: int
-    resize: int
-    precision: str = "fp32"
-    pixels: Pixels = IMAGENET
-    kind: str = ""
-    interpolation: str = "bilinear"
-
-    def about(self) -> dict[str, Any]:
-        """Everything that the rows depend on."""
-        about = {
-            "format": FORMAT,
-            "checkpoint": self.checkpoint_sha256,
-            "images": images_sha256(self.source),
-            "width": self.width,
-            "image_size": self.image_size,
-            "resize": self.resize,
-        }
-        if self.precision != "fp32":
-            about["precision"] = self.precision
-        if self.kind:
-            about["kind"] = self.kind
-        if self.interpolation != "bilinear":
-            about["interpolation"] = self.interpolation
-        return about if self.pixels == IMAGENET else about | {"pixels": list(self.pixels)}
-
-
-def images_sha256(source: ImageSource) -> str:
-    """Hash of the names and labels of a set's images, with each one's fingerprint.
-
-    That of a file is its size and modification time, that of a packed image its checksum.
-    """
-    labels = source.labels
-    digest = hashlib.sha256(json.dumps(source.classes).encode())
-    for index, name in enumerate(names_of(source, range(len(source)))):
-        told = f"{name}\0{-1 if labels is None else labels[index]}\0{source.fingerprint(index)}\n"
-        digest.update(told.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+INDEX, ROWS, UNFINISHED = "index.json", "rows.f32", "rows.part"
 
 
 def features(

@@ -38,7 +38,7 @@ def extract(
     network: nn.Module,
     source: ImageSource,
     image_size: int,
-    resize: int,
+    resize: int | None,
     batch_size: int,
     workers: int,
     device: torch.device,
@@ -54,7 +54,8 @@ def extract(
         network: from (n, 3, S, S) normalised images to (n, D); it is moved to `device`, channels last, and its training
             mode is put back afterwards.
         source: labelled images.
-        image_size, resize: sides of the centre crop and, before it, of the whole image's short side, in pixels.
+        image_size, resize: sides of the centre crop and, before it, of the whole image's short side, in pixels; where
+            resize is None, whole images are squashed to a square of image_size.
         batch_size: images at once.
         workers: loader processes.
         device: where the network runs.
@@ -67,29 +68,9 @@ def extract(
     Raises:
         UserError: not one file of the source can be decoded, or no batch comes.
     """
+    begun = time.perf_counter()
     steps = [evaluation_transform(image_size, resize, interpolation), *([change] if change else [])]
     pictures = Pictures(source, v2.Compose(steps))
-    return extracted(network, pictures, image_size, batch_size, workers, device, what, minutes, precision)
-
-
-def extracted(
-    network: nn.Module,
-    pictures: Pictures,
-    image_size: int,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
-    what: str | None,
-    minutes: float,
-    precision: str,
-) -> Features:
-    """As `extract`, of labelled pictures whose sides are `image_size` after their transform.
-
-    Args:
-        network, image_size, batch_size, workers, device, what, minutes, precision: as of `extract`.
-        pictures: what is read.
-    """
-    source, begun = pictures.source, time.perf_counter()
     assert source.labels is not None
     batches = batches_of(range(len(source)), batch_size)
     reading = (workers, device, what, minutes, room_of(batch_size, image_size, workers), precision)

@@ -36,10 +36,16 @@ def resize_for(image_size: int, resize: int = 0) -> int:
     return resize or round(image_size * 256 / 224)
 
 
-def evaluation_transform(image_size: int, resize: int, interpolation: str = "bilinear") -> Transform:
-    """Resize the short side, then cut the centre: Resize 256 and CenterCrop 224 for 224 px."""
-    resized = v2.Resize(resize, v2.InterpolationMode(interpolation))
-    transform: Transform = v2.Compose([Shortened(resize), resized, v2.CenterCrop(image_size)])
+def evaluation_transform(image_size: int, resize: int | None, interpolation: str = "bilinear") -> Transform:
+    """Resize the short side, then cut the centre: Resize 256 and CenterCrop 224 for 224 px.
+
+    Where `resize` is None, squash the whole image to a square instead, so that no pixel is cut off.
+    """
+    mode = v2.InterpolationMode(interpolation)
+    if resize is None:
+        squashed: Transform = v2.Resize((image_size, image_size), mode)
+        return squashed
+    transform: Transform = v2.Compose([Shortened(resize), v2.Resize(resize, mode), v2.CenterCrop(image_size)])
     return transform
 
 

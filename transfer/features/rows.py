@@ -71,3 +71,8 @@ class Features:
     names: tuple[str, ...]
     skipped: tuple[str, ...]
     seconds: float
+
+
+def counts_of(train: Features, val: Features) -> dict[str, int]:
+    """How many images of each have rows, and how many of both could not be read."""
+    return {"train": len(train.rows), "val": len(val.rows), "skipped": len(train.skipped) + len(val.skipped)}

@@ -22,6 +22,7 @@ from pretrain.data.sources import open_source
 from pretrain.runtime.errors import UserError
 from transfer.features import cache
 from transfer.features.extract import extract
+from transfer.features.wanted import Wanted
 
 CPU = torch.device("cpu")
 SIZE = 8
@@ -33,7 +34,7 @@ def small_parts(monkeypatch):
 
 
 def wanted(root, sha256="0" * 64):
-    return cache.Wanted(sha256, open_source(root), 3 * SIZE * SIZE, SIZE, SIZE)
+    return Wanted(sha256, open_source(root), 3 * SIZE * SIZE, SIZE, SIZE)
 
 
 def cached(root, folder, network=nn.Flatten, sha256="0" * 64):

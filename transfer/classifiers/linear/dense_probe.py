@@ -6,6 +6,7 @@ rows is fitting the convolution's scores, enlarged to the pixels without smoothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,13 @@ import torch
 from torch.nn import functional
 
 from transfer.classifiers import pixel_accuracy
+from transfer.classifiers.linear import frozen_map
+from transfer.classifiers.linear.frozen_map import CHUNK, Convolution, Tried
 from transfer.classifiers.linear.logistic_regression import TOLERANCE
 
 PROTOCOL = "1x1 convolution on a frozen map, exact cross-entropy over pixels, no augmentation"
 DECAYS = (1.0, 1e-1, 1e-2, 1e-3)  # from strong to weak: each fit starts from the previous one
 STEPS = 200  # of L-BFGS
-CHUNK = 2**14  # cells at once
 IGNORED = 255
 
 
@@ -33,8 +35,7 @@ class Cells:
 
 def cells_of(maps: torch.Tensor, labels: Sequence[np.ndarray], classes: int) -> Cells:
     """Cells of maps (n, C, h, w) with label images (S, S), as many."""
-    rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
-    grid = maps.shape[2], maps.shape[3]
+    rows, grid = frozen_map.cells_of(maps), (maps.shape[2], maps.shape[3])
     targets = [shares(one, grid, classes).flatten(1).T for one in labels]
     return Cells(rows, torch.cat(targets).to(rows))
 
@@ -47,28 +48,11 @@ def shares(labels: np.ndarray, grid: tuple[int, int], classes: int) -> torch.Ten
     return functional.adaptive_avg_pool2d(planes, grid)
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """weight (classes, C) and bias (classes,), float64, of cells standardised by mean and std (C,)."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def scores(self, maps: torch.Tensor) -> torch.Tensor:
-        """(n, C, h, w) to (n, classes, h, w)."""
-        cells = (maps.permute(0, 2, 3, 1).double() - self.mean) / self.std
-        return (cells @ self.weight.T + self.bias).permute(0, 3, 1, 2)
-
-
-def standardiser(rows: torch.Tensor, classes: int) -> Convolution:
-    """A convolution of zeros that knows the mean and the deviation of training cells (n, C)."""
-    mean = rows.mean(0, dtype=torch.float64)
-    square = sum(((part.double() - mean).square().sum(0) for part in torch.split(rows, CHUNK)), torch.zeros_like(mean))
-    std = (square / len(rows)).sqrt()
-    std = torch.where(std > 1e-6 * std.max(), std, 1.0)
-    return Convolution(mean.new_zeros(classes, len(mean)), mean.new_zeros(classes), mean, std)
+def zeros_for(cells: Cells) -> Convolution:
+    """A convolution of zeros that standardises these cells, all of one weight."""
+    count, classes = cells.targets.shape
+    even = torch.full((count,), 1 / count, dtype=torch.float64, device=cells.rows.device)
+    return frozen_map.standardiser(cells.rows, even, classes)
 
 
 def fit(cells: Cells, decay: float, start: Convolution) -> Convolution:
@@ -86,7 +70,7 @@ def fit(cells: Cells, decay: float, start: Convolution) -> Convolution:
         """The objective, its gradients left where L-BFGS looks for them."""
         value, gradient, by_bias = decay / 2 * weight.square().sum(), decay * weight, torch.zeros_like(bias)
         for part, target in zip(torch.split(cells.rows, CHUNK), torch.split(cells.targets, CHUNK), strict=True):
-            standardised, wanted = (part.double() - start.mean) / start.std, target.double()
+            standardised, wanted = start.standardised(part), target.double()
             logarithms = functional.log_softmax(standardised @ weight.T + bias, dim=1)
             value = value - (logarithms * wanted).sum() / known
             error = (logarithms.exp() * wanted.sum(1, keepdim=True) - wanted) / known
@@ -112,22 +96,19 @@ def choose_and_fit(
 
     Returns: the convolution; and the decay, and the held-out mIoU of each.
     """
-    order = torch.randperm(len(maps), generator=torch.Generator().manual_seed(seed)).tolist()
-    out = order[: max(1, round(share * len(maps)))]
-    kept = sorted(set(order) - set(out))
-    rivals: dict[float, float] = {}
     cells = cells_of(maps, labels, classes)
-    start = standardiser(cells.rows, classes)
-    if kept:
+    start = zeros_for(cells)
+
+    def tried(kept: list[int], out: list[int]) -> Tried:
+        """Each fit starts from the one before; no number where no pixel that is held out has a class."""
         chosen, at = cells_of(maps[kept], [labels[one] for one in kept], classes), start
         for decay in DECAYS:
             at = fit(chosen, decay, at)
             found = tallies(at, maps[out], lambda one: labels[out[one]], classes)
-            if found.any():
-                rivals[decay] = metrics_of(found)[0]["mIoU"]
-    decay = max(rivals, key=rivals.__getitem__, default=DECAYS[0])
-    details: dict[str, object] = {"weight_decay": decay}
-    return fit(cells, decay, start), details | {"held_out_mIoU": {f"{one:g}": value for one, value in rivals.items()}}
+            yield decay, metrics_of(found)[0]["mIoU"] if found.any() else math.nan
+
+    decay, details = frozen_map.choose_decay(len(maps), share, seed, tried, DECAYS[0], "mIoU", max)
+    return fit(cells, decay, start), details
 
 
 def tallies(fitted: Convolution, maps: torch.Tensor, label_of: Callable[[int], np.ndarray], classes: int) -> np.ndarray:
@@ -142,8 +123,8 @@ def tallies(fitted: Convolution, maps: torch.Tensor, label_of: Callable[[int], n
     found = np.zeros((len(maps), classes, 3), dtype=np.int64)
     for at in range(len(maps)):
         labels = label_of(at)
-        scores = functional.interpolate(fitted.scores(maps[at : at + 1]), size=labels.shape, mode="bilinear")
-        found[at] = pixel_accuracy.tally(scores[0].argmax(0).cpu().numpy(), labels, classes)
+        scores = fitted.enlarged(maps[at], labels.shape)
+        found[at] = pixel_accuracy.tally(scores.argmax(0).cpu().numpy(), labels, classes)
     return found
 
 

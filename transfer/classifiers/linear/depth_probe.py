@@ -5,33 +5,21 @@ Every cell of a map is a row whose target is the mean depth below it, and which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from transfer.classifiers import depth_errors
+from transfer.classifiers.linear import frozen_map
+from transfer.classifiers.linear.frozen_map import CHUNK, Convolution, Tried
 
 PROTOCOL = "1x1 convolution from a frozen map to depth, exact least squares over cells, no augmentation"
 DECAYS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
-CHUNK = 2**14  # cells at once
 DepthOf = Callable[[int], np.ndarray]  # the depth image (H, W) of a place in metres, 0 where it is not known
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """weight (C,) and bias, float64, of cells standardised by mean and std (C,)."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def depths(self, maps: torch.Tensor) -> torch.Tensor:
-        """(n, C, h, w) to (n, h, w) in metres."""
-        return ((maps.permute(0, 2, 3, 1).double() - self.mean) / self.std) @ self.weight + self.bias
 
 
 def cell_depths(depth: np.ndarray, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,34 +38,18 @@ def fits(maps: torch.Tensor, depths: torch.Tensor, shares: torch.Tensor, decays:
         depths, shares: (n, h, w), as of `cell_depths`.
         decays: of the weight of standardised rows, not of the bias.
     """
-    rows, wanted = maps.permute(0, 2, 3, 1).flatten(0, 2), depths.flatten().to(maps.device)
+    rows, wanted = frozen_map.cells_of(maps), depths.flatten().to(maps.device)
     weights = shares.flatten().to(maps.device)
     weights = weights / weights.sum()
-    mean = _sum(rows, lambda part, weight, _: weight @ part, weights, wanted)
-    std = _sum(rows, lambda part, weight, _: weight @ (part - mean).square(), weights, wanted).sqrt()
-    std = torch.where(std > 1e-6 * std.max(), std, 1.0)
-    bias = weights @ wanted
-
-    def moments(part: torch.Tensor, weight: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """Of standardised rows with each other, and in the last column with the depth."""
-        standardised = (part - mean) / std
-        return (standardised * weight[:, None]).T @ torch.cat([standardised, (depth - bias)[:, None]], dim=1)
-
-    found = _sum(rows, moments, weights, wanted)
-    variances, axes = torch.linalg.eigh(found[:, :-1])
-    along = axes.T @ found[:, -1]
-    return [Convolution(axes @ (along / (variances.clamp(min=0) + decay)), bias, mean, std) for decay in decays]
-
-
-def _sum(
-    rows: torch.Tensor,
-    of_part: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
-    weights: torch.Tensor,
-    wanted: torch.Tensor,
-) -> torch.Tensor:
-    """The sum of `of_part` over the rows, in float64 and a part at a time."""
-    parts = zip(*(torch.split(one, CHUNK) for one in (rows, weights, wanted)), strict=True)
-    return torch.stack([of_part(part.double(), weight, depth) for part, weight, depth in parts]).sum(0)
+    start, bias = frozen_map.standardiser(rows, weights, 1), weights @ wanted
+    moments = bias.new_zeros(rows.shape[1], rows.shape[1] + 1)  # of rows with each other, and with the depth last
+    for part, weight, depth in zip(*(torch.split(one, CHUNK) for one in (rows, weights, wanted)), strict=True):
+        standardised = start.standardised(part)
+        moments += (standardised * weight[:, None]).T @ torch.cat([standardised, (depth - bias)[:, None]], dim=1)
+    variances, axes = torch.linalg.eigh(moments[:, :-1])
+    along = axes.T @ moments[:, -1]
+    found = (axes @ (along / (variances.clamp(min=0) + decay)) for decay in decays)
+    return [replace(start, weight=weight[None], bias=bias[None]) for weight in found]
 
 
 def choose_and_fit(
@@ -95,19 +67,17 @@ def choose_and_fit(
     """
     cells = [cell_depths(depth_of(at), (maps.shape[2], maps.shape[3])) for at in range(len(maps))]
     depths, shares = (torch.stack(part) for part in zip(*cells, strict=True))
-    order = torch.randperm(len(maps), generator=torch.Generator().manual_seed(seed)).tolist()
-    out = sorted(order[: max(1, round(share * len(maps)))])
-    kept = sorted(set(order) - set(out))
-    rivals: dict[float, float] = {}
-    if kept and shares[kept].sum() > 0:
-        tried = fits(maps[kept], depths[kept], shares[kept], DECAYS)
-        for decay, one in zip(DECAYS, tried, strict=True):
-            found = errors_of(one, maps[out], lambda at: depth_of(out[at]))[depth_errors.ROOT_MEAN_SQUARE]
-            if np.isfinite(found).any():
-                rivals[decay] = float(np.nanmean(found))
-    decay = min(rivals, key=rivals.__getitem__, default=DECAYS[0])
+
+    def tried(kept: list[int], out: list[int]) -> Tried:
+        """No number where no pixel to learn from, or none that is held out, has a depth."""
+        if shares[kept].sum() > 0:
+            for decay, one in zip(DECAYS, fits(maps[kept], depths[kept], shares[kept], DECAYS), strict=True):
+                found = errors_of(one, maps[out], lambda at: depth_of(out[at]))[depth_errors.ROOT_MEAN_SQUARE]
+                yield decay, float(np.nanmean(found)) if np.isfinite(found).any() else math.nan
+
+    decay, details = frozen_map.choose_decay(len(maps), share, seed, tried, DECAYS[0], "RMSE", min)
     (fitted,) = fits(maps, depths, shares, [decay])
-    return fitted, {"weight_decay": decay, "held_out_RMSE": {f"{one:g}": value for one, value in rivals.items()}}
+    return fitted, details
 
 
 def errors_of(fitted: Convolution, maps: torch.Tensor, depth_of: DepthOf) -> dict[str, np.ndarray]:
@@ -115,7 +85,5 @@ def errors_of(fitted: Convolution, maps: torch.Tensor, depth_of: DepthOf) -> dic
     found = []
     for at in range(len(maps)):
         truth = depth_of(at)
-        cells = fitted.depths(maps[at : at + 1])[None]
-        given = functional.interpolate(cells, size=truth.shape, mode="bilinear")[0, 0].cpu().numpy()
-        found.append(depth_errors.errors(given, truth))
+        found.append(depth_errors.errors(fitted.enlarged(maps[at], truth.shape)[0].cpu().numpy(), truth))
     return {name: np.array([one[name] for one in found]) for name in depth_errors.METRICS}

@@ -37,14 +37,14 @@ def case(images=6, channels=4, grid=3, side=12, seed=0):
 def test_the_fit_is_scikit_learns_of_every_pixel_with_the_numbers_of_its_cell():
     maps, labels = case()
     cells = dense_probe.cells_of(maps, labels, CLASSES)
-    fitted = dense_probe.fit(cells, 0.1, dense_probe.standardiser(cells.rows, CLASSES))
+    fitted = dense_probe.fit(cells, 0.1, dense_probe.zeros_for(cells))
     rows = cells.rows.double().numpy()
     standardised = (rows - rows.mean(0)) / rows.std(0)
     pixels = np.concatenate([one.reshape(3, 4, 3, 4).swapaxes(1, 2).reshape(9, 16) for one in labels])
     known = pixels != dense_probe.IGNORED
     each = np.repeat(standardised, known.sum(1), axis=0)
     solver = LogisticRegression(C=1 / (0.1 * known.sum()), tol=1e-10, max_iter=5000).fit(each, pixels[known])
-    scores = fitted.scores(maps).permute(0, 2, 3, 1).reshape(-1, CLASSES).numpy()
+    scores = fitted.outputs(maps).permute(0, 2, 3, 1).reshape(-1, CLASSES).numpy()
     expected = solver.decision_function(standardised)
     assert scores - scores.mean(1, keepdims=True) == pytest.approx(expected - expected.mean(1, keepdims=True), abs=1e-3)
 
@@ -52,11 +52,11 @@ def test_the_fit_is_scikit_learns_of_every_pixel_with_the_numbers_of_its_cell():
 def test_intersection_over_union_is_scikit_learns_jaccard_index_over_known_pixels():
     maps, labels = case(seed=1)
     cells = dense_probe.cells_of(maps, labels, CLASSES)
-    fitted = dense_probe.fit(cells, 0.1, dense_probe.standardiser(cells.rows, CLASSES))
+    fitted = dense_probe.fit(cells, 0.1, dense_probe.zeros_for(cells))
     found = dense_probe.tallies(fitted, maps, labels.__getitem__, CLASSES + 1)  # one class that no image shows
     metrics, each = dense_probe.metrics_of(found)
     resize = torch.nn.Upsample((12, 12), mode="bilinear")
-    given, truth = resize(fitted.scores(maps)).argmax(1).numpy(), np.stack(labels)
+    given, truth = resize(fitted.outputs(maps)).argmax(1).numpy(), np.stack(labels)
     known = truth != dense_probe.IGNORED
     index = 100 * jaccard_score(truth[known], given[known], average=None)
     assert [each[one] for one in range(CLASSES)] == pytest.approx(index) and len(each) == CLASSES
@@ -70,7 +70,7 @@ def test_the_decay_is_chosen_on_held_out_images():
     fitted, details = dense_probe.choose_and_fit(maps, labels, CLASSES, 0.3, 0)
     best = max(details["held_out_mIoU"], key=details["held_out_mIoU"].__getitem__)
     cells = dense_probe.cells_of(maps, labels, CLASSES)
-    again = dense_probe.fit(cells, float(best), dense_probe.standardiser(cells.rows, CLASSES))
+    again = dense_probe.fit(cells, float(best), dense_probe.zeros_for(cells))
     assert details["weight_decay"] == float(best) and torch.equal(fitted.weight, again.weight)
 
 
