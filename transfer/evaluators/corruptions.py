@@ -70,6 +70,7 @@ def check_classes(options: Options, _: Common, data: Labelled) -> None:
 
 def measure(subject: Subject, options: Options) -> Outcome:
     """Top-1 on clean images and under each corruption, its mean over severities, and the mean corruption error."""
+    import cv2
     import numpy as np
 
     from pretrain.runtime.printable import say
@@ -102,7 +103,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
     means = {f"clean, {len(source)} images, top1": np.array(list(clean.values()))}
     means |= robust_accuracy.of_corruptions(of_images)
     metrics = {name: float(values.mean()) for name, values in means.items()}
-    details: dict[str, object] = {"head": origin.protocol}
+    details: dict[str, object] = {"head": origin.protocol, "opencv": cv2.__version__}
     details |= {"by severity": {f"{name} {severity}": float(one.mean()) for (name, severity), one in of_images.items()}}
     severities = "".join(map(str, sorted(set(options.severities))))
     protocol = f"corruptions of ImageNet-C at severities {severities} by a trained head ({origin.protocol})"

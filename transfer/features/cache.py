@@ -1,7 +1,7 @@
 """Features on disk, for one checkpoint, one set of images and one test transform: resumable, and shared by ranks.
 
 FOLDER/KEY/rows.f32      the rows one after the other, float32; rows.part until all are there
-FOLDER/KEY/part-*.json   a part of PART images whose rows are on disk: what could not be read, and their CRC-32
+FOLDER/KEY/part-*.json   a part whose rows are on disk, named by its images: what could not be read, and a CRC-32
 FOLDER/KEY/index.json    written last, instead of the parts: a folder without it is unfinished
 KEY is a hash of all that the rows depend on (wanted.py), so another checkpoint or an added image begins another folder.
 """
@@ -35,7 +35,8 @@ from transfer.features.rows import Features, RowFile
 from transfer.features.wanted import Wanted
 from transfer.options import WAIT
 
-PART = 1024  # images in one piece of work: ranks take turns at pieces, and an interruption loses at most one
+PART, FEWEST = 1024, 32  # images of a part: at most, and at least where the set has as many
+PARTS = 16  # of a set that is too small for so many large ones, so that several ranks have work
 INDEX, ROWS, UNFINISHED = "index.json", "rows.f32", "rows.part"
 
 
@@ -116,6 +117,15 @@ def _on_disk(place: Path) -> Iterator[None]:
                 place.rmdir()
 
 
+def parts_of(images: int) -> list[range]:
+    """The parts of a set of so many images. Ranks take turns at them, and an interruption loses at most one a rank.
+
+    They depend on nothing else, so that any number of ranks goes on where another one stopped.
+    """
+    size = min(PART, max(FEWEST, -(-images // PARTS)))
+    return [range(start, min(start + size, images)) for start in range(0, images, size)]
+
+
 def _fill(
     place: Path,
     wanted: Wanted,
@@ -130,21 +140,20 @@ def _fill(
     place.mkdir(parents=True, exist_ok=True)
     with open(place / UNFINISHED, "ab") as file:
         os.posix_fallocate(file.fileno(), 0, len(source) * wanted.width * 4)
-    parts = range(distributed.rank(), -(-len(source) // PART), distributed.world_size())
+    parts = parts_of(len(source))[distributed.rank() :: distributed.world_size()]
     left = [part for part in parts if not _marker(place, part).is_file()]
     if len(left) < len(parts):
         say(f"{place}: {len(parts) - len(left)} of {len(parts)} parts are there already")
-    spans = [range(part * PART, min((part + 1) * PART, len(source))) for part in left]
-    batches = [batch for span in spans for batch in batches_of(span, batch_size)]
+    batches = [batch for part in left for batch in batches_of(part, batch_size)]
     pictures = Pictures(source, evaluation_transform(wanted.image_size, wanted.resize, wanted.interpolation))
     what = f"features of {source.root.name}"
     reading = (workers, device, what, minutes, room_of(batch_size, wanted.image_size, workers), wanted.precision)
     found = outputs(network(), pictures, batches, *reading) if left else iter(())
     with open(place / UNFINISHED, "r+b") as file:
-        for part, span in zip(left, spans, strict=True):
+        for part in left:
             begun = time.perf_counter()
-            file.seek(span.start * wanted.width * 4)
-            written = _write_part(file, itertools.islice(found, len(batches_of(span, batch_size))), source, span)
+            file.seek(part.start * wanted.width * 4)
+            written = _write_part(file, itertools.islice(found, len(batches_of(part, batch_size))), source, part)
             file.flush()
             os.fsync(file.fileno())
             write_json(_marker(place, part), written | {"seconds": time.perf_counter() - begun})
@@ -152,7 +161,7 @@ def _fill(
 
 
 def _write_part(
-    file: IO[bytes], found: Iterable[tuple[torch.Tensor, list[int], list[str]]], source: ImageSource, span: range
+    file: IO[bytes], found: Iterable[tuple[torch.Tensor, list[int], list[str]]], source: ImageSource, part: range
 ) -> dict[str, Any]:
     """Write the rows of a part in order, and return the content of its part-*.json."""
     crc, read_all, reasons_all = 0, [], []
@@ -164,18 +173,18 @@ def _write_part(
             file.write(data)
             crc = zlib.crc32(data, crc)
             read_all += read
-    missing = sorted(set(span) - set(read_all))
+    missing = sorted(set(part) - set(read_all))
     return {"kept": len(read_all), "crc": crc, "skipped": list(zip(missing, reasons_all, strict=True))}
 
 
-def _marker(place: Path, part: int) -> Path:
-    return place / f"part-{part:06}.json"
+def _marker(place: Path, part: range) -> Path:
+    return place / f"part-{part.start:08}-{part.stop:08}.json"
 
 
 def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
     """Close the gaps that unreadable images leave at the ends of parts, and write the index in place of the parts."""
-    markers = [_marker(place, part) for part in range(-(-len(wanted.source) // PART))]
-    parts = [json.loads(marker.read_text()) for marker in markers]
+    spans = parts_of(len(wanted.source))
+    parts = [json.loads(_marker(place, span).read_text()) for span in spans]
     skipped = [entry for part in parts for entry in part["skipped"]]
     rows, bytes_a_row = place / UNFINISHED, wanted.width * 4
     if len(skipped) == len(wanted.source):
@@ -184,8 +193,8 @@ def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
     def close_gaps(path: Path) -> None:
         """Write what was kept of each part, one after the other."""
         with open(rows, "rb") as source, open(path, "wb") as target:
-            for number, part in enumerate(parts):
-                source.seek(number * PART * bytes_a_row)
+            for span, part in zip(spans, parts, strict=True):
+                source.seek(span.start * bytes_a_row)
                 target.write(source.read(part["kept"] * bytes_a_row))
 
     if skipped:
@@ -196,7 +205,7 @@ def _finish(place: Path, about: dict[str, Any], wanted: Wanted) -> None:
     crcs = [(part["kept"], part["crc"]) for part in parts]
     seconds = sum(part["seconds"] for part in parts)
     write_json(place / INDEX, {"about": about, "parts": crcs, "skipped": skipped, "seconds": seconds})
-    for marker in markers:
+    for marker in place.glob("part-*.json"):  # also those of another division, which earlier code left unfinished
         marker.unlink()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,7 @@ def test_copies_of_val_have_vals_accuracy_in_every_variant(place, tmp_path):
     assert changed.metrics["clean, 12 images, top1"] == pytest.approx(linear.metrics["top1"])
     assert retold(changed, tmp_path)[0] == list(changed.metrics)
     each = changed.settings["found"]["by severity"]
+    assert metadata.version("opencv-python-headless").startswith(changed.settings["found"]["opencv"])
     assert changed.metrics["contrast, top1"] == pytest.approx((each["contrast 1"] + each["contrast 5"]) / 2)
 
 

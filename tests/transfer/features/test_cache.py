@@ -12,13 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from helpers.painted import paint
 from helpers.repository import ROOT
 from pretrain.data.sources import open_source
+from pretrain.models.pixels import IMAGENET
 from pretrain.runtime.errors import UserError
 from transfer.features import cache
 from transfer.features.extract import extract
@@ -52,6 +55,18 @@ def test_rows_of_bf16_are_kept_apart_from_those_of_fp32(tmp_path):
     rows = [cache.features(tmp_path / "cache", each, nn.Flatten, 2, 0, CPU).rows[:] for each in (precise, coarse)]
     assert len(list((tmp_path / "cache").glob("*/index.json"))) == 2
     assert torch.equal(*rows)  # flattening computes nothing
+
+
+def test_whole_images_that_are_squashed_are_kept_apart_from_crops(tmp_path):
+    root = paint(tmp_path / "set", 2)  # 24 x 20 pixels
+    crop, squashed = wanted(root), dataclasses.replace(wanted(root), resize=None)
+    rows = [cache.features(tmp_path / "cache", each, nn.Flatten, 2, 0, CPU).rows[:] for each in (crop, squashed)]
+    assert len(list((tmp_path / "cache").glob("*/index.json"))) == 2
+    pictures = [Image.open(path).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for path in squashed.source.paths]
+    scaled = (np.stack([np.asarray(one) for one in pictures]) / 255 - IMAGENET.mean) / IMAGENET.std
+    assert rows[1].numpy() == pytest.approx(scaled.transpose(0, 3, 1, 2).reshape(len(pictures), -1), abs=1e-5)
+    assert torch.equal(rows[1], extract(nn.Flatten(), squashed.source, SIZE, None, 2, 0, CPU, None).rows)
+    assert not torch.equal(*rows)
 
 
 class Stopping(nn.Module):
@@ -109,6 +124,29 @@ def test_interrupted_caching_goes_on_where_whole_parts_end(tmp_path, after, caps
     again = Stopping(7 - 3 * whole)  # no more batches than are missing
     assert alike(cached(root, tmp_path / "cache", lambda: again), in_memory(root))
     assert sorted(path.name for path in next((tmp_path / "cache").iterdir()).iterdir()) == ["index.json", "rows.f32"]
+
+
+@pytest.mark.parametrize("images", [1, 32, 33, 56, 654, 795, 9469, 1_281_167])
+def test_the_parts_of_a_set_hold_each_image_once_and_give_ranks_like_shares(monkeypatch, images):
+    monkeypatch.undo()  # of small_parts
+    parts = cache.parts_of(images)
+    assert [place for part in parts for place in part] == list(range(images))
+    assert len(parts) >= min(16, images // 32) and max(map(len, parts)) <= 1024
+    shares = [sum(map(len, parts[rank::2])) for rank in range(2)]
+    assert abs(shares[0] - shares[1]) <= len(parts[0])
+
+
+def test_parts_of_another_division_are_made_anew(tmp_path):
+    """Earlier code named its parts by their number alone."""
+    root = paint(tmp_path / "set", 4)
+    cached(root, tmp_path / "cache")
+    (place,) = (tmp_path / "cache").iterdir()
+    for path in place.iterdir():
+        path.unlink()
+    (place / "rows.part").write_bytes(bytes(12 * 3 * SIZE * SIZE * 4))
+    (place / "part-000000.json").write_text(json.dumps({"kept": 12, "crc": 0, "skipped": [], "seconds": 0}))
+    assert alike(cached(root, tmp_path / "cache"), in_memory(root))
+    assert sorted(path.name for path in place.iterdir()) == ["index.json", "rows.f32"]
 
 
 class Slow(nn.Flatten):
