@@ -61,7 +61,9 @@ class Source:
         return self.other_rows("", lambda trunk: trunk, self.width)
 
     def other_rows(self, kind: str, around: Around, width: int, squashed: bool = False) -> tuple[Features, Features]:
-        """Rows (train, val) of a network around the trunk, as of `OtherRows`.
+        """Rows (train, val) of a network around the trunk.
+
+        Args: kind, around, width, squashed: as of `OtherRows`.
 
         Raises:
             UserError: as of `rows`.
