@@ -63,7 +63,8 @@ class Source:
     def other_rows(self, kind: str, around: Around, width: int, squashed: bool = False) -> tuple[Features, Features]:
         """Rows (train, val) of a network around the trunk.
 
-        Args: kind, around, width, squashed: as of `OtherRows`.
+        Args:
+            kind, around, width, squashed: as of `OtherRows`.
 
         Raises:
             UserError: as of `rows`.
