@@ -1,7 +1,7 @@
 """ImageNet-C's 15 corruptions and 4 further ones (Hendrycks and Dietterich, 2019), each at severities 1 to 5.
 
 Strengths were chosen for 224 pixels; on smaller images blur and pixelation weigh more than there. Given the same draws,
-a picture equals that of the authors' package imagenet-c to one grey level.
+a picture equals that of the authors' package imagenet-c to one grey level; elastic_transform does so under OpenCV 5.
 """
 
 from __future__ import annotations
