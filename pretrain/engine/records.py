@@ -16,6 +16,7 @@ from pretrain.engine import checkpoint, history
 from pretrain.engine.learner import Learner, untrained
 from pretrain.engine.monitor.logger import Monitor
 from pretrain.engine.position import NAME, Position
+from pretrain.engine.recipe import fingerprint
 from pretrain.engine.warm_start.origin import RECORD
 from pretrain.runtime import distributed, provenance
 from pretrain.runtime.files import load_torch, write_json
@@ -116,5 +117,6 @@ def about(cfg: config.Config, position: Position | None, epoch: float) -> dict[s
         "data": resolved(cfg.data.root),
         "image_size": cfg.views.size,
         "run": str(Path(cfg.run_dir).resolve()),
+        "recipe": fingerprint(dataclasses.asdict(cfg)),
         "commit": provenance.commit() or "unknown",
     }

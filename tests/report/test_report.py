@@ -118,10 +118,20 @@ def test_trunks_of_unknown_runs_and_of_other_projects_are_never_averaged(tmp_pat
         other = {"pretraining": {}, "checkpoint": f"zoo/{number}/resnet.pth", "checkpoint_sha256": f"{number}" * 64}
         a_result(tmp_path / f"zoo-{number}.json", 60.0 + number, "pretrained", number, **other)
     assert pretrained_in(tmp_path) == [
-        ("UniGrad, 2 epochs (a/one, not found)", (40.0,)),
-        ("UniGrad, 2 epochs (a/two, not found)", (41.0,)),
+        ("UniGrad, 2 epochs (a/one, run not found)", (40.0,)),
+        ("UniGrad, 2 epochs (a/two, run not found)", (41.0,)),
         ("another project's resnet.pth 00000000", (60.0,)),
         ("another project's resnet.pth 11111111", (61.0,)),
+    ]
+
+
+def test_seeds_of_a_run_that_was_not_found_are_trials_where_its_trunk_tells_the_recipe(tmp_path: Path) -> None:
+    for number, recipe in enumerate(("a" * 16, "a" * 16, "b" * 16)):
+        made = {"method": "unigrad", "step": 20, "epoch": 2.0, "run": f"/a/{number}", "recipe": recipe}
+        a_result(tmp_path / f"lost-{number}.json", 40.0 + number, "pretrained", number, pretraining=made)
+    assert pretrained_in(tmp_path) == [
+        ("UniGrad, 2 epochs (recipe aaaaaaaa, run not found)", (40.0, 41.0)),
+        ("UniGrad, 2 epochs (recipe bbbbbbbb, run not found)", (42.0,)),
     ]
 
 

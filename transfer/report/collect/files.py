@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 import yaml
 
 from pretrain.config import Config
+from pretrain.engine.recipe import recipe
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.options import options
 from transfer import results
@@ -66,18 +67,7 @@ class PretrainingRun:
 
     def recipe(self) -> str:
         """The configuration without what may differ between repetitions (seed, folder, logging), as one string."""
-        kept = {key: value for key, value in self.config.items() if key not in ("run", "run_dir")}
-        plain = vars(Config().model)  # a run of earlier code had no options of what it starts from
-        kept["model"] = {key: one for key, one in self.setting("model", {}).items() if not _no_start(key, one, plain)}
-        kept |= {"data": self.setting("data.root"), "precision": self.setting("run.precision")}
-        # earlier code also wrote the options of all other rows, as null
-        kept["method"] = {key: value for key, value in self.setting("method", {}).items() if value is not None}
-        return json.dumps(kept, sort_keys=True, default=str)
-
-
-def _no_start(key: str, value: Any, plain: dict[str, Any]) -> bool:
-    """Whether an option of starting from weights is at its default."""
-    return key.startswith(("init", "freeze")) and value == plain.get(key)
+        return recipe(self.config)
 
 
 def read_run(metrics: Path, name: str, notes: list[str]) -> PretrainingRun | None:

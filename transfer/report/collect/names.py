@@ -92,8 +92,9 @@ def maker(runs: Sequence[PretrainingRun], result: Result) -> PretrainingRun | No
 def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     """What was pretrained, in words: method and epochs, and the run's name where another recipe has the same words.
 
-    A run that was not found is named, since what else it was trained with is unknown; a checkpoint that tells neither
-    method nor step was not made by this repository, and is named by its file.
+    Of a run that was not found the fingerprint of its recipe tells it from others. Earlier code wrote none: then it is
+    the run that is named. A checkpoint that tells neither method nor step was not made by this repository, and is named
+    by its file.
     """
     if result.init == "random":
         return RANDOM
@@ -108,7 +109,9 @@ def recipe_of(result: Result, runs: Sequence[PretrainingRun]) -> str:
     length = f"{epoch:g} epochs" if finite(epoch) else f"step {meta.get('step', 'unknown')}"
     mine = maker(runs, result)
     if mine is None:
-        unknown = f" ({images_name(meta['run'])}, not found)" if meta.get("run") else ""
+        recipe, run = meta.get("recipe"), meta.get("run")
+        known = f"recipe {str(recipe)[:8]}" if recipe else images_name(run) if run else ""
+        unknown = f" ({known}, run not found)" if known else ""
         return f"{method_name(meta.get('method') or 'unknown method')}, {length}{unknown}"
     first = {run.recipe(): run.name for run in reversed(runs) if recipe_name(run) == recipe_name(mine)}
     return f"{recipe_name(mine)}, {length}" + (f" ({first[mine.recipe()]})" if len(first) > 1 else "")
