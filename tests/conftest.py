@@ -21,6 +21,7 @@ STARTERS = {
     "helpers.recipes",
     "helpers.tiny_runs",
     "helpers.tool_process",
+    "helpers.two_ranks",
 }
 
 

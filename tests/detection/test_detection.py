@@ -1,8 +1,8 @@
 """Detectors: heads and trunk are torchvision's, perfect predictions give AP 100, runs start, go on and stop."""
 
 import json
+import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -14,6 +14,7 @@ pytest.importorskip("detectron2")
 import torch
 from PIL import Image
 
+from helpers import tool_process, two_ranks
 from helpers.detection_oracle import Oracle
 from helpers.detection_samples import (
     C4,
@@ -266,14 +267,14 @@ def test_a_run_is_repeated_by_its_seed(run, sets, export, tmp_path):
 def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(sets, export, tmp_path):
     out, long = tmp_path / "run", [*tiny(C4, sets, export, "SOLVER.MAX_ITER=500", "SOLVER.CHECKPOINT_PERIOD=2")]
     command = [sys.executable, str(ROOT / "tools/train_detection.py"), "--config", str(C4), "--out", str(out), *long]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (out / "last_checkpoint").is_file():
+    with tool_process.started(command) as tool:
+        while tool.process.is_alive() and not (out / "last_checkpoint").is_file():
             time.sleep(0.05)
-        process.send_signal(signal.SIGUSR2)
-        said = process.communicate(timeout=120)[0]
-    assert process.returncode == 75, said
+        os.kill(tool.pid, signal.SIGUSR2)
+        done = tool.end(120)
+    assert done.returncode == 75, done.stdout
     iteration = int((out / "last_checkpoint").read_text().removeprefix("model_").removesuffix(".pth"))
-    assert f"stopped after iteration {iteration + 1} of 500: --resume" in said
+    assert f"stopped after iteration {iteration + 1} of 500: --resume" in done.stdout
     kept = torch.load(out / f"model_{iteration:07d}.pth", weights_only=True)
     assert kept["iteration"] == iteration and kept["trainer"]["optimizer"]["state"]
     on = load.load_config(C4, tiny(C4, sets, export, f"SOLVER.MAX_ITER={iteration + 2}"))
@@ -311,11 +312,10 @@ def test_bad_input_stops_before_the_first_iteration_and_leaves_no_result(sets, e
 
 def test_two_ranks_train_one_detector(sets, export, tmp_path):
     out = tmp_path / "run"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    tool = [str(ROOT / "tools" / "train_detection.py"), "--config", str(C4), "--out", str(out), "--visualise", "0"]
-    done = subprocess.run([*launcher, *tool, *tiny(C4, sets, export)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    tool = [sys.executable, ROOT / "tools" / "train_detection.py", "--config", C4, "--out", out, "--visualise", "0"]
+    ranks = two_ranks.tools(*[([*tool, *tiny(C4, sets, export)], {})] * 2)
+    assert [rank.returncode for rank in ranks] == [0, 0], [rank.stderr[-3000:] for rank in ranks]
     result = results.load(out / "result.json")
     assert result.settings["processes"] == 2 and result.settings["norm"] == "naiveSyncBN"
-    assert done.stdout.count("result: ") == 1
+    assert [rank.stdout.count("result: ") for rank in ranks] == [1, 0]
     assert torch.load(out / "model_final.pth", weights_only=True)["iteration"] == 1

@@ -14,11 +14,15 @@ from helpers.tiny_runs import free_port
 
 def both(deed, folder, *arguments):
     """What `deed(rank, ...)` returns on each of two ranks, as torch.load reads it."""
+    started(_join, (deed, free_port(), str(folder), *arguments))
+    return [torch.load(folder / f"{rank}.pth", weights_only=True) for rank in range(2)]
+
+
+def started(deed, arguments, ranks=2):
+    """As torch.multiprocessing.spawn: `deed(rank, *arguments)` in so many processes, until all have ended well."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(tool_process.IMPORTED)
-    given = (deed, free_port(), str(folder), *arguments)
-    multiprocessing.start_processes(_join, given, nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pth", weights_only=True) for rank in range(2)]
+    multiprocessing.start_processes(deed, arguments, nprocs=ranks, start_method="forkserver")
 
 
 def tools(*commands, timeout=300):

@@ -8,10 +8,10 @@ import os
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch._dynamo.backends.debugging import aot_eager
 
 from helpers.tiny_runs import ARCH, TINY, fixed_batch, free_port, tiny_branch
+from helpers.two_ranks import started
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
@@ -136,7 +136,7 @@ def path_of(folder, rank, what):
 def two_ranks(tmp_path_factory):
     """What each of two gloo ranks has after a step of a row, by the row: one pool serves all rows."""
     path = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(join, (2, free_port(), fixed_batch(), str(path)), nprocs=2)
+    started(join, (2, free_port(), fixed_batch(), str(path)))
     return lambda what: [torch.load(path_of(path, rank, what), weights_only=True) for rank in range(2)]
 
 

@@ -11,10 +11,10 @@ from functools import cache
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
 from helpers.collectives import Listening
 from helpers.tiny_runs import TINY, free_port
+from helpers.two_ranks import started
 from pretrain.augment.multicrop import Batch
 from pretrain.config import Config, load
 from pretrain.engine.learner import build
@@ -103,7 +103,7 @@ def join(rank, ranks, port, path):
 def ranks_seen(request, tmp_path_factory):
     """(number of ranks, what each heard and held by case)."""
     path, ranks = tmp_path_factory.mktemp("ranks"), request.param
-    multiprocessing.spawn(join, (ranks, free_port(), str(path)), nprocs=ranks)
+    started(join, (ranks, free_port(), str(path)), ranks)
     return ranks, [torch.load(path / f"{rank}.pth") for rank in range(ranks)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -13,9 +12,9 @@ import torch
 import torchvision
 from PIL import Image
 
+from helpers import two_ranks
 from helpers.painted import paint
 from helpers.repository import ROOT
-from helpers.tiny_runs import ONE_THREAD, free_port
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
 from pretrain.runtime.errors import UserError
@@ -118,11 +117,11 @@ def test_an_interrupted_call_goes_on_where_it_stopped(place, tmp_path, monkeypat
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(place, tmp_path):
     embed.main(command(place, tmp_path / "one.npy"))
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    words = [sys.executable, *launch, str(ROOT / "tools" / "embed.py"), *command(place, tmp_path / "two.npy")]
-    told = subprocess.run(words, capture_output=True, text=True, env=ONE_THREAD)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.count("wrote ") == 3  # the rows, their table, and the record
+    words = [sys.executable, ROOT / "tools" / "embed.py", *command(place, tmp_path / "two.npy")]
+    ranks = two_ranks.tools(*[(words, {})] * 2)
+    assert [rank.returncode for rank in ranks] == [0, 0], [rank.stderr for rank in ranks]
+    # the rows, their table, and the record, by one of the two
+    assert [rank.stdout.count("wrote ") for rank in ranks] == [3, 0]
     assert np.array_equal(np.load(tmp_path / "two.npy"), np.load(tmp_path / "one.npy"))
     assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
 

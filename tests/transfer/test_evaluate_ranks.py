@@ -6,12 +6,12 @@ import os
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch.utils.data import DistributedSampler
 
 from helpers.outcomes import retold
 from helpers.painted import paint_both
 from helpers.tiny_runs import free_port
+from helpers.two_ranks import started
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
 from pretrain.runtime import distributed
@@ -87,7 +87,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_ranks(place, tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(join, (2, [free_port() for _ in (*RUNS, "dealing")], str(place), str(out)), nprocs=2)
+    started(join, (2, [free_port() for _ in (*RUNS, "dealing")], str(place), str(out)))
     return out
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from helpers import tool_process
+from helpers import tool_process, two_ranks
 from helpers.repository import ROOT
 from helpers.tiny_runs import ONE_THREAD, RESNET18, command, configure, curves, free_port, write_images
 from helpers.tracker_files import READERS, board_curve, wandb_history
@@ -171,7 +171,6 @@ def detected(images, home, mlflow_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("detected")
     run, sets = folder / "run", write_sets(folder / "sets")
     trackers = ",".join(["tensorboard", *filter(installed, CLIENTS)])
-    ranks = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     words = command(images, run, RESNET18, "optim.epochs=2", f"run.trackers=[{trackers}]")
     tool = [str(ROOT / "tools" / "train_detection.py"), "--config", str(C4), "--out", str(run / "detector")]
     with pytest.MonkeyPatch.context() as patch:
@@ -179,8 +178,8 @@ def detected(images, home, mlflow_server, tmp_path_factory):
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_server or "")
         env = ONE_THREAD | os.environ
-        told = subprocess.run([words[0], *ranks, *words[1:]], capture_output=True, text=True, env=env)
-        assert told.returncode == 0, told.stderr
+        ranks = two_ranks.tools(*[(words, ONE_THREAD)] * 2)
+        assert [rank.returncode for rank in ranks] == [0, 0], [rank.stderr for rank in ranks]
         told = tool_process.run([words[0], *tool, *tiny(C4, sets, run / "export" / "trunk.pth")], env=env)
         assert told.returncode == 0 and "warning" not in told.stdout, told.stdout + told.stderr
         yield run, load(run / "detector" / "result.json")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
+from helpers import tool_process, two_ranks
 from helpers.tiny_runs import (
     ONE_THREAD,
     assert_same_run,
@@ -54,13 +54,12 @@ def uninterrupted(images, tmp_path_factory):
 
 def _asked_to_stop(words: list[str], number: signal.Signals) -> tuple[int, str]:
     """Every process of the run gets the signal, as SLURM, a container's end and `timeout` send it."""
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ONE_THREAD, start_new_session=True) as process:
-        said = ""
-        for line in process.stdout:
-            said += line
-            if line.startswith(f"step {EVERY}/"):
-                os.killpg(process.pid, number)
-    return process.returncode, said
+    with tool_process.started(words, ONE_THREAD, apart=True) as tool:
+        while f"\nstep {EVERY}/" not in tool.said() and tool.process.is_alive():
+            time.sleep(0.01)
+        os.killpg(tool.pid, number)
+        done = tool.end()
+    return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
@@ -79,10 +78,9 @@ def test_going_on_with_another_number_of_processes_works_and_is_said_not_to_be_b
 ):
     run_dir = tmp_path / "run"
     _asked_to_stop(command(images, run_dir, *WORDS), signal.SIGUSR2)
-    ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    done = subprocess.run(ranks + command(images, run_dir, *WORDS)[1:], capture_output=True, text=True, env=ONE_THREAD)
-    assert done.returncode == 0, done.stderr
-    assert "2 processes instead of 1: the run goes on, but not bit for bit" in done.stdout
+    ranks = two_ranks.tools(*[(command(images, run_dir, *WORDS), {})] * 2)
+    assert [rank.returncode for rank in ranks] == [0, 0], [rank.stderr for rank in ranks]
+    assert "2 processes instead of 1: the run goes on, but not bit for bit" in ranks[0].stdout
     lines = curves(run_dir), curves(uninterrupted)
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
     assert lines[0][1]["positive"] == pytest.approx(lines[1][1]["positive"], rel=1e-3)
@@ -129,7 +127,7 @@ def test_a_folder_holds_one_run(tmp_path):
 
 def test_a_second_run_in_the_same_folder_is_refused(images, tmp_path):
     with lock_run_folder(Path(tmp_path), print):
-        told = subprocess.run(command(images, tmp_path), capture_output=True, text=True, timeout=120)
+        told = tool_process.run(command(images, tmp_path), timeout=120)
     assert told.returncode == 2 and "another process trains in" in told.stderr and "Traceback" not in told.stderr
 
 
@@ -153,7 +151,7 @@ def _rank(rank: int, port: int, folder: str) -> None:
 
 
 def test_one_rank_that_was_asked_stops_all_at_the_same_step_and_a_failure_of_rank_0_is_everybodys(tmp_path):
-    multiprocessing.spawn(_rank, (free_port(), str(tmp_path)), 2)
+    two_ranks.started(_rank, (free_port(), str(tmp_path)))
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pth", weights_only=True) == [False, False, False, True, True, True]
         assert "/proc/nowhere cannot be written" in (tmp_path / f"{rank}.txt").read_text()
