@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -39,9 +40,13 @@ class Running:
         assert self.process.pid is not None
         return self.process.pid
 
-    def said(self) -> str:
-        """What it has printed so far."""
-        return self.streams[0].read_text(encoding="utf-8", errors="surrogateescape") if self.streams[0].exists() else ""
+    def wait_for_line(self, start: str) -> None:
+        """Until it has printed a line that begins so, or has ended."""
+        while self.process.is_alive():
+            with contextlib.suppress(FileNotFoundError):  # it has not come to its own streams
+                if f"\n{start}" in "\n" + self.streams[0].read_text(encoding="utf-8", errors="surrogateescape"):
+                    return
+            time.sleep(0.002)
 
     def end(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """How it ended; TimeoutExpired, and it is killed, where it has not by then."""
@@ -94,6 +99,7 @@ def started(
 
 def _become(words: list[str], env: dict[str, str], cwd: str, streams: tuple[Path, Path], apart: bool) -> None:
     """This process as the command `words`: its streams, environment, folder and arguments."""
+    multiprocessing.set_start_method(None, force=True)  # of a new interpreter, for its workers
     if apart:
         os.setsid()
     for stream, path in zip((sys.stdout, sys.stderr), streams, strict=True):
@@ -103,10 +109,11 @@ def _become(words: list[str], env: dict[str, str], cwd: str, streams: tuple[Path
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    if not Path(words[0]).resolve().is_relative_to(ROOT):  # of a copy, which has packages of its own
+    home = next((folder for folder in Path(words[0]).resolve().parents if (folder / "pretrain").is_dir()), ROOT)
+    if home != ROOT:  # a copy, which has packages of its own
         for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
             del sys.modules[name]
-        sys.path[:0] = env["PYTHONPATH"].split(os.pathsep)
+        sys.path[:0] = env["PYTHONPATH"].split(os.pathsep) if env.get("PYTHONPATH") else []
     if apart:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     sys.argv = words

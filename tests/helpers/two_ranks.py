@@ -43,6 +43,7 @@ def tools(*commands, timeout=300):
 
 def _join(rank, deed, port, folder, *arguments):
     torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # of a new interpreter, for a rank's own workers
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.save(deed(rank, *arguments), f"{folder}/{rank}.pth")
     for child in multiprocessing.active_children():  # loading workers, which os._exit would leave behind

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import resource
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from helpers import tool_process
 from helpers.painted import paint
 from helpers.repository import ROOT
 from pretrain.data.sources import open_source
@@ -149,6 +148,15 @@ def test_parts_of_another_division_are_made_anew(tmp_path):
     assert sorted(path.name for path in place.iterdir()) == ["index.json", "rows.f32"]
 
 
+SEEN = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+
+
+def script(folder, code, *arguments):
+    """The command that runs `code` with these arguments and this module's folder."""
+    (folder / "script.py").write_text(code)
+    return [sys.executable, folder / "script.py", *arguments, Path(__file__).parent]
+
+
 class Slow(nn.Flatten):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         time.sleep(0.2)
@@ -163,22 +171,14 @@ def test_ctrl_c_ends_in_one_sentence_and_loses_no_whole_part(tmp_path):
         "from pretrain.runtime.errors import run_tool; t.cache.PART = 5; root, folder = map(Path, sys.argv[1:3])\n"
         "run_tool(lambda: t.cache.features(folder, t.wanted(root), t.Slow, 2, 2, t.CPU))"
     )
-    here = Path(__file__).parent
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, root, folder, here],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.rglob("part-*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and told.count("\n") == 1 and "the same command uses it again" in told, told
+    with tool_process.started(script(tmp_path, code, root, folder), SEEN, apart=True) as tool:
+        deadline = time.monotonic() + 120
+        while not list(folder.rglob("part-*.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(tool.pid, signal.SIGINT)
+        done = tool.end(60)
+    told = done.stderr
+    assert done.returncode == 130 and told.count("\n") == 1 and "the same command uses it again" in told, told
     assert not list(folder.rglob("index.json"))
     assert alike(cached(root, folder, lambda: Stopping(11)), in_memory(root))  # of 14 batches, 3 for the first part
 
@@ -249,25 +249,13 @@ def test_a_damaged_index_is_told(tmp_path, change):
 def test_a_full_disk_is_one_sentence_before_any_image_is_read(tmp_path):
     """The kernel's limit on a file's size stands for the end of the disk: both are an OSError of the same calls."""
     root = paint(tmp_path / "set", 2)
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
     code = (
-        "import sys; sys.path[:0] = [sys.argv[3]]; from pathlib import Path; import test_cache\n"
+        "import sys; sys.path[:0] = [sys.argv[3]]; from pathlib import Path; import resource, signal, test_cache\n"
         "from pretrain.runtime.errors import run_tool\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "run_tool(lambda: test_cache.cached(Path(sys.argv[1]), Path(sys.argv[2]), test_cache.never))"
     )
-    here = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", code, root, tmp_path / "cache", here],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-        preexec_fn=limit,
-    )
+    done = tool_process.run(script(tmp_path, code, root, tmp_path / "cache"), SEEN)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "features cannot be written" in done.stderr and "make room" in done.stderr
     assert not list((tmp_path / "cache").iterdir())

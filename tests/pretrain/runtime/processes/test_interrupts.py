@@ -8,6 +8,7 @@ import sys
 import pytest
 import torchvision
 
+from helpers import tool_process
 from helpers.painted import paint
 from helpers.repository import ROOT
 from helpers.tiny_runs import ONE_THREAD, TINY, write_images
@@ -45,14 +46,14 @@ def commands(place, out):
 
 def interrupted(place, out, tool, moment, method="fork", times="once"):
     script = [sys.executable, ROOT / "tests/helpers/interrupted.py", moment, method, times, ROOT / f"tools/{tool}.py"]
-    done = subprocess.run(
-        list(map(str, [*script, *commands(place, out)[tool]])),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=ENVIRONMENT,
-        start_new_session=True,
-    )
+    words = list(map(str, [*script, *commands(place, out)[tool]]))
+    if method == "fork" and moment != "import":  # nothing of a new interpreter is met
+        with tool_process.started(words, ENVIRONMENT, apart=True) as running:
+            done = running.end(240)
+    else:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=240, env=ENVIRONMENT, start_new_session=True
+        )
     return done.returncode, done.stdout, done.stderr
 
 

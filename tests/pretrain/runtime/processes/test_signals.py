@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -55,8 +54,7 @@ def uninterrupted(images, tmp_path_factory):
 def _asked_to_stop(words: list[str], number: signal.Signals) -> tuple[int, str]:
     """Every process of the run gets the signal, as SLURM, a container's end and `timeout` send it."""
     with tool_process.started(words, ONE_THREAD, apart=True) as tool:
-        while f"\nstep {EVERY}/" not in tool.said() and tool.process.is_alive():
-            time.sleep(0.01)
+        tool.wait_for_line(f"step {EVERY}/")
         os.killpg(tool.pid, number)
         done = tool.end()
     return done.returncode, done.stdout

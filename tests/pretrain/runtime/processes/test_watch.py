@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from helpers import tool_process
 from helpers.repository import ROOT
 from helpers.tiny_runs import ONE_THREAD, command, configure, last_checkpoint, write_images
 from pretrain.data.loader import StepSampler
@@ -196,17 +197,13 @@ def test_a_run_whose_worker_is_stuck_keeps_its_checkpoint_and_goes_on_from_it(im
     words = ["run.timeout_minutes=0.05", "data.workers=1", "optim.epochs=2000", "run.checkpoint_every_epochs=0"]
     words.append("run.stop_on_collapse=false")
     run_dir = tmp_path / "run"
-    with subprocess.Popen(
-        command(images, run_dir, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
-    ) as process:
-        for line in process.stdout:
-            if line.startswith("step 3/"):
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                for child in children:
-                    os.kill(int(child), signal.SIGSTOP)
-                break
-        _, told = process.communicate(timeout=120)
-    assert process.returncode == 2 and "no image has come for 0.05 minutes" in told and "Traceback" not in told, told
+    with tool_process.started(command(images, run_dir, *words), ONE_THREAD) as tool:
+        tool.wait_for_line("step 3/")
+        for child in Path(f"/proc/{tool.pid}/task/{tool.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGSTOP)
+        done = tool.end(120)
+    told = done.stderr
+    assert done.returncode == 2 and "no image has come for 0.05 minutes" in told and "Traceback" not in told, told
     step = last_checkpoint(run_dir)["step"]
     assert step >= 3
     train(configure(images, run_dir, *words, f"optim.epochs={step // 2 + 1}", "data.workers=0"))
