@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers import tool_process
 from helpers.repository import ROOT
 from tools.launcher import cli, job_record, plan, schedulers, status
 from tools.launcher.request import Launch, Request
@@ -51,7 +52,7 @@ def command(*words: str | Path) -> list[str]:
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, timeout=120)
+    return tool_process.run(command(*words), timeout=120)
 
 
 def state(record: job_record.JobRecord) -> str:

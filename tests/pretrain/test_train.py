@@ -99,13 +99,9 @@ def test_export_is_a_torchvision_state_dict_without_its_classifier(images, tmp_p
 @pytest.mark.parametrize("killed_at", [4, 6], ids=["mid-epoch", "while the last checkpoint is written"])
 def test_resume_equals_uninterrupted_after_kill_9_with_other_workers(images, uninterrupted, tmp_path, killed_at):
     run_dir = tmp_path / "run"
-    with subprocess.Popen(
-        command(images, run_dir, "data.workers=1"), stdout=subprocess.PIPE, text=True, env=ONE_THREAD
-    ) as process:
-        for line in process.stdout:
-            if line.startswith(f"step {killed_at}/"):  # the checkpoint of step 3, in the middle of an epoch, is whole
-                break
-        process.send_signal(signal.SIGKILL)
+    with tool_process.started(command(images, run_dir, "data.workers=1"), ONE_THREAD) as tool:
+        tool.wait_for_line(f"step {killed_at}/")  # the checkpoint of step 3, in the middle of an epoch, is whole
+        os.kill(tool.pid, signal.SIGKILL)
     train(configure(images, run_dir))
     whole, resumed = last_checkpoint(uninterrupted), last_checkpoint(run_dir)
     for part in ("step", "model", "form", "health", "optimizer", "scaler"):

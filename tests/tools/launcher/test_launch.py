@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers import tool_process
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import launch
@@ -33,9 +34,7 @@ print(json.dumps({name: os.environ.get(name) for name in names}))
 
 def _launch(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools/launch.py"), *arguments]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=600, env={**os.environ, **environment}
-    )
+    return tool_process.run(command, {**os.environ, **environment}, folder, 600)
 
 
 def _run_here(code: str, count: int, folder: Path) -> tuple[dict[int, exit_codes.Exit], str]:
