@@ -6,6 +6,7 @@ import html
 import json
 import multiprocessing
 import os
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from matplotlib.text import Text
 from PIL import Image
 
+from helpers import tool_process
 from helpers.painted import paint_both
 from pretrain.engine.checkpoint import export_trunk
 from pretrain.models.trunks import build_trunk
@@ -105,8 +107,13 @@ def test_numbers_are_written_before_a_picture_is_drawn(place, tmp_path):
 
 
 @pytest.fixture
-def forkserver():
-    """How Python 3.14 starts processes, and macOS nearly so: what a worker gets is sent to it."""
+def anew():
+    """How Python 3.14 starts processes, and macOS nearly so: what a worker gets is sent to it.
+
+    Their server has imported what tools import, or each worker would do so.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(tool_process.IMPORTED)
+    forkserver.ensure_running()
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("forkserver", force=True)
     yield
@@ -114,7 +121,7 @@ def forkserver():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("forkserver")
+@pytest.mark.usefixtures("anew")
 @pytest.mark.parametrize(
     "words",
     [
