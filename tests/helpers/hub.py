@@ -48,6 +48,7 @@ class _Answers(BaseHTTPRequestHandler):
     """What a hub answers: one method for each line of ROUTES, with the body and what the line's pattern has found."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or a client waits 40 ms for a body after its headers
 
     def __init__(self, hub, *connection):
         self.hub = hub

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import threading
+import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -15,13 +16,15 @@ ANY = 10**9
 class Web:
     """files: bytes by their names. ranges: whether parts are given. user, query: without which there is a 401 or 403.
 
+    pause: seconds before each answer to GET.
+
     good, faults: after how many answers to GET how many go wrong, and how: "busy" (503), "cut" (half of the bytes,
     then the end of the connection), "few" (half of the bytes, and the length says so), "gone" (404),
     "silent" (closed unanswered).
     """
 
     def __init__(self):
-        self.files, self.ranges, self.user, self.query = {}, True, "", ""
+        self.files, self.ranges, self.user, self.query, self.pause = {}, True, "", "", 0.0
         self.good, self.faults, self.kind, self.asked, self.marks = 0, 0, "busy", [], {}
 
     def fail(self, kind, times=ANY, after=0):
@@ -35,6 +38,7 @@ class _Answers(BaseHTTPRequestHandler):
     """What a server answers to GET and HEAD, with the faults that were asked of it."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or a client waits 40 ms for a body after its headers
 
     def __init__(self, web, *connection):
         self.web = web
@@ -47,6 +51,7 @@ class _Answers(BaseHTTPRequestHandler):
         self.answer()
 
     def do_GET(self):
+        time.sleep(self.web.pause)
         self.web.asked.append((self.path, self.headers.get("Range")))
         self.web.good -= 1
         if self.web.good < 0 < self.web.faults:

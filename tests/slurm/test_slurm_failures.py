@@ -13,19 +13,20 @@ from pathlib import Path
 import pytest
 from conftest import start_controller, start_node
 
-from helpers import launched, tiny_runs
+from helpers import launched, stored, tiny_runs
+from helpers.web import Web, serving
 from pretrain.engine.monitor.metrics_file import last_line
 from tools.launcher import job_record
 from tools.launcher.job_record import JobRecord
 
 # 60 steps; a line every 3 and a checkpoint every 4, so that nearly every interruption falls between two of them
 WORDS = [
-    tiny_runs.RESNET18,  # slow enough to be met in the middle by every interruption
     "optim.epochs=30",
     "optim.warmup_epochs=1",
     "run.log_every=3",
     "run.checkpoint_every_epochs=2",
     "run.threads=1",
+    "data.url_cache_gib=0",
 ]
 WORDS += [
     "method.name=moco",
@@ -35,15 +36,38 @@ WORDS += [
     "run.stop_on_collapse=false",
 ]  # a queue is the easiest state to forget
 CONFIG = "configs/pretrain/demo.yaml"
+PAUSE = 0.1  # seconds before an image is there, four of which a rank needs for a step
+
+
+class Images:
+    """A server of the images, which can keep a run waiting, so that it is met in the middle by every interruption."""
+
+    def __init__(self, web: Web) -> None:
+        self.web, self.root = web, web.url("images.tar")
+
+    @contextlib.contextmanager
+    def slow(self) -> Iterator[None]:
+        """While the block lasts: seconds of a run, but none of a processor."""
+        self.web.pause = PAUSE
+        try:
+            yield
+        finally:
+            self.web.pause = 0.0
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_runs.write_images(tmp_path_factory.mktemp("images"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    folder = tmp_path_factory.mktemp("images")
+    written = {path.name: path.read_bytes() for path in tiny_runs.write_images(folder).iterdir()}
+    with serving() as web, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "*")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        web.files["images.tar"] = stored.tar(folder / "images.tar", written).read_bytes()
+        yield Images(web)
 
 
-def _launch(images: Path, run_dir: Path, *options: str, words: tuple[str, ...] = ()) -> JobRecord:
-    arguments = [*tiny_runs.TINY, *WORDS, f"data.root={images}", *words]
+def _launch(images: Images, run_dir: Path, *options: str) -> JobRecord:
+    arguments = [*tiny_runs.TINY, *WORDS, f"data.root={images.root}"]
     resources = ["--nodes", "2", "--gpus", "0", "--time", "20m", "--config", str(tiny_runs.ROOT / CONFIG)]
     done = launched.run("--run-dir", run_dir, *resources, *options, *arguments)
     assert done.returncode == 0, done.stderr
@@ -55,7 +79,7 @@ def _step(run_dir: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def whole(slurm: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(slurm: Path, images: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, never interrupted."""
     run_dir = tmp_path_factory.mktemp("whole") / "run"
     record = _launch(images, run_dir)
@@ -200,15 +224,16 @@ RUNS = {  # a run's partition, SLURM's setting, and what happens to it, one afte
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_a_run_goes_on_bit_for_bit_after(run: str, slurm: Path, images: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_bit_for_bit_after(run: str, slurm: Path, images: Images, whole: Path, tmp_path: Path) -> None:
     (partition, setting, names), run_dir = RUNS[run], tmp_path / "run"
     with _setting(slurm, setting):
-        options = ["--partition", partition, "--slurm", "nodelist=127.0.0.[1-2]", "--retries", "6"]
-        record = _launch(images, run_dir, *options)
-        launched.until(lambda: _step(run_dir) >= 6, 240)
-        for name in names:
-            seconds = _interrupt(name, record, slurm)
-            print(f"\n{name}: on after {seconds:.0f} s, at step {_step(run_dir)}, load {os.getloadavg()[0]:.1f}")
+        with images.slow():
+            options = ["--partition", partition, "--slurm", "nodelist=127.0.0.[1-2]", "--retries", "6"]
+            record = _launch(images, run_dir, *options)
+            launched.until(lambda: _step(run_dir) >= 6, 240)
+            for name in names:
+                seconds = _interrupt(name, record, slurm)
+                print(f"\n{name}: on after {seconds:.0f} s, at step {_step(run_dir)}, load {os.getloadavg()[0]:.1f}")
         _complete(record)
     tiny_runs.assert_same_run(whole, run_dir)
 
@@ -238,11 +263,11 @@ def _again(record: JobRecord) -> tuple[int, int]:
     return launched.status.job_state(record).restarts or 0, len(launched.status.retried(record))
 
 
-def test_a_second_launch_into_the_folder_of_a_live_job_is_refused(slurm: Path, images: Path, tmp_path: Path) -> None:
+def test_a_second_launch_into_the_folder_of_a_live_job_is_refused(slurm: Path, images: Images, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     record = _launch(images, run_dir, "--slurm", "hold")
     before = (run_dir / "job.json").read_bytes()
-    words = ["--run-dir", run_dir, "--nodes", "2", "--gpus", "0", f"data.root={images}", *tiny_runs.TINY]
+    words = ["--run-dir", run_dir, "--nodes", "2", "--gpus", "0", f"data.root={images.root}", *tiny_runs.TINY]
     for _ in range(2):
         refused = launched.run(*words)
         assert refused.returncode == 2 and refused.stderr.count("\n") == 1
@@ -252,18 +277,19 @@ def test_a_second_launch_into_the_folder_of_a_live_job_is_refused(slurm: Path, i
 
 
 def test_a_shared_folder_that_cannot_be_written_is_told_and_loses_nothing(
-    slurm: Path, images: Path, whole: Path, tmp_path: Path
+    slurm: Path, images: Images, whole: Path, tmp_path: Path
 ) -> None:
     """Before a launch, and under a run."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     with _read_only(run_dir):
-        refused = launched.run("--run-dir", run_dir, "--gpus", "0", f"data.root={images}")
+        refused = launched.run("--run-dir", run_dir, "--gpus", "0", f"data.root={images.root}")
     assert refused.returncode == 2 and "cannot be written (Read-only file system)" in refused.stderr
-    record = _launch(images, run_dir)
-    launched.until(lambda: bool(list((run_dir / "checkpoints").glob("step_*.pth"))), 120)
-    with _read_only(run_dir / "checkpoints"):
-        launched.until(lambda: launched.status.job_state(record).over, 120)
+    with images.slow():
+        record = _launch(images, run_dir)
+        launched.until(lambda: bool(list((run_dir / "checkpoints").glob("step_*.pth"))), 120)
+        with _read_only(run_dir / "checkpoints"):
+            launched.until(lambda: launched.status.job_state(record).over, 120)
     failed = launched.told(run_dir)
     assert failed["state"] == "failed" and failed["retries"] == 0
     assert "could not be written" in failed["why"] and "the newest is" in failed["why"]
