@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -10,6 +9,7 @@ import pytest
 
 pytest.importorskip("detectron2")
 
+from helpers import tool_process
 from helpers.detection_samples import FPN, NAMES, ROOT, SIZE, tiny
 from tools.datasets.drawing.layouts import write_scenes
 
@@ -28,17 +28,14 @@ def interrupted(sets, out, stage_begun, *more):
     """Press Ctrl-C, which meets every process of the terminal's group, once a stage has begun; code and output."""
     options = tiny(FPN, sets, "random", "DATALOADER.NUM_WORKERS=2", *more)
     command = [sys.executable, str(ROOT / "tools" / "train_detection.py"), "--config", str(FPN), "--out", str(out)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # what a shell starts in the background ignores Ctrl-C, and so would the tool
-    pipes |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen([*command, "--visualise", "0", *options], start_new_session=True, **pipes) as process:
+    with tool_process.started([*command, "--visualise", "0", *options], apart=True) as tool:
         deadline = time.monotonic() + LIMIT
-        while process.poll() is None and not stage_begun(out) and time.monotonic() < deadline:
+        while tool.process.is_alive() and not stage_begun(out) and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert process.poll() is None, process.communicate()
-        os.killpg(process.pid, signal.SIGINT)
-        said, complained = process.communicate(timeout=LIMIT)
-    return process.returncode, said, complained
+        assert tool.process.is_alive(), tool.end()
+        os.killpg(tool.pid, signal.SIGINT)
+        done = tool.end(LIMIT)
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_ctrl_c_in_training_leaves_a_checkpoint_and_one_sentence(sets, tmp_path):
