@@ -84,7 +84,8 @@ def test_the_recipe_is_one_new_file():
 
 def test_boxes_are_those_that_were_written_and_a_perfect_detector_has_ap_100(copy, tmp_path):
     expected = write_set(tmp_path / "set")
-    done = run_in(copy, "-c", MEASURE, CONFIG, str(tmp_path / "scratch"), *overrides(tmp_path / "set"))
+    (copy / "measure.py").write_text(MEASURE)
+    done = run_in(copy, "measure.py", CONFIG, str(tmp_path / "scratch"), *overrides(tmp_path / "set"))
     assert done.returncode == 0, done.stderr
     boxes, metrics, counts = json.loads(done.stdout.splitlines()[-1])
     assert boxes.keys() == expected.keys()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers import tool_process
 from helpers.repository import ROOT
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -34,8 +35,14 @@ def carry_out(heading: str, folder: Path) -> Path:
 
 
 def run_in(copy: Path, *command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """A command of this interpreter in the copy, which sees the copy's packages alone; its output as text."""
+    """A command of this interpreter in the copy, which sees the copy's packages alone; its output as text.
+
+    A script is run in a process that has torch already, and of our packages those of the copy.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(copy), str(copy / "tests")])}
+    if command[0].endswith(".py"):
+        words = [sys.executable, str(copy / command[0]), *command[1:]]
+        return tool_process.run(words, environment, copy, timeout)
     return subprocess.run(
         [sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout
     )

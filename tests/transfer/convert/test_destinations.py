@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers import tool_process
 from helpers.checkpoint_files import torchvision_network, write_plain
 from helpers.repository import ROOT
 from helpers.small_checkpoints import content_of, write_zip
@@ -52,8 +53,7 @@ def test_a_file_that_is_dropped_in_can_be_written_for(tmp_path):
     write_plain(tmp_path / "in.pth", "resnet18")
 
     def convert(*options):
-        command = [sys.executable, "tools/convert.py", *options]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={})
+        done = tool_process.run([sys.executable, tmp_path / "tools/convert.py", *options], {}, tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
