@@ -1,5 +1,8 @@
 """Checkpoint files of every layout that conversion knows, as their own code writes them, with uneven BN numbers."""
 
+import copy
+from functools import lru_cache
+
 import torch
 import torchvision
 from torch import nn
@@ -22,6 +25,13 @@ def uneven(network, seed):
 
 
 def torchvision_network(arch, seed=0):
+    """A network of its own at each call: drawing one takes five times as long as copying it."""
+    torch.manual_seed(seed)  # what a caller draws next is the same at each call, too
+    return copy.deepcopy(_drawn(arch, seed))
+
+
+@lru_cache(maxsize=4)
+def _drawn(arch, seed):
     torch.manual_seed(seed)
     return uneven(torchvision.models.get_model(arch, weights=None), seed).eval()
 
