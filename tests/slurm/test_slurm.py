@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import launched, tiny_runs
+from helpers import launched, tiny_runs, tool_process
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import prepare_data
@@ -70,7 +70,7 @@ def test_a_comparison_is_a_job_for_each_row_and_a_table_of_all(slurm: Path, tmp_
     command = [sys.executable, str(ROOT / "tools/compare.py"), "--cluster", "slurm", "--gpus", "0"]
     command += ["--config", str(ROOT / "configs/pretrain/table2"), "--rows", ",".join(ROWS)]
     command += ["--with", "tiny.yaml", "--data", "data/classes", "--out", "out", "--tasks", "knn"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = tool_process.run(command, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = {json.loads((tmp_path / "out" / f"{row}-0" / "job.json").read_text())["job_id"] for row in ROWS}
     assert len(jobs) == len(ROWS)
@@ -135,7 +135,7 @@ def test_eight_nodes_are_one_process_with_the_same_global_batch(slurm: Path, tmp
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 x cpu" in done.stdout
     alone = [sys.executable, str(ROOT / "tools/pretrain.py"), *config, *words, "run_dir=one"]
-    subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
+    assert tool_process.run(alone, cwd=tmp_path).returncode == 0
     one, eight = (tiny_runs.last_checkpoint(tmp_path / name) for name in ("one", "eight"))
     assert one["step"] == eight["step"] == 2
     for name, value in one["model"].items():
