@@ -45,6 +45,17 @@ def test_seeds_of_one_recipe_are_one_line_of_means(tmp_path):
     assert line.y == tuple(value + 1 for value in VALUES.values()) and line.name.endswith("mean of 2 runs")
 
 
+def test_seeds_whose_runs_are_not_at_hand_are_one_line_by_the_recipe_of_their_trunks(tmp_path):
+    for seed, epochs in ((0, (10, 20)), (1, (10, 20, 30))):  # of the last epoch there is the second seed alone
+        for epoch in epochs:
+            meta = {"method": "unigrad", "step": epoch, "epoch": float(epoch), "run": f"/a/{seed}", "recipe": "a" * 16}
+            more = {"pretraining": meta, "checkpoint_sha256": f"{seed:032}{epoch:032}"}
+            a_result(tmp_path / f"knn-{seed}-{epoch}.json", VALUES[epoch] + 2 * seed, "pretrained", seed, **more)
+    (chart,) = charts(search_folders([tmp_path]))
+    (line,) = chart.lines
+    assert (line.x, line.y) == ((10.0, 20.0, 30.0), (42.0, 44.5, 44.0))
+
+
 def test_results_of_one_epoch_or_of_no_known_run_draw_nothing(tmp_path):
     a_result(tmp_path / "a" / "knn.json", 40.0, "pretrained", 0)
     assert charts(search_folders([fill(tmp_path / "runs", values={10: 41.0}), tmp_path / "a"])) == []

@@ -29,7 +29,8 @@ def charts(data: Collected) -> list[Chart]:
     found: dict[tuple[str, str, str, str], dict[str, list[Trials]]] = {}
     for one in group_trials(data.results, data.runs):
         first = one.first
-        recipe = one.run.recipe() if one.run else str(first.pretraining.get("run") or "")
+        told = first.pretraining.get("recipe") or first.pretraining.get("run")
+        recipe = one.run.recipe() if one.run else str(told or "")
         if recipe and one.epochs is not None:
             key = first.task, first.dataset, first.arch, first.protocol
             found.setdefault(key, {}).setdefault(recipe, []).append(one)
