@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from helpers.repository import ROOT
 from pretrain import config, methods
+from pretrain.engine.learner import fill_balance
 from transfer.report.published.tables import PublishedRow, expected_top1, published_tables
 
 CONFIGS = ROOT / "configs"
@@ -57,9 +59,13 @@ def test_every_value_has_a_unit_and_every_table_a_source_and_an_anchor_of_its_ow
         assert all(table.units[metric] in ("percent", "hours") for metric in table.metrics)
 
 
+def load_recipe(name: str) -> config.Config:
+    return config.load(config.Config, CONFIGS / "pretrain" / f"{name}.yaml")
+
+
 @pytest.mark.parametrize("row", rows_with_configurations(), ids=lambda row: row.config)
 def test_a_rows_settings_are_those_of_its_configuration(row: PublishedRow) -> None:
-    cfg = config.load(config.Config, CONFIGS / "pretrain" / f"{row.config}.yaml")
+    cfg = load_recipe(row.config)
     own = methods.find(cfg.method.name).targets
     targets = zip(("positive_target", "negative_target"), own, strict=True)
     usual: dict[str, Any] = {f"method.{name}": target for name, target in targets}
@@ -70,9 +76,20 @@ def test_a_rows_settings_are_those_of_its_configuration(row: PublishedRow) -> No
         assert (usual[name] if value is None else value) == wanted, name
 
 
+@pytest.mark.parametrize(
+    "row", [row for row in rows_with_configurations() if row.in_folder], ids=lambda row: row.config
+)
+def test_a_row_in_a_folder_is_the_run_of_the_configuration_that_writes_every_value_out(row: PublishedRow) -> None:
+    short, full = (fill_balance(load_recipe(name)) for name in row.configs)
+    usual = vars(methods.find(full.method.name).defaults())
+    options = ({name: one for name, one in vars(cfg.method).items() if one is not None} for cfg in (short, full))
+    assert usual | next(options) == usual | next(options)
+    assert replace(short, method=full.method) == full
+
+
 def test_every_recipe_that_cites_a_number_is_the_row_of_one() -> None:
     assert {str(path.relative_to(CONFIGS / "pretrain").with_suffix("")) for path in RECIPES} == {
-        row.config for row in rows_with_configurations()
+        name for row in rows_with_configurations() for name in row.configs
     }
     assert expected_top1(CONFIGS / "pretrain" / "table2" / "c_simsiam.yaml") is None
 
@@ -85,7 +102,7 @@ def test_the_number_to_expect_of_a_recipe_is_its_rows(path: Path) -> None:
 
 def _table_of(path: Path) -> str:
     relative = str(path.relative_to(CONFIGS / "pretrain").with_suffix(""))
-    cited = [table for table in published_tables() if any(row.config == relative for row in table.rows)]
+    cited = [table for table in published_tables() if any(relative in row.configs for row in table.rows)]
     # the base recipe is a row of Table 4, too: its header cites row e of Table 2, which has the same number
     return "2" if relative == "unigrad_r50_100ep" else cited[0].name.removeprefix("Table ")
 

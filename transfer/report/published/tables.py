@@ -41,6 +41,12 @@ class PublishedRow:
     epochs: int | None = None  # of pretraining, None where the publication does not tell
     settings: dict[str, Any] | None = None  # of the run beside the base recipe; None where no run of ours fits
     config: str = ""  # the configuration that is this row, below configs/pretrain and without ".yaml", if there is one
+    in_folder: str = ""  # the same run in a folder of rows, where `config` writes every value out and stands elsewhere
+
+    @property
+    def configs(self) -> list[str]:
+        """Every configuration that is this row, below configs/pretrain and without ".yaml"."""
+        return [name for name in (self.config, self.in_folder) if name]
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def published_tables(match: str = "") -> tuple[PublishedTable, ...]:
 def expected_top1(config: Path) -> float | None:
     """The published top-1, in percent, of a configuration below configs/pretrain; None where there is none."""
     names = {"/".join(config.with_suffix("").parts[-2:]), config.stem}
-    each = ((table, row) for table in published_tables("accuracy") for row in table.rows if row.config in names)
+    each = ((table, row) for table in published_tables("accuracy") for row in table.rows if names & set(row.configs))
     return next((row.values[table.metrics.index("top1")] for table, row in each), None)
 
 
