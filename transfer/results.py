@@ -28,6 +28,10 @@ KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has f
     "int": int,
     "float": (int, float),
 }
+# what earlier code wrote in a protocol, and what it is now: both are one protocol
+REWORDED = {
+    re.compile(r", at most (\d+) val images for the dear[ ]ones"): r", those that take long of at most \1 images of val"
+}
 FILES = "artefacts"  # the key of the names of pictures
 MOST_KEYS = 5  # unknown ones that a message names
 
@@ -136,6 +140,8 @@ def load(path: str | Path) -> Result:
     named = pictures if isinstance(pictures, list) else [pictures]
     for name in [*named, *([outcomes] if (outcomes := written["artefacts"].get("per_image")) else [])]:
         path_inside(path.parent, name, path, links=True)
+    for former, words in REWORDED.items():
+        written["protocol"] = former.sub(words, written["protocol"])
     return Result(**_printable(written))
 
 

@@ -14,7 +14,7 @@ from helpers.repository import ROOT
 PACKAGES = ("pretrain", "transfer", "tools")
 SHORT = 4  # a public function of more lines has a docstring
 MANY = 4  # a public function of so many parameters names each of them
-UNCLEAR = ("its dear ones", "at hand", "whoever", "of whom", "nobody's", "bear out", "borne out", "lets go of")
+UNCLEAR = ("dear ones", "at hand", "whoever", "of whom", "nobody's", "bear out", "borne out", "lets go of")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

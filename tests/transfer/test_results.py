@@ -103,6 +103,14 @@ def test_a_file_of_an_earlier_commit_is_still_read(path: Path) -> None:
     assert "found" in result.settings and result.settings["image_size"] == 32
 
 
+def test_a_protocol_that_was_reworded_is_read_in_todays_words() -> None:
+    """So earlier numbers share a column with today's."""
+    path = next(path for path in EARLIER if path.stem == "readings")
+    assert "for the dear ones" in path.read_text(encoding="utf-8")
+    today = "readings of frozen trunk features, those that take long of at most 1000 images of val; val under "
+    assert results.load(path).protocol.startswith(today)
+
+
 @pytest.mark.parametrize("path", EARLIER, ids=lambda path: path.stem)
 def test_what_an_earlier_file_says_of_other_evaluators_makes_it_no_other_evaluation(path: Path) -> None:
     """Earlier files of k-NN also held the options of linear probes and of readings."""

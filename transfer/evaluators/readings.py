@@ -56,7 +56,7 @@ def measure(subject: Subject, options: Options) -> Outcome:
             else:
                 pictures[name] = value
     counts = {"train": len(train.rows), "val": len(val.rows), "skipped": len(val.skipped)}
-    protocol = f"readings of frozen trunk features, at most {options.images} val images for the dear ones"
+    protocol = f"readings of frozen trunk features, those that take long of at most {options.images} images of val"
     return Outcome(metrics, protocol, counts, pictures=pictures)
 
 
