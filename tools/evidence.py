@@ -1,7 +1,8 @@
 """Judge the paper's claims by kept comparisons: python tools/evidence.py [--keep NAME=DIR].
 
---keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json. Then docs/evidence.md is
-made of all that is kept, with its figures; reading.md beside it says what to make of it.
+--keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json, and what a tools/sweep.py
+--out DIR found to docs/results/evidence/sweeps/NAME.json. Then docs/evidence.md is made of all that is kept, with its
+figures; reading.md beside it says what to make of it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     root = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
     add = root.add_argument
-    add("--keep", action="append", default=[], metavar="NAME=DIR", help="keep the table of a comparison; repeatable")
+    add("--keep", action="append", default=[], metavar="NAME=DIR", help="keep a comparison or a sweep; repeatable")
     add(
         "--docs", type=a_path, default=DOCS, metavar="DIR", help=f"folder of the page and what is kept (default {DOCS})"
     )
@@ -35,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Keep what is asked for, then make the page."""
     args = parser().parse_args(argv)
-    from tools.trials.evidence import claims, kept, page
+    from tools.trials.evidence import claims, kept, kept_sweeps, page
+    from transfer.report.collect.sweeps import FILE
 
     folder = args.docs / "results" / "evidence"
     for asked in args.keep:
@@ -44,12 +46,16 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(
                 f"--keep {asked} is not of the form NAME=DIR with a plain name, such as table3=runs/table3."
             )
-        print(f"kept: {kept.keep(Path(comparison), folder, name)}")
+        keep = kept_sweeps.keep_sweep if Path(comparison, FILE).is_file() else kept.keep
+        print(f"kept: {keep(Path(comparison), folder, name)}")
     asked_claims = claims.read_claims(Path(claims.__file__).with_name("claims.yaml"))
     tables = kept.all_kept(folder)
     reading = folder / READING
     text = reading.read_text(encoding="utf-8") if reading.is_file() else ""
-    print(f"page: {page.write_page(tables, asked_claims, args.docs / 'evidence.md', args.docs / 'figures', text)}")
+    made = page.write_page(
+        tables, kept_sweeps.kept_sweeps(folder), asked_claims, args.docs / "evidence.md", args.docs / "figures", text
+    )
+    print(f"page: {made}")
 
 
 if __name__ == "__main__":

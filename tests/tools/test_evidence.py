@@ -136,9 +136,76 @@ def test_without_a_kept_table_it_says_how_to_keep_one(tmp_path):
 
 def test_every_claim_is_about_configurations_that_there_are():
     for claim in claims.read_claims(SHIPPED):
-        for row in (claim.first, claim.second):
-            path = ROOT / "configs" / "pretrain" / claim.table.partition("_")[0] / f"{row.removesuffix(ENDING)}.yaml"
+        for row, table in ((claim.first, claim.table), (claim.second, claim.second_table or claim.table)):
+            path = ROOT / "configs" / "pretrain" / table.partition("_")[0] / f"{row.removesuffix(ENDING)}.yaml"
             assert path.is_file()
+
+
+def test_a_claim_may_take_its_second_row_from_another_table():
+    def kept_table(name, **rows):
+        return name, kept.KeptTable(
+            name, "", {row: kept.KeptRow(row, {LINEAR: of}, {}, None, {}) for row, of in rows.items()}
+        )
+
+    claim = Claim("words", "table4", "multicrop", "plain", second_table="table4_time")
+    equal_epochs = kept_table("table4", multicrop={0: 40.0, 1: 41.0}, plain={0: 1.0, 1: 1.0})
+    assert claims.judge(claim, dict([equal_epochs]), [LINEAR]) is None
+    judged = claims.judge(claim, dict([equal_epochs, kept_table("table4_time", plain={0: 39.0, 1: 39.5})]), [LINEAR])
+    assert judged.differences[LINEAR].each == (1.0, 1.5)
+
+
+def a_sweep(folder, *trials, searched=("method.balance",), own=4.0):
+    """A folder of tools/sweep.py with trials (row, value, accuracy or None) of one seed."""
+    folder.mkdir()
+    ended = [
+        {"row": row, "name": f"{row}-{number}", "state": "complete" if top else "failed", "value": top}
+        | {"params": {searched[0]: value}}
+        for number, (row, value, top) in enumerate(trials)
+    ]
+    names = dict.fromkeys(row for row, *_ in trials)
+    ranges = {name: {"low": 1, "high": 64, "choices": []} for name in searched}
+    rows = [{"row": row, "trials": 4, "given": dict.fromkeys(searched, own), "ranges": ranges} for row in names]
+    told = {
+        "metric": "knn",
+        "sampler": "grid",
+        "pruner": "none",
+        "setting": "a setting.",
+        "rows": rows,
+        "trials": ended,
+    }
+    (folder / "sweep.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_a_sweep_is_kept_with_its_best_value_and_the_flat_top_around_it(tmp_path):
+    reached = [("e", 16.0, 40.0), ("e", 1.0, 39.9), ("e", 4.0, 38.5), ("e", 8.0, 39.2), ("e", 64.0, None)]
+    out = a_sweep(tmp_path / "out", *reached, ("h", 8.0, 30.0))
+    comparison = a_comparison(tmp_path / "table", a_line("untrained", [30.0]))
+    docs = tmp_path / "docs"
+    evidence.main(["--docs", str(docs), "--keep", f"balance={out}", "--keep", f"other={comparison}"])
+    text = (docs / "evidence.md").read_text()
+    assert "3 of its trials are missing" in text  # of two rows with four each, five have ended
+    # 39.9 at 1 is near the best, but 38.5 lies between
+    assert "| e | 39.9 | 38.5 | 39.2 | 40.0 | 4 | 16 | 8 to 16 |" in text
+    assert "| h |  |  | 30.0 |  | 4 | 8 | 8 to 8 |" in text
+    assert "e: 39.9% at method.balance, as a multiple of the row's own 0.25, 40% at 4, best 40% at 4" in (
+        docs / "figures" / "evidence_balance.svg"
+    ).read_text().replace("&#x27;", "'")
+
+
+@pytest.mark.parametrize(
+    "trials, searched, own, words",
+    [
+        ([("e", 1.0, 9.0)], ("method.balance", "optim.base_lr"), 4.0, "searches method.balance, optim.base_lr"),
+        ([("e", "sgd", 9.0)], ("optim.optimiser",), "sgd", "only one over a single number"),
+        ([("e", 1.0, None)], ("method.balance",), 4.0, "nothing of the sweep other has ended"),
+    ],
+)
+def test_a_sweep_that_no_curve_can_show_is_refused(tmp_path, trials, searched, own, words):
+    out = a_sweep(tmp_path / "out", *trials, searched=searched, own=own)
+    with pytest.raises(UserError, match=words):
+        evidence.main(["--docs", str(tmp_path / "docs"), "--keep", f"other={out}"])
+    assert not (tmp_path / "docs").exists()
 
 
 ROWS = "- {sentence: a, table: t, first: b, second: c, "

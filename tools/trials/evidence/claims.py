@@ -22,7 +22,8 @@ class Claim:
     """What is said of two rows of one table: the first is better than the second, or is enough, or both are alike.
 
     sentence: in words. table: a kept table's name. first, second: rows of it. margin: how many points the first may
-    stay behind; 0 where it is to be better. alike: whether it may not be further ahead than that either.
+    stay behind; 0 where it is to be better. alike: whether it may not be further ahead than that either. second_table:
+    where the second row stands if not in `table`, as where the runs have equal time and not equal epochs.
     """
 
     sentence: str
@@ -31,6 +32,12 @@ class Claim:
     second: str
     margin: float = 0.0
     alike: bool = False
+    second_table: str = ""
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that it needs, each once."""
+        return list(dict.fromkeys([self.table, self.second_table or self.table]))
 
 
 @dataclass(frozen=True)
@@ -104,15 +111,16 @@ def verdict(claim: Claim, found: Difference | None) -> str:
 
 
 def judge(claim: Claim, tables: Mapping[str, KeptTable], metrics: Sequence[str]) -> Judged | None:
-    """What a claim's table says of it; None where that table is not kept, or lacks one of the rows.
+    """What a claim's tables say of it; None where one is not kept, or lacks its row.
 
     Args:
         claim: of two rows.
         tables: by name.
         metrics: names of readings; the verdict is by the first.
     """
-    rows = tables[claim.table].rows if claim.table in tables else {}
-    first, second = rows.get(claim.first), rows.get(claim.second)
+    rows = {name: tables[name].rows for name in claim.tables if name in tables}
+    first = rows.get(claim.table, {}).get(claim.first)
+    second = rows.get(claim.second_table or claim.table, {}).get(claim.second)
     if first is None or second is None:
         return None
     pairs = {name: paired(first.readings.get(name, {}), second.readings.get(name, {})) for name in metrics}

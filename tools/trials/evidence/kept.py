@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
-from pretrain.runtime.files import read_json, write_json
+from pretrain.runtime.files import natural_key, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def all_kept(folder: Path) -> Sequence[KeptTable]:
     Raises:
         UserError: there is none, or one is damaged.
     """
-    found = [read_kept(path) for path in sorted(folder.glob("*.json"))]
+    found = [read_kept(path) for path in sorted(folder.glob("*.json"), key=lambda path: natural_key(path.stem))]
     if not found:
         raise UserError(f"{folder} holds no kept table: give one with --keep NAME=DIR, a folder of tools/compare.py.")
     return found

@@ -12,8 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pretrain.runtime.files import write_text
 from tools.trials.evidence.claims import Claim, Difference, judge
 from tools.trials.evidence.kept import KeptRow, KeptTable
+from tools.trials.evidence.kept_sweeps import NEAR, KeptSweep
 from transfer.report.collect.trials import ABSENT, Summary
 from transfer.report.render.charts import Chart, Line, svg_file
+from transfer.report.render.sweeps import value_text
 
 HERE = Path(__file__).parent
 METRICS = {"linear top1": "linear", "knn top1 k=20 T=0.07": "k-NN (k 20)"}  # the verdict is by the first
@@ -25,19 +27,26 @@ CURVES = {  # of METRICS' meaning along the run, and what tells a collapse
 
 
 def write_page(
-    tables: Sequence[KeptTable], claims: Sequence[Claim], page: Path, figures: Path, reading: str = ""
+    tables: Sequence[KeptTable],
+    sweeps: Sequence[KeptSweep],
+    claims: Sequence[Claim],
+    page: Path,
+    figures: Path,
+    reading: str = "",
 ) -> Path:
-    """Write the page and its figures, FIGURES/evidence_TABLE_N.svg.
+    """Write the page and its figures, FIGURES/evidence_TABLE_N.svg and FIGURES/evidence_SWEEP.svg.
 
     Args:
         tables: as they are kept.
+        sweeps: as they are kept.
         claims: about their rows; those of absent rows are listed as not measured.
         page: the Markdown file.
         figures: a folder near it.
         reading: Markdown for below the verdicts, what they say to those who measured them.
     """
     drawn = {table.name: charts(table) for table in tables}
-    for chart in (chart for of in drawn.values() for chart in of):
+    swept = {sweep.name: sweep.chart() for sweep in sweeps}
+    for chart in [*(chart for of in drawn.values() for chart in of), *swept.values()]:
         write_text(figures / f"{chart.key}.svg", svg_file(chart))
     by_name = {table.name: table for table in tables}
     judged = {claim: judge(claim, by_name, list(METRICS)) for claim in claims}
@@ -45,9 +54,13 @@ def write_page(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     jinja.globals |= {"summary": summary, "difference": difference, "readings": METRICS, "signed": signed}
+    jinja.filters["value_text"] = value_text
     known = {
         "tables": tables,
         "charts": drawn,
+        "sweeps": sweeps,
+        "swept": swept,
+        "near": NEAR,
         "judged": [one for one in judged.values() if one],
         "open": [claim for claim, one in judged.items() if one is None],
         "reading": reading.strip(),

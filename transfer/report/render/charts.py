@@ -39,7 +39,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A quantity over epochs or steps. key: file name and identity. meaning: one clause under the title."""
+    """A quantity over epochs or steps. key: file name and identity. meaning: one clause under the title.
+
+    by_ratio: whether equal ratios of x are equally wide; then all x are above 0.
+    """
 
     key: str
     title: str
@@ -47,6 +50,7 @@ class Chart:
     x_label: str
     unit: str
     lines: tuple[Line, ...]
+    by_ratio: bool = False
 
     def in_words(self) -> str:
         """The chart for those who cannot see it: first and last value of every line."""
@@ -69,10 +73,19 @@ def specification(chart: Chart, height: int = FILE_SIZE[1], in_file: bool = Fals
     """The chart in Vega-Lite, as wide as its place, with its own legend where it stands alone in a file."""
     columns = min(MOST_COLUMNS, max(FEWEST_COLUMNS, MOST_POINTS // 4 // len(chart.lines)))
     lines = [_data(number, thin(line, columns), len(chart.lines) > 1) for number, line in enumerate(chart.lines)]
-    end = max((x for line in chart.lines for x in line.x), default=0) or 1
-    known = {"chart": chart, "height": height, "in_file": in_file, "lines": lines, "end": end}
+    known = {"chart": chart, "height": height, "in_file": in_file, "lines": lines} | _extent(chart)
     text = (TEMPLATES / "curves.vl.json.j2").read_text(encoding="utf-8")
     return dict(json.loads(Template(text, undefined=StrictUndefined).render(known, looks=legend(chart.lines))))
+
+
+def _extent(chart: Chart) -> dict[str, float]:
+    """The x-axis: its start, its end, and from where on what is written beside a point stands on its left."""
+    every = [x for line in chart.lines for x in line.x]
+    end = max(every, default=0) or 1
+    if not chart.by_ratio:
+        return {"start": 0, "end": end, "late": 0.8 * end}
+    start = min(every)
+    return {"start": start, "end": end, "late": start * (end / start) ** 0.8}
 
 
 @cache
