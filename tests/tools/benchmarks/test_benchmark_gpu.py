@@ -48,7 +48,9 @@ def test_a_part_that_hangs_or_breaks_keeps_its_readings_and_stops_no_other(tmp_p
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in PARTS:
         (tmp_path / f"tools/benchmarks/gpu/parts/{name}.py").unlink()
-    thens = {"hangs": ("time.sleep(600)", 0.1), "breaks": ("raise RuntimeError('no card')", 9), "works": ("pass", 9)}
+    waits = "from tools.benchmarks.gpu.commands import run_command; "
+    waits += "run_command('-c', 'import time; print(6 * 7); time.sleep(600)')"
+    thens = {"hangs": (waits, 0.1), "breaks": ("raise RuntimeError('no card')", 9), "works": ("pass", 9)}
     for order, (name, (then, share)) in enumerate(thens.items()):
         written = PLANTED.format(name=name, order=order, then=then, share=share)
         (tmp_path / f"tools/benchmarks/gpu/parts/{name}.py").write_text(written)
@@ -67,6 +69,7 @@ def test_a_part_that_hangs_or_breaks_keeps_its_readings_and_stops_no_other(tmp_p
         ("works", "before"),
         ("works", "after"),
     ]
+    assert readings[1]["note"].endswith("; 42")  # the last words of the tool that it waited for
     assert readings[3]["note"] == "exit code 1: RuntimeError: no card"
 
 

@@ -17,6 +17,7 @@ def measure(asked: Asked) -> Iterator[Reading]:
     size = Size("resnet18", 32, 4, 16) if asked.toy else Size("resnet50", 224, 256, 2048)
     words = ("-m", "tools.benchmarks.measure.first_step", json.dumps(asdict(size)), asked.device)
     for state in ("nothing compiled before", "the run's folder kept what was compiled"):
+        print(f"waits for the first step, {state}", flush=True)
         seconds = float(run_command(*words, str(asked.scratch / "compiled")).splitlines()[-1])
         yield Reading(f"{size.arch}, 2x{size.size}, {size.batch}: to the first step, {state}", f"{seconds:.1f} s")
 

@@ -21,8 +21,9 @@ def measure(asked: Asked) -> Iterator[Reading]:
         size = toy if asked.toy else Size("resnet50", 224, 256, 2048, local)
         steps, precision = (5, "fp32") if asked.toy else (40, "bf16")
         words = [f"data.workers={workers}", f"run.device={asked.device}", f"run.precision={precision}"]
-        cost = train.measure(root, size, steps, *words)
         name = f"{size.arch}, 2x{size.size}" + (f" + {local}x{size.local_size}" if local else "")
+        print(f"trains {name}: compiles, then takes {train.WARM_UP} steps before the {steps} that count", flush=True)
+        cost = train.measure(root, size, steps, *words)
         value = f"{cost.images_per_second.text(1, 0)} images/s"
         yield Reading(
             f"{name}, {size.batch}, {precision}, {workers} workers", value, note="" if asked.toy else GOALS[local]
