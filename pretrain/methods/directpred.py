@@ -19,7 +19,11 @@ class Options:
     """Of row d."""
 
     rho: float = option(
-        0.99, "ρ, the share of the moving average F that a step keeps", at_least=0, below=1, resume=FIXED
+        0.99,
+        "ρ, the share of the moving average F that a step keeps; about .9 in a run of few epochs",
+        at_least=0,
+        below=1,
+        resume=FIXED,
     )
     eps: float = option(0.3, "ε, added to the predictor's eigenvalues", above=0, resume=FIXED)
     predictor_every: int = option(

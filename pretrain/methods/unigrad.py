@@ -18,7 +18,11 @@ class Options:
     """Of row e."""
 
     rho: float = option(
-        0.99, "ρ, the share of the moving average F that a step keeps", at_least=0, below=1, resume=FIXED
+        0.99,
+        "ρ, the share of the moving average F that a step keeps; about .9 in a run of few epochs",
+        at_least=0,
+        below=1,
+        resume=FIXED,
     )
 
 
