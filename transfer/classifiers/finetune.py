@@ -197,8 +197,9 @@ def fit(
     common: Common,
     device: torch.device,
     marks: np.ndarray | None = None,
+    steps: int | None = None,
 ) -> dict[str, float]:
-    """Train on all images; the batch and the rates in use, and the mean loss of the last epoch.
+    """Train on all images; the batch and the rates in use, and the mean loss of the last epoch, or part of one.
 
     Args:
         network: trunk and head; it is changed.
@@ -207,6 +208,7 @@ def fit(
         common: how images are read, the batch, and the seed.
         device: where to train.
         marks: of images that show several classes, the rows that the labels of `train` name, as of `Labelled.marks`.
+        steps: how many there are, in place of options.epochs; then rates fall from step to step, not from epoch to epoch.
 
     Raises:
         Diverged: a loss is not finite.
@@ -219,20 +221,20 @@ def fit(
         _say_batch(options, common, batch_size, lrs)
     optimizer = _sgd(network, lrs, options)
     factor = schedule(options)
-    batches = EpochBatches(len(train), batch_size, options.epochs, common.seed, ranks)
+    batches = EpochBatches(len(train), batch_size, options.epochs, common.seed, ranks, steps)
     reader = training_batches(train, batches, options.min_scale, common, device)
     labels, losses = to_device(_truth(train, marks), device), []
     parallel = distributed.data_parallel(network.train(), device)
-    images_told = batches.used * options.epochs // ranks
+    images_told = round(batches.used * batches.steps / batches.per_epoch) // ranks
     for step, (images, indices, reasons) in enumerate(shown(reader, images_told, "fine-tuning")):
         if reasons:
             raise UserError(f"an image that could be read before cannot any more: {reasons[0]}; see its disk.")
         epoch = step // batches.per_epoch
         for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-            group["lr"] = lr * factor(epoch / options.epochs)
+            group["lr"] = lr * factor(step / steps if steps else epoch / options.epochs)
         named = labels[indices.to(device, non_blocking=True)]
         losses.append(_step(parallel, optimizer, images, named, options.precision))
-        if (step + 1) % batches.per_epoch == 0:
+        if (step + 1) % batches.per_epoch == 0 or step + 1 == batches.steps:
             loss, losses = _mean_loss(losses, epoch), []
     return {"batch_size_used": batch_size, "lr_trunk_used": lrs[0], "lr_head_used": lrs[1], "last_loss": loss}
 

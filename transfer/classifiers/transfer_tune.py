@@ -41,7 +41,7 @@ class Grid:
     base: FineTune
 
     def options(self, rate: float, decay: float, images: int, batch: int) -> FineTune:
-        """Of one training: its steps as whole epochs, and the weight decay that SGD multiplies by the rate.
+        """Of one training: its rate, and the weight decay that SGD multiplies by the rate.
 
         Args:
             rate: of learning.
@@ -49,8 +49,7 @@ class Grid:
             images: that it learns from.
             batch: of a step.
         """
-        epochs = max(1, round(self.steps / per_epoch(images, batch)))
-        chosen = replace(self.base, lr_trunk=rate, lr_head=rate, weight_decay=decay / rate, epochs=epochs)
+        chosen = replace(self.base, lr_trunk=rate, lr_head=rate, weight_decay=decay / rate)
         return replace(chosen, reference_batch=min(batch, images))  # rates are those of the batch in use
 
 
@@ -73,8 +72,8 @@ class Trainer:
     common: Common
     device: torch.device
 
-    def train(self, images: ImageSource, options: FineTune) -> nn.Sequential:
-        """A network that has learnt from `images`.
+    def train(self, images: ImageSource, options: FineTune, steps: int) -> nn.Sequential:
+        """A network that has learnt from `images` for so many steps.
 
         Raises:
             Diverged: a loss is not finite.
@@ -82,7 +81,8 @@ class Trainer:
         head = add_head(self.trunk(), self.width, len(self.data.train.classes), self.common.seed)
         slow_norms(head, per_epoch(len(images), self.common.batch_size))
         network = placed(head, self.device)
-        fit(network, images, options, self.common, self.device, self.data.marks[0] if self.data.marks else None)
+        marks = self.data.marks[0] if self.data.marks else None
+        fit(network, images, options, self.common, self.device, marks, steps)
         return network
 
     def scores(
@@ -122,7 +122,7 @@ def tune_and_score(trainer: Trainer, grid: Grid) -> Tuned:
     best = max(rivals, key=rivals.__getitem__, default=tried[0])
     if rivals and not math.isfinite(rivals[best]):
         raise UserError("every learning rate diverged: lower learning_rates, or use precision=fp32.")
-    network = trainer.train(train, grid.options(*best, len(train), common.batch_size))
+    network = trainer.train(train, grid.options(*best, len(train), common.batch_size), grid.steps)
     scores, truth, read = trainer.scores(network, data.val, of_train=False)
     details: dict[str, Any] = {
         "learning_rate": best[0],
@@ -144,7 +144,8 @@ def _rivals(
     metric, rivals = trainer.data.metric, {}
     for rate, decay in tried:
         try:
-            network = trainer.train(learnt, grid.options(rate, decay, len(learnt), trainer.common.batch_size))
+            options = grid.options(rate, decay, len(learnt), trainer.common.batch_size)
+            network = trainer.train(learnt, options, grid.steps)
             scores, truth, _ = trainer.scores(network, judged, of_train=True)
             rivals[rate, decay] = measured(metric, scores, truth)[metric]
         except Diverged:

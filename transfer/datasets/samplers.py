@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -15,23 +16,30 @@ class EpochBatches:
     """Batches of (epoch, index) over `epochs` fresh permutations drawn from `seed`, for a loader that lives throughout.
 
     The last batch of an epoch may be smaller; a single image left over is passed over in that epoch, because batch norm
-    cannot normalise one value, and so are the up to `ranks` - 1 images that the ranks could not share equally.
+    cannot normalise one value, and so are the up to `ranks` - 1 images that the ranks could not share equally. With
+    `steps` there are so many batches in place of `epochs`, which may end within an epoch.
     """
 
-    def __init__(self, images: int, batch_size: int, epochs: int, seed: int, ranks: int = 1) -> None:
+    def __init__(
+        self, images: int, batch_size: int, epochs: int, seed: int, ranks: int = 1, steps: int | None = None
+    ) -> None:
         assert batch_size % ranks == 0, f"{ranks} ranks cannot share a batch of {batch_size} equally"
-        self.images, self.batch_size, self.epochs, self.seed = images, batch_size, epochs, seed
+        self.images, self.batch_size, self.seed = images, batch_size, seed
         left = images % batch_size
         left -= left % ranks
         self.per_epoch = images // batch_size + (left > 1)
         self.used = images // batch_size * batch_size + (left if left > 1 else 0)
+        self.steps = self.per_epoch * epochs if steps is None else steps
 
     def __len__(self) -> int:
-        return self.per_epoch * self.epochs
+        return self.steps
 
     def __iter__(self) -> Iterator[Keys]:
+        return itertools.islice(self._endless(), self.steps)
+
+    def _endless(self) -> Iterator[Keys]:
         generator = torch.Generator().manual_seed(self.seed)
-        for epoch in range(self.epochs):
+        for epoch in itertools.count():
             order = torch.randperm(self.images, generator=generator)[: self.used]
             for batch in torch.split(order, self.batch_size):
                 yield [(epoch, index) for index in batch.tolist()]

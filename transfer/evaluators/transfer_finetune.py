@@ -32,10 +32,10 @@ SUITE = Protocol(
 class Options:
     """What is tried. SGD with Nesterov's momentum 0.9; random crops and flips."""
 
-    steps: int = option(20_000, "steps of a training, rounded to whole epochs", at_least=1)
+    steps: int = option(20_000, "steps of a training", at_least=1)
     learning_rates: list[float] = option(RATES, "learning rates of trunk and head alike, one is chosen", above=0)
     decays: list[float] = option(DECAYS, "weight decays times the learning rate, one is chosen", at_least=0)
-    schedule: str = option("cosine", "how the learning rate falls from epoch to epoch", choices=("cosine", "constant"))
+    schedule: str = option("cosine", "how the learning rate falls from step to step", choices=("cosine", "constant"))
     min_scale: float = option(0.08, "smallest share of an image's area that a training crop keeps", above=0, at_most=1)
     precision: str = option("fp32", "number format of the network's forward pass", choices=("fp32", "bf16"))
     held_out: float = option(

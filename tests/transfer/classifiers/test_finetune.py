@@ -42,6 +42,8 @@ def small_trunk():
 def test_every_epoch_is_a_fresh_permutation_of_batches_that_ranks_share_equally(images, batch_size, ranks, sizes):
     batches = list(EpochBatches(images, batch_size, 3, 0, ranks))
     assert len(batches) == len(EpochBatches(images, batch_size, 3, 0, ranks)) == 3 * len(sizes)
+    fewer = EpochBatches(images, batch_size, 3, 0, ranks, steps=len(batches) - 1)
+    assert list(fewer) == batches[:-1] and len(fewer) == len(batches) - 1
     orders = []
     for epoch in range(3):
         mine = batches[epoch * len(sizes) : (epoch + 1) * len(sizes)]

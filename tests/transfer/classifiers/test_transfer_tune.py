@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +12,15 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.painted import paint
+from pretrain.augment.normalisation import normalise
 from pretrain.data.sources import open_source
+from pretrain.models.pixels import pixels_of
 from pretrain.runtime.errors import UserError
 from transfer.classifiers import finetune
 from transfer.classifiers.finetune_options import FineTune
 from transfer.classifiers.transfer_tune import Grid, Trainer, slow_norms, tune_and_score
 from transfer.datasets.labelled import Labelled
+from transfer.datasets.samplers import EpochBatches
 from transfer.options import Common
 
 CPU = torch.device("cpu")
@@ -88,6 +94,29 @@ def test_the_loss_of_several_classes_is_the_sum_of_their_own_without_what_is_not
         if marks[i, j] >= 0
     )
     assert finetune.cross_entropy(scores, marks).item() == pytest.approx(expected.item() / 5)
+
+
+@pytest.mark.parametrize("steps", [2, 4])  # an epoch has 3
+def test_a_training_has_the_steps_that_were_asked_for_and_its_rate_falls_with_each(data, steps):
+    """Beside a plain loop of torch's own SGD and cosine over the same batches."""
+    options = Grid([0.1], [1e-3], steps, 0.2, replace(BASE, schedule="cosine")).options(0.1, 1e-3, 24, 8)
+    trained = trainer(data).train(data.train, options, steps)
+    plain = finetune.add_head(small_trunk(), 6, len(data.train.classes), COMMON.seed).train()
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, steps)
+    endless = EpochBatches(24, 8, 9, COMMON.seed)
+    batches = itertools.islice(finetune.training_batches(data.train, endless, 0.5, COMMON, CPU), steps)
+    for images, indices, _ in batches:
+        scores = plain(normalise(images, pixels_of(plain)))
+        loss = functional.cross_entropy(scores, torch.tensor(data.train.labels)[indices])
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        falling.step()
+    assert trained[0][1].num_batches_tracked == steps
+    for name, weight in plain.state_dict().items():
+        if "running" not in name:  # SimCLR's statistics are slower
+            assert torch.allclose(trained.state_dict()[name], weight, atol=1e-5), name
 
 
 @pytest.mark.parametrize(("steps", "momentum"), [(20, 0.1), (100, 0.1), (1000, 0.01)])
