@@ -208,7 +208,7 @@ def fit(
         common: how images are read, the batch, and the seed.
         device: where to train.
         marks: of images that show several classes, the rows that the labels of `train` name, as of `Labelled.marks`.
-        steps: how many there are, in place of options.epochs; then rates fall from step to step, not from epoch to epoch.
+        steps: in place of options.epochs; then rates fall from step to step, not from epoch to epoch.
 
     Raises:
         Diverged: a loss is not finite.

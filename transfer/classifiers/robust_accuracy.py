@@ -42,23 +42,36 @@ def of_sets(scores: torch.Tensor, right: Sequence[Sequence[int]], among: Sequenc
 
 
 def of_corruptions(top1: Mapping[tuple[str, int], Any]) -> dict[str, Any]:
-    """The mean over severities of each corruption, that over ImageNet-C's 15, and their mean corruption error.
+    """The mean over severities of each corruption, the mean over these, and their mean corruption error.
 
-    The latter divides each error by AlexNet's (Hendrycks and Dietterich, 2019); both are told where all 15 are there at
-    all five severities.
+    Where ImageNet-C's 15 are there at all five severities, both are of these 15; the latter divides each error by
+    AlexNet's (Hendrycks and Dietterich, 2019). Else the mean is over those that are there, if all have the same
+    severities, and its name says how many and which these are.
 
     Args: top1, in percent, by corruption and severity: a number, or one for each image (n,), of which every mean is one
         over images too.
     """
-    names = list(dict.fromkeys(name for name, _ in top1))
-    by_name = {name: [value for (one, _), value in top1.items() if one == name] for name in names}
-    means = {name: sum(values) / len(values) for name, values in by_name.items()}
+    by_name: dict[str, dict[int, Any]] = {}
+    for (name, severity), value in top1.items():
+        by_name.setdefault(name, {})[severity] = value
+    means = {name: sum(values.values()) / len(values) for name, values in by_name.items()}
     found = {f"{name.replace('_', ' ')}, top1": value for name, value in means.items()}
-    if all(len(by_name.get(name, ())) == SEVERITIES for name in STANDARD_NAMES):
-        found["mean of 15 corruptions, top1"] = sum(means[name] for name in STANDARD_NAMES) / len(STANDARD_NAMES)
+    whole = all(len(by_name.get(name, ())) == SEVERITIES for name in STANDARD_NAMES)
+    averaged = list(STANDARD_NAMES) if whole else list(means)
+    if len(averaged) > 1 and len({tuple(sorted(by_name[name])) for name in averaged}) == 1:
+        at = _named(sorted(by_name[averaged[0]]))
+        found[f"mean of {len(averaged)} corruptions{at}, top1"] = sum(means[name] for name in averaged) / len(averaged)
+    if whole:
         errors = [100 * (100 - means[name]) / ALEXNET[name] for name in STANDARD_NAMES]
         found["mCE"] = sum(errors) / len(errors)
     return found
+
+
+def _named(severities: Sequence[int]) -> str:
+    """ " at severities 1, 3"; nothing for all of them."""
+    if len(severities) == SEVERITIES:
+        return ""
+    return f" at severit{'y' if len(severities) == 1 else 'ies'} {', '.join(map(str, severities))}"
 
 
 def split_corruptions(groups: Mapping[str, Any]) -> tuple[dict[tuple[str, int], Any], dict[str, Any]]:

@@ -35,7 +35,18 @@ def test_alexnet_itself_has_a_mean_corruption_error_of_100():
     assert found["mean of 15 corruptions, top1"] == pytest.approx(100 - sum(ALEXNET.values()) / 15)
     assert found["saturate, top1"] == pytest.approx(45) and found["fog, top1"] == pytest.approx(100 - ALEXNET["fog"])
     del top1["fog", 5]
-    assert "mCE" not in robust_accuracy.of_corruptions(top1)
+    found = robust_accuracy.of_corruptions(top1)
+    assert not [
+        name for name in found if name == "mCE" or name.startswith("mean")
+    ]  # fog's would be of other severities
+
+
+@pytest.mark.parametrize(("severities", "at"), [([3], " at severity 3"), ([1, 4], " at severities 1, 4")])
+def test_a_few_corruptions_have_a_mean_that_says_which_it_is_of(severities, at):
+    top1 = {("fog", severity): 30.0 + severity for severity in severities}
+    assert list(robust_accuracy.of_corruptions(top1)) == ["fog, top1"]
+    both = robust_accuracy.of_corruptions(top1 | {("snow", severity): 50.0 - severity for severity in severities})
+    assert both == {**both, f"mean of 2 corruptions{at}, top1": 40.0} and len(both) == 3
 
 
 def test_names_are_those_of_the_functions_and_groups_are_told_apart():
