@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.inspect:
         from transfer.convert.inspect_file import describe_file
 
-        for line in describe_file(args.source, args.branch, args.prefix, args.allow_pickle):
+        for line in describe_file(args.source, args.branch, args.arch, args.prefix, args.allow_pickle):
             print(line)
         return
     if args.out.is_dir() or args.out.resolve() == args.source.resolve():

@@ -177,11 +177,13 @@ def _marked(layout: Layout, names: Iterable[str]) -> bool:
 
 
 def _prefix_hint(held: list[tuple[str, str, Tensor | OddTensor]]) -> str:
-    """Where a ResNet seems to begin; only a person may say that it does."""
+    """Where a ResNet seems to begin, or that it may be another network; only a person may say so."""
     ends = "|".join(re.escape(naming.first) for naming in sorted(NAMINGS, key=lambda one: -len(one.first)))
     firsts = [unwrapped(name) for _, name, one in held if isinstance(one, Tensor) and one.shape[1:] == (3, 7, 7)]
     stems = {hit[1] for hit in (re.fullmatch(rf"(|.*?\.)(?:{ends})", name) for name in firsts) if hit}
     prefixes = [shortened(stem) or '""' for stem in sorted(stems)][:3]
+    if not prefixes:
+        return "; if its names are those of a network of timm, add --arch timm/NAME"
     return "".join(f"; if its trunk is below {prefix}, add --prefix {prefix}" for prefix in prefixes)
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
+from pretrain.models.trunks import is_timm
 from pretrain.runtime.files import sha256_of
 from pretrain.runtime.printable import printable, shortened
 from pretrain.weights.numbers import COUNTER, finite
+from pretrain.weights.of_timm import name_in
 from pretrain.weights.pickles.objects import OddTensor
 from pretrain.weights.read_file import read_content
 from pretrain.weights.read_trunk import read_trunk
-from pretrain.weights.recognise import group_of, recognise, tensors_in
+from pretrain.weights.recognise import Recognised, group_of, recognise, tensors_in
 from pretrain.weights.trunk import STATISTICS
 
 NOTES = 40  # plain values of a file that are told
@@ -22,13 +24,18 @@ GROUPS = 200  # groups of tensors that are told
 
 
 def describe_file(
-    path: Path, branch: str | None = None, prefix: str | None = None, allow_pickle: str | None = None
+    path: Path,
+    branch: str | None = None,
+    arch: str | None = None,
+    prefix: str | None = None,
+    allow_pickle: str | None = None,
 ) -> Iterator[str]:
     """What the file holds, group by group, then its layout, branches and trunk; stops where that is unknown.
 
     Args:
         path: the file.
         branch: online or target; None for the one that the project itself evaluates.
+        arch: of the network that is expected, as of `read_trunk`.
         prefix: what the trunk's names begin with, for a file of no known layout.
         allow_pickle: the file's SHA-256, to let Python build objects other than tensors.
 
@@ -41,16 +48,22 @@ def describe_file(
     notes = [f"{shortened(key)}={shortened(value)}" for key, value in plain[:NOTES]]
     yield f"says of itself: {', '.join(notes) or 'nothing'}"
     yield from _groups(content)
-    recognised = recognise(path, content, prefix)
-    yield f"layout: {recognised.layout.name} ({recognised.layout.source})"
-    for name, one in recognised.branches.items():
-        yield f"branch {name}: {one.called}" + ("" if recognised.layout.target else " (the only one)")
+    if arch is not None and is_timm(arch) and name_in(content) is None:
+        yield f"layout: the names of {arch}, as --arch says"
+    else:
+        yield from _layout(recognise(path, content, prefix))
     del content  # read_trunk reads it again: one copy of a large file at a time
-    trunk = read_trunk(path, branch, prefix=prefix, allow_pickle=allow_pickle)
+    trunk = read_trunk(path, branch, arch, prefix, allow_pickle)
     mean, std = trunk.pixels
     yield f"trunk: {trunk.arch}, {len(trunk.state)} tensors from {trunk.called}, whole, finite, with running statistics"
     yield f"input: {'RGB' if trunk.channels == 3 else 'grey'} in 0..1, mean {mean}, std {std}, as {trunk.pixels_from}"
     yield "left out: " + (", ".join(f"{group} ({count})" for group, count in trunk.left_out.items()) or "nothing")
+
+
+def _layout(recognised: Recognised) -> Iterator[str]:
+    yield f"layout: {recognised.layout.name} ({recognised.layout.source})"
+    for name, one in recognised.branches.items():
+        yield f"branch {name}: {one.called}" + ("" if recognised.layout.target else " (the only one)")
 
 
 def _groups(content: Mapping[str, Any]) -> Iterator[str]:

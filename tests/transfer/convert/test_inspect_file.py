@@ -56,6 +56,26 @@ def test_half_precision_missing_counters_and_broken_values_show(tmp_path, capsys
     assert "float16, running statistics without counters, NOT FINITE in 1\n" in told
 
 
+def test_a_network_of_timm_is_told_where_its_name_is_given(tmp_path, capsys):
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("test_efficientnet")
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "in.pth")
+    told = inspected(tmp_path / "in.pth", capsys, "--arch", "timm/test_efficientnet")
+    classifier = sum(name.startswith("classifier.") for name in network.state_dict())
+    trunk = len(network.state_dict()) - classifier
+    assert "layout: the names of timm/test_efficientnet, as --arch says\n" in told
+    assert f"trunk: timm/test_efficientnet, {trunk} tensors from state_dict, whole" in told
+    assert f"left out: classifier ({classifier})" in told
+    with pytest.raises(UserError, match="if its names are those of a network of timm, add --arch timm/NAME"):
+        inspected(tmp_path / "in.pth", capsys)
+
+
+def test_another_network_than_the_expected_one_is_refused(tmp_path, capsys):
+    write(tmp_path / "in.pth", "dino")
+    with pytest.raises(UserError, match="is a resnet18, not the resnet50 that was asked for"):
+        inspected(tmp_path / "in.pth", capsys, "--arch", "resnet50")
+
+
 def test_an_unknown_file_is_still_listed(tmp_path, capsys):
     torch.save({"net": {"a.weight": torch.zeros(3)}, "epoch": 4}, tmp_path / "in.pth")
     with pytest.raises(UserError, match="no known layout"):
