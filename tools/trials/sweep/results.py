@@ -66,7 +66,7 @@ def _sentence(searches: Sequence[Search]) -> str:
         "run.seed": f"seed {cfg.run.seed}",
     }
     shared = [text for name, text in fixed.items() if all(name not in search.space for search in searches)]
-    return f"{', '.join(shared)}; {cfg.data.root}; the seed of the proposals is {plan.seed}."
+    return f"{', '.join(shared)}; images of {searches[0].base.data.name}; the seed of the proposals is {plan.seed}."
 
 
 def write(sweep: Sweep, searches: Sequence[Search]) -> str:
