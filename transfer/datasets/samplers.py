@@ -31,6 +31,12 @@ class EpochBatches:
         self.used = images // batch_size * batch_size + (left if left > 1 else 0)
         self.steps = self.per_epoch * epochs if steps is None else steps
 
+    @property
+    def images_in_all(self) -> int:
+        """Images of all batches together."""
+        epochs, rest = divmod(self.steps, self.per_epoch)
+        return epochs * self.used + min(rest * self.batch_size, self.used)
+
     def __len__(self) -> int:
         return self.steps
 

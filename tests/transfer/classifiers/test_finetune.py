@@ -44,6 +44,7 @@ def test_every_epoch_is_a_fresh_permutation_of_batches_that_ranks_share_equally(
     assert len(batches) == len(EpochBatches(images, batch_size, 3, 0, ranks)) == 3 * len(sizes)
     fewer = EpochBatches(images, batch_size, 3, 0, ranks, steps=len(batches) - 1)
     assert list(fewer) == batches[:-1] and len(fewer) == len(batches) - 1
+    assert fewer.images_in_all == sum(map(len, batches[:-1]))
     orders = []
     for epoch in range(3):
         mine = batches[epoch * len(sizes) : (epoch + 1) * len(sizes)]

@@ -125,7 +125,7 @@ def judge(claim: Claim, tables: Mapping[str, KeptTable], metrics: Sequence[str])
         return None
     pairs = {name: paired(first.readings.get(name, {}), second.readings.get(name, {})) for name in metrics}
     found = {name: difference for name, difference in pairs.items() if difference}
-    published = None
+    published = None  # nor has the paper a difference between rows of two settings
     if first.published is not None and second.published is not None and not claim.second_table:
-        published = first.published - second.published  # the paper has no difference between rows of two settings
+        published = first.published - second.published
     return Judged(claim, found, published, verdict(claim, found.get(metrics[0])))
