@@ -1,8 +1,9 @@
 """Judge the paper's claims by kept comparisons: python tools/evidence.py [--keep NAME=DIR].
 
 --keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json, and what a tools/sweep.py
---out DIR found to docs/results/evidence/sweeps/NAME.json. Then docs/evidence.md is made of all that is kept, with its
-figures; reading.md beside it says what to make of it.
+--out DIR found to docs/results/evidence/sweeps/NAME.json. Of a DIR with a tools/train_detection.py --trials N --out
+DIR/ROW for each row it makes a table of the rows. Then docs/evidence.md is made of all that is kept, with its figures;
+reading.md beside it says what to make of it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     root = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
     add = root.add_argument
-    add("--keep", action="append", default=[], metavar="NAME=DIR", help="keep a comparison or a sweep; repeatable")
+    add("--keep", action="append", default=[], metavar="NAME=DIR", help="keep what DIR holds; repeatable")
     add(
         "--docs", type=a_path, default=DOCS, metavar="DIR", help=f"folder of the page and what is kept (default {DOCS})"
     )
@@ -36,18 +37,17 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Keep what is asked for, then make the page."""
     args = parser().parse_args(argv)
-    from tools.trials.evidence import claims, kept, kept_sweeps, page
-    from transfer.report.collect.sweeps import FILE
+    from tools.trials.evidence import claims, kept, kept_sweeps, kept_trials, page
 
     folder = args.docs / "results" / "evidence"
     for asked in args.keep:
-        name, colon, comparison = asked.partition("=")
+        name, colon, out = asked.partition("=")
         if not colon or not name.isidentifier():
             raise UserError(
                 f"--keep {asked} is not of the form NAME=DIR with a plain name, such as table3=runs/table3."
             )
-        keep = kept_sweeps.keep_sweep if Path(comparison, FILE).is_file() else kept.keep
-        print(f"kept: {keep(Path(comparison), folder, name)}")
+        kind = next((kind for kind in (kept_sweeps, kept_trials) if kind.holds(Path(out))), kept)
+        print(f"kept: {kind.keep(Path(out), folder, name)}")
     asked_claims = claims.read_claims(Path(claims.__file__).with_name("claims.yaml"))
     tables = kept.all_kept(folder)
     reading = folder / READING

@@ -12,12 +12,13 @@ import pytest
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import evidence
-from tools.trials.evidence import claims, kept, page
+from tools.trials.comparison.table import UNTRAINED
+from tools.trials.evidence import claims, kept, kept_trials, page
 from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
 from tools.trials.peers.peer import ENDING
 
 SHIPPED = ROOT / "tools" / "trials" / "evidence" / "claims.yaml"
-LINEAR, KNN = page.METRICS
+LINEAR, KNN = kept.METRICS[0]
 
 
 def a_line(row, linear, published=None, curve=(10.0, 20.0)):
@@ -134,11 +135,15 @@ def test_without_a_kept_table_it_says_how_to_keep_one(tmp_path):
         evidence.main(["--docs", str(tmp_path)])
 
 
+TRUNKS = "table3"  # whose rows detectors start from
+
+
 def test_every_claim_is_about_configurations_that_there_are():
     for claim in claims.read_claims(SHIPPED):
         for row, table in ((claim.first, claim.table), (claim.second, claim.second_table or claim.table)):
-            path = ROOT / "configs" / "pretrain" / table.partition("_")[0] / f"{row.removesuffix(ENDING)}.yaml"
-            assert path.is_file()
+            folder = TRUNKS if table.startswith("detection_") else table.partition("_")[0]
+            path = ROOT / "configs" / "pretrain" / folder / f"{row.removesuffix(ENDING)}.yaml"
+            assert path.is_file() or row == UNTRAINED
 
 
 def test_a_claim_may_take_its_second_row_from_another_table():
@@ -149,8 +154,8 @@ def test_a_claim_may_take_its_second_row_from_another_table():
 
     claim = Claim("words", "table4", "multicrop", "plain", second_table="table4_time")
     equal_epochs = kept_table("table4", multicrop={0: 40.0, 1: 41.0}, plain={0: 1.0, 1: 1.0})
-    assert claims.judge(claim, dict([equal_epochs]), [LINEAR]) is None
-    judged = claims.judge(claim, dict([equal_epochs, kept_table("table4_time", plain={0: 39.0, 1: 39.5})]), [LINEAR])
+    assert claims.judge(claim, dict([equal_epochs])) is None
+    judged = claims.judge(claim, dict([equal_epochs, kept_table("table4_time", plain={0: 39.0, 1: 39.5})]))
     assert judged.differences[LINEAR].each == (1.0, 1.5) and judged.published is None
 
 
@@ -205,6 +210,55 @@ def test_a_sweep_that_no_curve_can_show_is_refused(tmp_path, trials, searched, o
     out = a_sweep(tmp_path / "out", *trials, searched=searched, own=own)
     with pytest.raises(UserError, match=words):
         evidence.main(["--docs", str(tmp_path / "docs"), "--keep", f"other={out}"])
+    assert not (tmp_path / "docs").exists()
+
+
+def trials(folder, *precisions, protocol="a detector", **given):
+    """A row's folder of tools/train_detection.py --trials, with the AP of seeds 0, 1, ...; its trials.json."""
+    summary = {"task": "detection", "protocol": protocol, "dataset": "BCCD", "arch": "resnet18"}
+    measured = {name: {"mean": 0.0, "std": 0.0, "values": list(precisions)} for name in ("bbox_AP", "bbox_AP50")}
+    folder.mkdir(parents=True)
+    told = {"trials": summary, "seeds": list(range(len(precisions))), "measured": measured} | given
+    (folder / "trials.json").write_text(json.dumps(told))
+
+
+def test_detectors_of_several_trunks_make_a_table_with_their_own_verdicts(tmp_path):
+    trials(tmp_path / "out" / "untrained", 30.0, 31.0, 32.0)
+    trials(tmp_path / "out" / "e_unigrad_momentum_stop", 33.0, 34.5, 35.0)
+    comparison = a_comparison(tmp_path / "table", a_line("untrained", [30.0]))
+    docs = tmp_path / "docs"
+    name = "detection_bccd_fpn"
+    evidence.main(["--docs", str(docs), "--keep", f"{name}={tmp_path / 'out'}", "--keep", f"other={comparison}"])
+    text = (docs / "evidence.md").read_text()
+    assert f"## {name}\n\nBCCD: a detector." in text
+    assert "| row | AP | AP50 | AP75 |\n|---|---|---|---|\n" in text  # the paper and a collapse have no columns
+    assert "| untrained | 31.0 ± 1.0 (n=3) | 31.0 ± 1.0 (n=3) | — |\n" in text
+    [told] = [line for line in text.splitlines() if line.startswith("| Faster R-CNN FPN on BCCD: the trunk of row e")]
+    stats = pytest.importorskip("scipy.stats")
+    low, high = stats.ttest_rel([33.0, 34.5, 35.0], [30.0, 31.0, 32.0]).confidence_interval(0.95)
+    assert f"| +3.2 ± 0.3 [{low:+.1f}, {high:+.1f}] (n=3) | " in told and told.endswith("| — | holds |")
+
+
+def test_seeds_of_a_detector_are_those_of_its_file(tmp_path):
+    trials(tmp_path / "out" / "a", 1.0, 2.0, seeds=[5, 3])
+    kept_trials.keep(tmp_path / "out", tmp_path, "table")
+    assert kept.read_kept(tmp_path / "table.json").rows["a"].readings["bbox_AP"] == {5: 1.0, 3: 2.0}
+
+
+@pytest.mark.parametrize(
+    "second, words",
+    [
+        ({"protocol": "another"}, "has the protocol 'another', .*give rows of one recipe"),
+        ({"seeds": [0]}, "not as many values"),
+        ({"measured": []}, "is no trials.json"),
+        ({"trials": {}}, "is no trials.json"),
+    ],
+)
+def test_trials_that_make_no_table_are_refused_and_nothing_is_kept(tmp_path, second, words):
+    trials(tmp_path / "out" / "untrained", 30.0, 31.0)
+    trials(tmp_path / "out" / "b", 30.0, 31.0, **second)
+    with pytest.raises(UserError, match=words):
+        evidence.main(["--docs", str(tmp_path / "docs"), "--keep", f"other={tmp_path / 'out'}"])
     assert not (tmp_path / "docs").exists()
 
 

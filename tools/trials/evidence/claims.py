@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with what was measured. published: the paper's difference, None where it gives none."""
+    """A claim with what was measured, by metric of its table. published: the paper's difference, None where it gives
+    none.
+    """
 
     claim: Claim
+    metrics: Mapping[str, str]
     differences: Mapping[str, Difference]
     published: float | None
     verdict: str
@@ -110,22 +113,20 @@ def verdict(claim: Claim, found: Difference | None) -> str:
     return FAILS if found.high < low or found.low > high else OPEN
 
 
-def judge(claim: Claim, tables: Mapping[str, KeptTable], metrics: Sequence[str]) -> Judged | None:
-    """What a claim's tables say of it; None where one is not kept, or lacks its row.
+def judge(claim: Claim, tables: Mapping[str, KeptTable]) -> Judged | None:
+    """What a claim's tables say of it, by name; None where one is not kept, or lacks its row.
 
-    Args:
-        claim: of two rows.
-        tables: by name.
-        metrics: names of readings; the verdict is by the first.
+    The verdict is by the first metric of the claim's table.
     """
     rows = {name: tables[name].rows for name in claim.tables if name in tables}
     first = rows.get(claim.table, {}).get(claim.first)
     second = rows.get(claim.second_table or claim.table, {}).get(claim.second)
     if first is None or second is None:
         return None
+    metrics = tables[claim.table].metrics
     pairs = {name: paired(first.readings.get(name, {}), second.readings.get(name, {})) for name in metrics}
     found = {name: difference for name, difference in pairs.items() if difference}
     published = None  # nor has the paper a difference between rows of two settings
     if first.published is not None and second.published is not None and not claim.second_table:
         published = first.published - second.published
-    return Judged(claim, found, published, verdict(claim, found.get(metrics[0])))
+    return Judged(claim, metrics, found, published, verdict(claim, found.get(next(iter(metrics)))))

@@ -1,14 +1,20 @@
-"""Tables of tools/compare.py as they are kept: what was measured on each row, by seed."""
+"""Tables as they are kept: what was measured on each row, by seed. Those of tools/compare.py are kept as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import natural_key, read_json, write_json
+
+METRICS = (  # with the words of their columns: of a comparison, of trials of a detector
+    {"linear top1": "linear", "knn top1 k=20 T=0.07": "k-NN (k 20)"},
+    {"bbox_AP": "AP", "bbox_AP50": "AP50", "bbox_AP75": "AP75"},
+)
+SIGNS = {"effective rank": 1, "mean cosine of negative pairs": 2}  # of a collapse, with their digits
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,31 @@ class KeptRow:
 
 @dataclass(frozen=True)
 class KeptTable:
-    """A table of tools/compare.py. name: of its file. setting: what all rows have in common, in words."""
+    """A table. name: of its file. setting: what all rows have in common, in words."""
 
     name: str
     setting: str
     rows: dict[str, KeptRow]
+
+    @property
+    def readings(self) -> set[str]:
+        """Names of what was measured on some row."""
+        return {name for row in self.rows.values() for name in row.readings}
+
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """Names of the accuracies that its rows are judged by, with the words of their columns."""
+        return next((metrics for metrics in METRICS if self.readings & set(metrics)), METRICS[0])
+
+    @property
+    def signs(self) -> list[str]:
+        """Names of the signs of a collapse that were measured."""
+        return [name for name in SIGNS if name in self.readings]
+
+    @property
+    def published(self) -> bool:
+        """Whether the paper has a number for one of its rows."""
+        return any(row.published is not None for row in self.rows.values())
 
 
 def read_kept(path: Path) -> KeptTable:

@@ -73,7 +73,12 @@ class KeptSweep:
         return Chart(f"evidence_{self.name}", f"{self.metric}: {self.name}", "", label, "%", lines, by_ratio=True)
 
 
-def keep_sweep(out: Path, folder: Path, name: str) -> Path:
+def holds(out: Path) -> bool:
+    """Whether OUT is a folder of tools/sweep.py."""
+    return (out / FILE).is_file()
+
+
+def keep(out: Path, folder: Path, name: str) -> Path:
     """Copy OUT/sweep.json to FOLDER/sweeps/NAME.json, once it is seen to be a sweep over one number.
 
     Raises:

@@ -11,15 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pretrain.runtime.files import write_text
 from tools.trials.evidence.claims import Claim, Difference, judge
-from tools.trials.evidence.kept import KeptRow, KeptTable
+from tools.trials.evidence.kept import METRICS, SIGNS, KeptRow, KeptTable
 from tools.trials.evidence.kept_sweeps import NEAR, KeptSweep
 from transfer.report.collect.trials import ABSENT, Summary
 from transfer.report.render.charts import Chart, Line, svg_file
 from transfer.report.render.sweeps import value_text
 
 HERE = Path(__file__).parent
-METRICS = {"linear top1": "linear", "knn top1 k=20 T=0.07": "k-NN (k 20)"}  # the verdict is by the first
-CURVES = {  # of METRICS' meaning along the run, and what tells a collapse
+CURVES = {  # k-NN along the run, and what tells a collapse
     "k-NN top-1": ("%", "of the trunk's features, on the images of run.knn_images"),
     "mean cosine of negative pairs": ("", "1 where all embeddings have become one"),
     "effective rank": ("", "of the embeddings"),
@@ -49,11 +48,12 @@ def write_page(
     for chart in [*(chart for of in drawn.values() for chart in of), *swept.values()]:
         write_text(figures / f"{chart.key}.svg", svg_file(chart))
     by_name = {table.name: table for table in tables}
-    judged = {claim: judge(claim, by_name, list(METRICS)) for claim in claims}
+    judged = {claim: judge(claim, by_name) for claim in claims}
+    verdicts = [(metrics, [one for one in judged.values() if one and one.metrics is metrics]) for metrics in METRICS]
     jinja = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    jinja.globals |= {"summary": summary, "difference": difference, "readings": METRICS, "signed": signed}
+    jinja.globals |= {"summary": summary, "difference": difference, "signed": signed, "signs": SIGNS}
     jinja.filters["value_text"] = value_text
     known = {
         "tables": tables,
@@ -61,8 +61,8 @@ def write_page(
         "sweeps": sweeps,
         "swept": swept,
         "near": NEAR,
-        "judged": [one for one in judged.values() if one],
-        "open": [claim for claim, one in judged.items() if one is None],
+        "verdicts": [(metrics, of) for metrics, of in verdicts if of],
+        "open": [claim for claim in claims if judged.get(claim) is None],
         "reading": reading.strip(),
         "figures": figures.relative_to(page.parent).as_posix(),
     }
