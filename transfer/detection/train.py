@@ -32,6 +32,7 @@ from transfer.detection.evaluation.measure import measure_split
 from transfer.detection.modeling import (
     fcn_head,  # noqa: F401  (registers FCNHead)
     roi_heads,  # noqa: F401  (registers Res5ROIHeadsExtraNorm)
+    timm_trunk,
     weights,
 )
 from transfer.detection.tasks import task_of
@@ -82,6 +83,7 @@ def train_detector(cfg: CfgNode, out: Path, resume: bool = False, drawn: int = 6
     data = open_datasets(cfg, scratch, trunk.bits)
     _print_notes(data.notes())
     named = cfg.clone()  # with the names in the catalogue; the written configuration keeps the user's
+    timm_trunk.choose_builder(named)
     named.DATASETS.TRAIN, named.DATASETS.TEST = data.train, (data.test,)
     seed_all_rng(cfg.SEED + distributed.rank())
     model = build_model(named)

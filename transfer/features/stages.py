@@ -6,7 +6,7 @@ The windows of the pooling are those of facebookresearch/fair_self_supervision_b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -26,42 +26,52 @@ NUMBERS = 9216  # of a pooled map at most
 WINDOWS = {(112, 12): (10, 10, 4), (56, 6): (16, 8, 0), (28, 4): (13, 5, 0), (14, 3): (8, 3, 0), (7, 2): (6, 1, 0)}
 
 
-def modules_of(arch: str, trunk: nn.Module, what: str) -> dict[str, str]:
+def modules_of(arch: str, trunk: nn.Module, what: str, stages: Sequence[str] = STAGES) -> dict[str, str]:
     """By stage the name of the module that gives its map: res1 is the last one at stride 2, res5 at stride 32.
 
     Args:
         arch: the network's name.
         trunk: it; of timm it says in `feature_info` where its stages end.
         what: looks at them, for the message.
+        stages: those that are wanted.
 
     Raises:
         UserError: it has no map of one of these strides, as a vision transformer.
     """
+    strides = {name: STRIDES[STAGES.index(name)] for name in stages}
     if arch in TRUNKS:
-        return dict(zip(STAGES, OF_TORCHVISION, strict=True))
+        return {name: OF_TORCHVISION[STAGES.index(name)] for name in stages}
     told = getattr(trunk, "feature_info", None)
     listed = told if isinstance(told, list) else []
-    ends = {one["reduction"]: one["module"] for one in listed if not one.get("hook_type")}
-    if lacking := [stride for stride in STRIDES if stride not in ends]:
+    present = dict(trunk.named_modules())  # timm's HRNets name stages that are no modules
+    ends = {one["reduction"]: one["module"] for one in listed if not one.get("hook_type") and one["module"] in present}
+    if lacking := [stride for stride in strides.values() if stride not in ends]:
         none = ", ".join(map(str, lacking))
         raise UserError(
-            f"{what} looks at maps of strides 2, 4, 8, 16 and 32, and {arch} has none of {none}: choose a ResNet, "
-            "or another network of convolutions with five stages."
+            f"{what} looks at maps of strides {_listed(strides.values())}, and {arch} has none of {none}: choose a "
+            "ResNet, or another network of convolutions with these stages."
         )
-    return {name: ends[stride] for name, stride in zip(STAGES, STRIDES, strict=True)}
+    return {name: ends[stride] for name, stride in strides.items()}
+
+
+def _listed(strides: Iterable[int]) -> str:
+    """ "4, 8 and 16"."""
+    *first, last = map(str, strides)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def stage_maps(
-    trunk: nn.Module, modules: Mapping[str, str], images: torch.Tensor, last: str = STAGES[-1]
+    trunk: nn.Module, modules: Mapping[str, str], images: torch.Tensor, last: str | None = None
 ) -> dict[str, torch.Tensor]:
-    """Map (n, C, h, w) of each stage up to `last`, of which the network computes no more than it must.
+    """Map (n, C, h, w) of each stage in `modules` up to `last`, of which the network computes no more than it must.
 
     Args:
         trunk: the network.
         modules: by stage, as of `modules_of`.
         images: (n, 3, S, S).
-        last: name of a stage.
+        last: name of a stage; None for the last one in `modules`.
     """
+    last = last or max(modules, key=STAGES.index)
     found: dict[str, torch.Tensor] = {}
 
     def kept(name: str, _module: nn.Module, _given: object, values: torch.Tensor) -> None:
@@ -69,7 +79,7 @@ def stage_maps(
         if name == last:
             raise _Done
 
-    wanted = STAGES[: STAGES.index(last) + 1]
+    wanted = [name for name in STAGES[: STAGES.index(last) + 1] if name in modules]
     hooks = [trunk.get_submodule(modules[name]).register_forward_hook(partial(kept, name)) for name in wanted]
     try:
         trunk(images)
@@ -127,15 +137,23 @@ class StageMap(nn.Module):
         return stage_maps(self.trunk, self.modules_of_stages, images, self.stage)[self.stage].flatten(1)
 
 
-def stage_shapes(arch: str, image_size: int, what: str) -> tuple[dict[str, str], dict[str, torch.Size]]:
-    """Where the stages of a network end (as of `modules_of`), and (1, C, h, w) of their maps for images of that side.
+def stage_shapes(
+    arch: str, image_size: int, what: str, stages: Sequence[str] = STAGES
+) -> tuple[dict[str, str], dict[str, torch.Size]]:
+    """Where the stages of a network end (as of `modules_of`), and the shapes (1, C, h, w) of their maps.
+
+    Args:
+        arch: the network's name.
+        image_size: side of the images, in pixels.
+        what: looks at the maps, for the message.
+        stages: those that are wanted.
 
     Raises:
-        UserError: the network has no five stages.
+        UserError: the network lacks one of the stages.
     """
     with torch.device("meta"), torch.no_grad():
         trunk = trunks.plain_trunk(arch).eval()
-        modules = modules_of(arch, trunk, what)
+        modules = modules_of(arch, trunk, what, stages)
         maps = stage_maps(trunk, modules, torch.zeros(1, 3, image_size, image_size))
     return modules, {name: values.shape for name, values in maps.items()}
 

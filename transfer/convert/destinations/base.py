@@ -54,7 +54,8 @@ def require_network(trunk_file: TrunkFile, path: object, library: str, takes_tim
     if trunk_file.arch.startswith(TIMM) and not takes_timm:
         raise UserError(
             f"{path} is a {trunk_file.arch}, for which {library} has no builder: convert it with --to timm or --to "
-            "safetensors, or evaluate it with tools/evaluate.py."
+            "safetensors, evaluate it with tools/evaluate.py, or fine-tune it with tools/train_detection.py "
+            f"MODEL.BACKBONE.ARCH={trunk_file.arch}."
         )
     if trunk_file.channels != 3:
         raise UserError(

@@ -32,8 +32,7 @@ def defaults() -> CfgNode:
     add_deeplab_config(cfg)
     cfg.MODEL.RESNETS.STEM_TYPE = "basic"  # torchvision's; DeepLab's own stem has three convolutions
     for key in options(DetectionKeys):
-        section, _, name = key.name.rpartition(".")
-        (cfg[section] if section else cfg)[name] = key.default
+        _assign(cfg, key.name, key.default)
     return cfg
 
 
@@ -124,8 +123,8 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         raise UserError(f"{where}: option '{key}' has the wrong type: {value!r} is no {wanted}.") from error
 
 
-def _assign(cfg: CfgNode, key: str, value: str) -> None:
-    """Set a text to the letter."""
+def _assign(cfg: CfgNode, key: str, value: Any) -> None:
+    """Set a value as it is: a text to the letter."""
     section, _, name = key.rpartition(".")
     for part in filter(None, section.split(".")):
         cfg = cfg[part]
@@ -149,7 +148,7 @@ def protocol_name(cfg: CfgNode) -> str:
     """The recipe's name and the settings that decide the number, read from `cfg` so that an override shows."""
     solver, sizes, task = cfg.SOLVER, cfg.INPUT.MIN_SIZE_TRAIN, task_of(cfg)
     settings = [
-        f"ResNet-{cfg.MODEL.RESNETS.DEPTH}",
+        cfg.MODEL.BACKBONE.ARCH or f"ResNet-{cfg.MODEL.RESNETS.DEPTH}",
         f"{solver.MAX_ITER} iterations of {solver.IMS_PER_BATCH} images",
         f"lr {solver.BASE_LR:g}",
         f"short side {min(sizes)}-{max(sizes)} (test {cfg.INPUT.MIN_SIZE_TEST})",

@@ -33,6 +33,22 @@ class DataKeys:
 
 
 @dataclass
+class BackboneKeys:
+    """MODEL.BACKBONE.*, besides detectron2's own."""
+
+    ARCH: str = option(
+        "", "timm/NAME, a network of timm below an FPN; unset is the ResNet that MODEL.RESNETS describes"
+    )
+
+
+@dataclass
+class ModelKeys:
+    """MODEL.*, besides detectron2's own."""
+
+    BACKBONE: BackboneKeys = field(default_factory=BackboneKeys)
+
+
+@dataclass
 class SolverKeys:
     """SOLVER.*, besides detectron2's own."""
 
@@ -46,6 +62,7 @@ class DetectionKeys:
     """The keys of a detection configuration that are not detectron2's."""
 
     PROTOCOL: str = option("", "the recipe's name, which opens the protocol of every result; not empty")
+    MODEL: ModelKeys = field(default_factory=ModelKeys)
     DATASETS: DataKeys = field(default_factory=DataKeys)
     SOLVER: SolverKeys = field(default_factory=SolverKeys)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
+from pretrain.models import TIMM
 from pretrain.models.pixels import IMAGENET
 from pretrain.runtime.errors import UserError
 from transfer.detection.data.formats import formats_of
@@ -20,6 +21,11 @@ BASIC_BLOCKS = (18, 34)  # depths whose residual blocks have two 3x3 convolution
 DEPTHS = (*BASIC_BLOCKS, 50, 101, 152)
 TOLERANCE = 0.5  # of pixel statistics, in grey levels: SwAV's own 0.228 in the place of 0.229 is no other input
 BATCH_NORMS = ("BN", "SyncBN", "naiveSyncBN", "FrozenBN")  # norms with a place for a trunk's running statistics
+# detectron2's builders of an FPN over its own ResNets, to those over a network of timm (modeling/timm_trunk.py)
+TIMM_FPN = {
+    "build_resnet_fpn_backbone": "build_timm_fpn_backbone",
+    "build_retinanet_resnet_fpn_backbone": "build_retinanet_timm_fpn_backbone",
+}
 HEADS = {"segm": ("MODEL.MASK_ON", "masks"), "keypoints": ("MODEL.KEYPOINT_ON", "keypoints")}  # key, and what it needs
 # what a trunk saw whose file says nothing of it: the input of torchvision, and of every self-supervised method here
 ORIGIN = {
@@ -31,17 +37,24 @@ ORIGIN = {
 
 
 def architecture(cfg: CfgNode) -> str:
-    """Torchvision's name of the trunk, such as resnet50, wide_resnet50_2 or resnext101_32x8d."""
+    """The trunk's name: timm/NAME, or torchvision's, such as resnet50, wide_resnet50_2 or resnext101_32x8d."""
+    if cfg.MODEL.BACKBONE.ARCH:
+        return str(cfg.MODEL.BACKBONE.ARCH)
     depth, groups, width = (cfg.MODEL.RESNETS[key] for key in ("DEPTH", "NUM_GROUPS", "WIDTH_PER_GROUP"))
     if groups > 1:
         return f"resnext{depth}_{groups}x{width}d"
     return f"resnet{depth}" if width == 64 else f"wide_resnet{depth}_{width // 64}"
 
 
-def keys_of(arch: str) -> dict[str, int]:
-    """The keys of MODEL.RESNETS that describe a trunk of that name; plain ResNets need but two."""
+def keys_of(arch: str) -> dict[str, int | str]:
+    """The keys that describe a trunk of that name; plain ResNets need but two of MODEL.RESNETS."""
+    if arch.startswith(TIMM):
+        return {"MODEL.BACKBONE.ARCH": arch}
     depth, *grouped = map(int, re.findall(r"\d+", arch))
-    keys = {"MODEL.RESNETS.DEPTH": depth, "MODEL.RESNETS.RES2_OUT_CHANNELS": 64 if depth in BASIC_BLOCKS else 256}
+    keys: dict[str, int | str] = {
+        "MODEL.RESNETS.DEPTH": depth,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64 if depth in BASIC_BLOCKS else 256,
+    }
     if not grouped:
         return keys
     groups, width = grouped if len(grouped) == 2 else (1, 64 * grouped[0])
@@ -54,17 +67,34 @@ def check_configuration(cfg: CfgNode) -> None:
     Raises:
         UserError: one sentence on the first such setting.
     """
-    for faults_of in (_trunk_faults, _run_faults, _data_faults):
+    of_trunk = _timm_faults if cfg.MODEL.BACKBONE.ARCH else _resnet_faults
+    for faults_of in (of_trunk, _weights_faults, _run_faults, _data_faults):
         for sentence, holds in faults_of(cfg).items():
             if holds:
                 raise UserError(sentence)
     _check_format(cfg)
 
 
-def _trunk_faults(cfg: CfgNode) -> dict[str, bool]:
+def _timm_faults(cfg: CfgNode) -> dict[str, bool]:
+    arch, backbone, norm = cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE, cfg.MODEL.RESNETS.NORM
+    norms = [name for name in BATCH_NORMS if name != "naiveSyncBN"]
+    return {
+        f"MODEL.BACKBONE.ARCH='{arch}' is not timm/NAME: leave it unset for a ResNet of torchvision, and describe that "
+        "in MODEL.RESNETS.": not arch.startswith(TIMM),
+        f"MODEL.BACKBONE.ARCH={arch} goes below an FPN, and MODEL.BACKBONE.NAME='{backbone.NAME}' is none: choose a "
+        "configuration such as those in configs/detection/fpn/.": backbone.NAME not in TIMM_FPN,
+        f"MODEL.RESNETS.NORM='{norm}' is no norm of a network of timm: set it to one of {', '.join(norms)}.": (
+            norm not in norms
+        ),
+        f"MODEL.BACKBONE.FREEZE_AT={backbone.FREEZE_AT} counts the stages of a ResNet: set it to 0 for {arch}.": (
+            backbone.FREEZE_AT != 0
+        ),
+    }
+
+
+def _resnet_faults(cfg: CfgNode) -> dict[str, bool]:
     model, resnets = cfg.MODEL, cfg.MODEL.RESNETS
     channels = 64 if resnets.DEPTH in BASIC_BLOCKS else 256
-    random = model.WEIGHTS == RANDOM
     return {
         f"MODEL.RESNETS.DEPTH={resnets.DEPTH} is not one of {DEPTHS}.": resnets.DEPTH not in DEPTHS,
         f"MODEL.RESNETS.RES2_OUT_CHANNELS={resnets.RES2_OUT_CHANNELS} does not fit a ResNet-{resnets.DEPTH}: set it "
@@ -76,9 +106,15 @@ def _trunk_faults(cfg: CfgNode) -> dict[str, bool]:
         ),
         f"MODEL.BACKBONE.NAME='{model.BACKBONE.NAME}' has bottleneck blocks only: set MODEL.RESNETS.DEPTH to 50 or "
         "101.": "deeplab" in model.BACKBONE.NAME and resnets.DEPTH in BASIC_BLOCKS,
+    }
+
+
+def _weights_faults(cfg: CfgNode) -> dict[str, bool]:
+    model, random = cfg.MODEL, cfg.MODEL.WEIGHTS == RANDOM
+    return {
         "MODEL.WEIGHTS is empty: give a trunk's file, or 'random' for a randomly initialised one.": not model.WEIGHTS,
         "MODEL.WEIGHTS=random diverges under MODEL.RESNETS.NORM='FrozenBN', whose statistics never follow: set the "
-        "norm to SyncBN or BN.": random and resnets.NORM == "FrozenBN",
+        "norm to SyncBN or BN.": random and model.RESNETS.NORM == "FrozenBN",
         f"MODEL.WEIGHTS=random with MODEL.BACKBONE.FREEZE_AT={model.BACKBONE.FREEZE_AT} would keep random layers: set "
         "it to 0.": random and model.BACKBONE.FREEZE_AT > 0,
     }

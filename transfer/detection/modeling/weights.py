@@ -13,6 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from pretrain.models.trunks import is_timm
 from pretrain.runtime import distributed
 from pretrain.runtime.errors import UserError
 from pretrain.weights import of_all_ranks
@@ -27,6 +28,8 @@ from transfer.convert.destinations.base import require_network
 from transfer.convert.verify import STAGES
 from transfer.convert.write import provenance_of, save_detectron2
 from transfer.detection.config.validate import RANDOM, architecture, check_input, keys_of
+from transfer.detection.modeling import timm_trunk
+from transfer.detection.modeling.timm_trunk import NETWORK
 from transfer.results import init_of
 
 TRUNK_PREFIXES = (
@@ -35,14 +38,16 @@ TRUNK_PREFIXES = (
     "roi_heads.",
 )  # of the trunk in FPN, in C4, and C4's res5
 EXTRA_NORM = "res5.norm."  # ours, not the trunk's
+OF_TIMM = f"{NETWORK}."  # after one of the prefixes: the names of timm follow
 
 
 @dataclass(frozen=True)
 class Trunk:
     """The trunk that MODEL.WEIGHTS names.
 
-    arch: torchvision's name. init: "pretrained" or "random": random weights, or an export of pretraining at step 0.
-    file: None for random weights. converted: the .pkl that detectron2 loads. state: detectron2's names to tensors.
+    arch: torchvision's name, or timm/NAME. init: "pretrained" or "random": random weights, or an export of pretraining
+    at step 0. file: None for random weights. converted: the .pkl that detectron2 loads, None for a network of timm,
+    whose tensors detectron2 does not know. state: detectron2's names, or timm's, to tensors.
     meta: what the file says of itself. sha256: of the file as it was given, empty for random weights. bits: as of
     `TrunkFile`.
     """
@@ -68,29 +73,32 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     detectron2 itself never sees the given file: its loader would run the code that a pickle may name.
 
     Raises:
-        UserError: unreadable or incomplete file, another network than MODEL.RESNETS describes, or another input than
-            the trunk was trained on, by what the file or its project's layout says.
+        UserError: unreadable or incomplete file, another network than the configuration describes, or another input
+            than the trunk was trained on, by what the file or its project's layout says.
     """
     arch = architecture(cfg)
+    if of_timm := is_timm(arch):
+        timm_trunk.stage_channels(arch, cfg.MODEL.FPN.IN_FEATURES)  # or one sentence, before data are read
     if cfg.MODEL.WEIGHTS == RANDOM:
         check_input(cfg)
         return Trunk(arch, "random")
     path = fetched(cfg.MODEL.WEIGHTS)
-    trunk = read_trunk(path)
-    require_network(trunk, path, "detectron2")
+    trunk = read_trunk(path, arch=arch if of_timm else None)
+    require_network(trunk, path, "detectron2", takes_timm=True)
     if trunk.arch != arch:
+        keys = {"MODEL.BACKBONE.ARCH": ""} if of_timm else {}
+        told = ", ".join(f"{key}={value}" for key, value in {**keys, **keys_of(trunk.arch)}.items())
         raise UserError(
-            f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set "
-            f"{', '.join(f'{key}={value}' for key, value in keys_of(trunk.arch).items())}, or give another file."
+            f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set {told}, or give another file."
         )
     check_input(cfg, _input(trunk))
-    converted = out / "trunk.pkl"
+    converted = None if of_timm else out / "trunk.pkl"
     origin = provenance_of(path, trunk)  # before all ranks wait: OUT/trunk.pkl may be the given file
     of_all_ranks.check_same(f"MODEL.WEIGHTS={cfg.MODEL.WEIGHTS}", origin["sha256"])
-    if distributed.rank() == 0:
+    if distributed.rank() == 0 and converted:
         save_detectron2(converted, trunk, origin)
     distributed.barrier()  # the other ranks load what rank 0 wrote
-    state = {detectron2_name(name): tensor for name, tensor in trunk.state.items()}
+    state = {name if of_timm else detectron2_name(name): tensor for name, tensor in trunk.state.items()}
     return Trunk(arch, init_of(trunk.meta), path, converted, state, trunk.meta, origin["sha256"], trunk.bits)
 
 
@@ -101,7 +109,7 @@ def _input(trunk: TrunkFile) -> dict[str, Any]:
 
 
 def fill_detector(model: nn.Module, trunk: Trunk) -> str:
-    """Load `trunk` into a detector with detectron2's own checkpointer, then compare with `check_filled`.
+    """Load `trunk` into a detector, a ResNet with detectron2's own checkpointer; then compare with `check_filled`.
 
     Returns:
         what was filled, in a sentence.
@@ -109,12 +117,18 @@ def fill_detector(model: nn.Module, trunk: Trunk) -> str:
     Raises:
         UserError: the detector's trunk is not the file's, bit for bit.
     """
-    if trunk.converted is None:
+    if trunk.file is None:
         return f"the {trunk.arch} starts from random weights, as asked."
     logging.getLogger("fvcore.common.checkpoint").info("trunk from %s", trunk.file)
-    DetectionCheckpointer(model).load(str(trunk.converted))
-    check_filled(model, trunk.state, str(trunk.file))
-    return f"all {len(trunk.state)} tensors of the {trunk.arch} are those of {trunk.file}, bit for bit."
+    state, left = trunk.state, ""
+    if trunk.converted:
+        DetectionCheckpointer(model).load(str(trunk.converted))
+    else:
+        state = timm_trunk.fill(model, state)
+        behind = sum(name not in state and not name.endswith(COUNTER) for name in trunk.state)
+        left = f" {behind} tensors behind its last stage are left out." if behind else ""
+    check_filled(model, state, str(trunk.file))
+    return f"all {len(state)} tensors of the {trunk.arch} are those of {trunk.file}, bit for bit.{left}"
 
 
 def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -122,18 +136,13 @@ def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
 
     Args:
         model: a detector whose trunk lies under one of TRUNK_PREFIXES.
-        state: detectron2's trunk names (stem.*, res2.* .. res5.*) to tensors.
+        state: detectron2's trunk names (stem.*, res2.* .. res5.*), or timm's, to tensors.
         source: the file, for the message.
 
     Raises:
         UserError: a tensor of the detector's trunk has no counterpart, one of the file is nowhere, or two differ.
     """
-    inside = {}
-    for name, tensor in model.state_dict().items():
-        prefix = next((prefix for prefix in TRUNK_PREFIXES if name.startswith(prefix)), "")
-        inner = name[len(prefix) :]
-        if prefix and inner.startswith(("stem.", *(f"{stage}." for stage in STAGES))):
-            inside[inner] = tensor.cpu()
+    inside = {inner: tensor.cpu() for name, tensor in model.state_dict().items() if (inner := _name_in_trunk(name))}
     counters = {name for name in state if name.endswith(COUNTER)}  # frozen norms have none
     faults = {
         "are not in the file": [name for name in inside if name not in state and not name.startswith(EXTRA_NORM)],
@@ -147,6 +156,15 @@ def check_filled(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     ]
     if sentences:
         raise UserError(f"{source} did not fill the whole trunk: {'; '.join(sentences)}.")
+
+
+def _name_in_trunk(name: str) -> str:
+    """A detector's tensor as its trunk calls it; "" for one that is not the trunk's."""
+    prefix = next((prefix for prefix in TRUNK_PREFIXES if name.startswith(prefix)), "")
+    inner = name[len(prefix) :]
+    if prefix and inner.startswith(OF_TIMM):
+        return inner[len(OF_TIMM) :]
+    return inner if prefix and inner.startswith(("stem.", *(f"{stage}." for stage in STAGES))) else ""
 
 
 def _identical(ours: Tensor, theirs: Tensor) -> bool:
