@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("detectron2")
-timm = pytest.importorskip("timm")
+pytest.importorskip("timm")
 
+import timm
 import torch
 
 from helpers.detection_samples import CONFIGS, FPN, QUIET, random_trunk, save_trunk, tiny, write_sets
