@@ -233,7 +233,11 @@ def test_detectors_of_several_trunks_make_a_table_with_their_own_verdicts(tmp_pa
     assert f"## {name}\n\nBCCD: a detector." in text
     assert "| row | AP | AP50 | AP75 |\n|---|---|---|---|\n" in text  # the paper and a collapse have no columns
     assert "| untrained | 31.0 ± 1.0 (n=3) | 31.0 ± 1.0 (n=3) | — |\n" in text
-    [told] = [line for line in text.splitlines() if line.startswith("| Faster R-CNN FPN on BCCD, ResNet-18: the trunk of row e")]
+    [told] = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| Faster R-CNN FPN on BCCD, ResNet-18: the trunk of row e")
+    ]
     stats = pytest.importorskip("scipy.stats")
     low, high = stats.ttest_rel([33.0, 34.5, 35.0], [30.0, 31.0, 32.0]).confidence_interval(0.95)
     assert f"| +3.2 ± 0.3 [{low:+.1f}, {high:+.1f}] (n=3) | " in told and told.endswith("| — | holds |")

@@ -129,7 +129,17 @@ def test_the_setting_names_the_rows_that_have_another_rate(tmp_path):
     paint_both(tmp_path, train=1, val=1)
     setting = read_setting(ROOT / "configs/compare/imagenette_evidence.yaml", ROWS, OURS)
     trials = make_trials(find_rows(ROWS, None), setting, [], tmp_path, tmp_path / "out", [0])
-    assert ", base lr 0.5; 0.002 of barlow_twins. Trained on" in sentence(trials, "images")
+    assert ", base lr 0.5 (barlow_twins: 0.002). Trained on" in sentence(trials, "images")
+
+
+def test_the_setting_names_the_rows_that_have_another_projector(tmp_path):
+    paint_both(tmp_path, train=1, val=1)
+    table_10 = ROOT / "configs/pretrain/table10"
+    setting = read_setting(ROOT / "configs/compare/imagenette_evidence.yaml", table_10, OURS)
+    rows = find_rows(table_10, "width_1024,width_2048,width_4096")
+    trials = make_trials(rows, setting, [], tmp_path, tmp_path / "out", [0, 1])
+    told = "projector of 2 layers of 128 (width_2048: 2 layers of 256; width_4096: 2 layers of 512), 15 epochs"
+    assert told in sentence(trials, "images")
 
 
 def test_our_own_training_refuses_what_lightly_is_to_train(tmp_path):

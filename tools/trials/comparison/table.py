@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pretrain import methods
+from pretrain.config import Config
 from pretrain.runtime.files import write_json, write_text
 from tools.trials.trial import Trial
 from transfer import results
@@ -102,8 +103,8 @@ def _line(trial: Trial) -> Line:
 def sentence(trials: Sequence[Trial], images: str) -> str:
     """What all rows have in common, in words."""
     cfg = trials[0].cfg
-    projectors = {(trial.cfg.model.projector_depth, trial.cfg.model.projector_width) for trial in trials}
-    projector = ", projector of {} layers of {}".format(*projectors.pop()) if len(projectors) == 1 else ""
+    projector = _by_row(trials, lambda one: f"{one.model.projector_depth} layers of {one.model.projector_width}")
+    rate = _by_row(trials, lambda one: f"{one.optim.base_lr:g}")
     seeds = ", ".join(dict.fromkeys(str(trial.seed) for trial in trials))
     silent = any(trial.cfg.model.zero_init_residual for trial in trials)
     weak = (
@@ -111,21 +112,20 @@ def sentence(trials: Sequence[Trial], images: str) -> str:
         "weaker than one whose branches are live."
     )
     return (
-        f"{cfg.model.arch}, views of {cfg.views.size} px{projector}, {cfg.optim.epochs} epochs in batches of "
-        f"{cfg.optim.batch_size}, {_rates(trials)}. Trained on {images}. Seeds {seeds}: mean ± "
+        f"{cfg.model.arch}, views of {cfg.views.size} px, projector of {projector}, {cfg.optim.epochs} epochs in "
+        f"batches of {cfg.optim.batch_size}, base lr {rate}. Trained on {images}. Seeds {seeds}: mean ± "
         "sample standard deviation (number of seeds), accuracies in percent." + weak * silent
     )
 
 
-def _rates(trials: Sequence[Trial]) -> str:
-    """ "base lr 0.5", with the rows that have another one named."""
-    rates: dict[float, list[str]] = {}
+def _by_row(trials: Sequence[Trial], told: Callable[[Config], str]) -> str:
+    """ "0.5 (i_vicreg: 0.02)": what most rows have, then the rows that have something else."""
+    rows: dict[str, dict[str, None]] = {}
     for trial in trials:
-        rows = rates.setdefault(trial.cfg.optim.base_lr, [])
-        if trial.row not in rows:
-            rows.append(trial.row)
-    most, *others = sorted(rates, key=lambda rate: -len(rates[rate]))
-    return "; ".join([f"base lr {most:g}", *(f"{rate:g} of {', '.join(rates[rate])}" for rate in others)])
+        rows.setdefault(told(trial.cfg), {})[trial.row] = None
+    most, *others = sorted(rows, key=lambda words: -len(rows[words]))
+    named = "; ".join(f"{', '.join(rows[words])}: {words}" for words in others)
+    return f"{most} ({named})" if named else most
 
 
 def readings_of(files: Sequence[Path]) -> dict[str, float]:
