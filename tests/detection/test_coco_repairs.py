@@ -17,7 +17,7 @@ from helpers.detection_oracle import perfect_metrics
 from helpers.detection_samples import FPN, QUIET, SIZE, one_class, with_keypoints
 from helpers.escapes import ESCAPES, UNWRITABLE
 from pretrain.runtime.errors import UserError
-from transfer.detection.data import catalog
+from transfer.detection import catalog
 
 pytestmark = QUIET
 BOXES, RUNS = "MODEL.MASK_ON=False", "INPUT.MASK_FORMAT=bitmask"

@@ -33,9 +33,8 @@ from pretrain.augment.normalisation import normalise
 from pretrain.runtime.errors import UserError
 from pretrain.weights.read_trunk import read_trunk
 from transfer import results
-from transfer.detection import train
+from transfer.detection import catalog, train
 from transfer.detection.config import load, scale
-from transfer.detection.data import catalog
 from transfer.detection.evaluation import measure
 from transfer.detection.modeling import roi_heads, weights
 from transfer.detection.visualization import instances

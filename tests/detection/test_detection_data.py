@@ -14,8 +14,8 @@ from PIL import Image
 
 from helpers.detection_samples import C4, FPN, NAMES, SIZE, one_class, tiny, with_keypoints
 from pretrain.runtime.errors import UserError
+from transfer.detection import catalog
 from transfer.detection.config import load
-from transfer.detection.data import catalog
 
 
 def opened(config, root, scratch, *more):

@@ -19,9 +19,8 @@ from torch.nn import functional
 from helpers.detection_samples import CONFIGS, QUIET, random_trunk, save_trunk
 from pretrain.runtime.errors import UserError
 from transfer import results
-from transfer.detection import train
+from transfer.detection import catalog, train
 from transfer.detection.config import load, scale
-from transfer.detection.data import catalog
 from transfer.detection.data.mapper import SemanticMapper
 from transfer.detection.evaluation import measure
 from transfer.detection.modeling import weights

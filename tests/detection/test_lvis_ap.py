@@ -70,8 +70,8 @@ def test_lvis_is_read_by_the_addresses_of_cocos_images(tmp_path):
 
     from helpers.detection_oracle import Oracle
     from helpers.detection_samples import CONFIGS
+    from transfer.detection import catalog
     from transfer.detection.config import load
-    from transfer.detection.data import catalog
     from transfer.detection.evaluation import measure
 
     (tmp_path / "coco" / "train2017").mkdir(parents=True)

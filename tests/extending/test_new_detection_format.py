@@ -20,7 +20,7 @@ import json, sys
 from pathlib import Path
 from helpers.detection_oracle import Oracle
 from transfer.detection.config import load
-from transfer.detection.data.catalog import open_datasets
+from transfer.detection.catalog import open_datasets
 from transfer.detection.evaluation.measure import measure_split
 config, scratch, *overrides = sys.argv[1:]
 cfg = load.load_config(config, overrides)

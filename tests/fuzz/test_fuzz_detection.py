@@ -16,8 +16,8 @@ from helpers.detection_samples import C4, FPN, QUIET, one_class, tiny, with_keyp
 from helpers.escapes import ESCAPES
 from helpers.fuzzing import outcome, search
 from pretrain.runtime.errors import UserError
+from transfer.detection import catalog
 from transfer.detection.config import load
-from transfer.detection.data import catalog
 
 pytestmark = [*QUIET, pytest.mark.slow]
 OWN = ("DATASETS.CLASSES=()", "MODEL.ROI_HEADS.NUM_CLASSES=0")

@@ -17,8 +17,9 @@ from helpers.detection_samples import C4, CONFIGS, QUIET, tiny
 from helpers.fuzzing import outcome, search
 from helpers.recipes import files_of
 from pretrain.runtime.errors import UserError
+from transfer.detection import catalog
 from transfer.detection.config import load, scale
-from transfer.detection.data import catalog, formats
+from transfer.detection.data import formats
 from transfer.detection.data.mapper import SemanticMapper
 
 pytestmark = [*QUIET, pytest.mark.slow]

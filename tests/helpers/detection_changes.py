@@ -6,8 +6,8 @@ import json
 from xml.etree import ElementTree
 
 from helpers.detection_samples import tiny
+from transfer.detection import catalog
 from transfer.detection.config import load
-from transfer.detection.data import catalog
 
 
 def opened(config, sets, *more, bits=16):

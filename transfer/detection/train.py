@@ -25,8 +25,8 @@ from pretrain.weights.hub import moved
 from pretrain.weights.hub.names import is_hub
 from transfer import results
 from transfer.detection import loop
+from transfer.detection.catalog import DataSets, open_datasets
 from transfer.detection.config import load, scale
-from transfer.detection.data.catalog import DataSets, open_datasets
 from transfer.detection.evaluation.evaluators.base import Measured
 from transfer.detection.evaluation.measure import measure_split
 from transfer.detection.modeling import (
