@@ -13,7 +13,7 @@ import torch
 from helpers.detection_samples import CONFIGS, FPN, QUIET, random_trunk, save_trunk, tiny, write_sets
 from pretrain.runtime.errors import UserError
 from transfer.detection import train
-from transfer.detection.config import load
+from transfer.detection.config import load, scale
 from transfer.detection.modeling import weights
 from transfer.detection.modeling.timm_trunk import TimmTrunk, fill, stage_channels
 
@@ -23,7 +23,6 @@ SMALLEST = "timm/test_resnet"
 # what lies behind the last stage of each, by the name of its module
 NETWORKS = {"test_resnet": "", "test_efficientnet": "conv_head", "test_convnext": "head.norm", "resnetv2_18": "norm"}
 RETINA = CONFIGS / "fpn" / "coco_mini_retinanet_r18_cpu.yaml"
-SEMANTIC = CONFIGS / "semantic" / "coco_mini_semantic_r18_fpn_cpu.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +91,14 @@ def test_norms_over_all_processes_keep_their_activation():
     norms = [module for module in synced.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     assert norms and all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms)
     assert any(isinstance(norm.act, torch.nn.SiLU | torch.nn.ReLU | torch.nn.ReLU6) for norm in norms)
+
+
+def test_norms_over_several_processes_are_refused_on_a_cpu(sets):
+    cfg = load.load_config(FPN, tiny(FPN, sets, "random", f"MODEL.BACKBONE.ARCH={SMALLEST}", "MODEL.DEVICE=cpu"))
+    with pytest.raises(UserError, match="use one process, or set it to BN"):
+        scale.fit_to_machine(cfg.clone(), 2)
+    scale.fit_to_machine(cfg, 1)
+    assert cfg.MODEL.RESNETS.NORM == "BN"
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def fit_to_machine(cfg: CfgNode, processes: int) -> list[str]:
     """Change schedule, device, norms and precision of `cfg` in place to what runs here; returns one note a change.
 
     Raises:
-        UserError: the batch cannot be shared equally by `processes`.
+        UserError: the batch cannot be shared equally by `processes`, or a norm cannot be shared by them here.
     """
     notes = scale_schedule(cfg, processes)
     if cfg.SOLVER.IMS_PER_BATCH % processes:
@@ -72,7 +72,12 @@ def fit_to_machine(cfg: CfgNode, processes: int) -> list[str]:
 
 
 def _fit_to_cpu(cfg: CfgNode, processes: int) -> list[str]:
-    notes = []
+    notes, arch = [], cfg.MODEL.BACKBONE.ARCH
+    if arch and processes > 1 and cfg.MODEL.RESNETS.NORM == "SyncBN":
+        raise UserError(
+            f"MODEL.RESNETS.NORM=SyncBN of {arch} runs on CUDA only: use one process, or set it to BN, whose statistics "
+            "each process keeps for itself."
+        )
     # torch's SyncBatchNorm refuses CPU tensors; detectron2's own takes them, and in one process BN is the same
     norm = "BN" if processes == 1 else "naiveSyncBN"
     replaced = [key for key in NORM_KEYS if value_at(cfg, key) == "SyncBN"]
