@@ -75,8 +75,8 @@ def _fit_to_cpu(cfg: CfgNode, processes: int) -> list[str]:
     notes, arch = [], cfg.MODEL.BACKBONE.ARCH
     if arch and processes > 1 and cfg.MODEL.RESNETS.NORM == "SyncBN":
         raise UserError(
-            f"MODEL.RESNETS.NORM=SyncBN of {arch} runs on CUDA only: use one process, or set it to BN, whose statistics "
-            "each process keeps for itself."
+            f"MODEL.RESNETS.NORM=SyncBN of {arch} runs on CUDA only: use one process, or set it to BN, whose "
+            "statistics each process keeps for itself."
         )
     # torch's SyncBatchNorm refuses CPU tensors; detectron2's own takes them, and in one process BN is the same
     norm = "BN" if processes == 1 else "naiveSyncBN"
