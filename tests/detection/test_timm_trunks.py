@@ -21,7 +21,12 @@ pytestmark = QUIET
 STAGES = ("res2", "res3", "res4", "res5")
 SMALLEST = "timm/test_resnet"
 # what lies behind the last stage of each, by the name of its module
-NETWORKS = {"test_resnet": "", "test_efficientnet": "conv_head", "test_convnext": "head.norm", "resnetv2_18": "norm"}
+NETWORKS = {
+    "test_resnet": "",
+    "test_efficientnet": "conv_head",
+    "test_convnext": "head.norm",
+    "mobilenetv3_small_050": "conv_head",
+}
 RETINA = CONFIGS / "fpn" / "coco_mini_retinanet_r18_cpu.yaml"
 
 
@@ -148,7 +153,7 @@ REFUSED = {  # overrides to what is said
     "MODEL.BACKBONE.ARCH=resnet50": "is not timm/NAME: leave it unset for a ResNet",
     "MODEL.BACKBONE.ARCH=timm/test_resnt": "did you mean timm/test_resnet",
     "MODEL.BACKBONE.ARCH=timm/vit_tiny_patch16_224": "has none of 4, 8, 32",
-    "MODEL.BACKBONE.ARCH=timm/swin_tiny_patch4_window7_224": "no map of channels, rows and columns",
+    "MODEL.BACKBONE.ARCH=timm/swin_tiny_patch4_window7_224": "choose a network of convolutions",
     "MODEL.BACKBONE.ARCH=timm/maxvit_tiny_rw_224": "does not take images of any size",
     "MODEL.BACKBONE.ARCH=timm/hrnet_w18_small": "has none of 4",
     f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.BACKBONE.NAME=build_resnet_backbone": "goes below an FPN",
