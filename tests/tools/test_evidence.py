@@ -164,7 +164,7 @@ def a_sweep(folder, *trials, searched=("method.balance",), own=4.0):
     folder.mkdir()
     ended = [
         {"row": row, "name": f"{row}-{number}", "state": "complete" if top else "failed", "value": top}
-        | {"params": {searched[0]: value}}
+        | {"params": {searched[0]: value}, "why": "" if top else "it collapsed."}
         for number, (row, value, top) in enumerate(trials)
     ]
     names = dict.fromkeys(row for row, *_ in trials)
@@ -189,7 +189,8 @@ def test_a_sweep_is_kept_with_its_best_value_and_the_flat_top_around_it(tmp_path
     docs = tmp_path / "docs"
     evidence.main(["--docs", str(docs), "--keep", f"balance={out}", "--keep", f"other={comparison}"])
     text = (docs / "evidence.md").read_text()
-    assert "3 of its trials are missing" in text  # of two rows with four each, five have ended
+    assert "2 of its trials are missing" in text  # of two rows with four each, five have ended and one has failed
+    assert "\n\nWithout an accuracy, `e` at 64: it collapsed.\n\n![" in text
     # 39.9 at 1 is near the best, but 38.5 lies between
     assert "| e | 39.9 | 38.5 | 39.2 | 40.0 | 4 | 16 | 8 to 16 |" in text
     assert "| h |  |  | 30.0 |  | 4 | 8 | 8 to 8 |" in text

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import natural_key, write_json
-from transfer.report.collect.sweeps import COMPLETE, FILE, Sweep, read_sweep
+from transfer.report.collect.sweeps import COMPLETE, FAILED, FILE, Sweep, read_sweep
 from transfer.report.render.charts import Chart, Line
-from transfer.report.render.sweeps import TITLES
+from transfer.report.render.sweeps import TITLES, value_text
 
 FOLDER = "sweeps"  # below the kept tables
 NEAR = 1.0  # points below the best that still count as its flat top
@@ -43,13 +43,16 @@ class RowSweep:
 
 @dataclass(frozen=True)
 class KeptSweep:
-    """A sweep. name: of its file. option: the one that was searched. missing: trials that did not end on their own."""
+    """A sweep. name: of its file. option: the one that was searched. failed: trials that failed, a sentence each.
+    missing: trials that have not ended in any way, or were pruned.
+    """
 
     name: str
     setting: str
     metric: str
     option: str
     rows: tuple[RowSweep, ...]
+    failed: tuple[str, ...]
     missing: int
 
     @property
@@ -120,5 +123,10 @@ def as_kept(sweep: Sweep, name: str) -> KeptSweep:
             rows.append(RowSweep(row.row, float(row.given[option]), dict(sorted(reached.items()))))
     if not rows:
         raise UserError(f"nothing of the sweep {name} has ended: run tools/sweep.py again.")
-    missing = sum(row.trials for row in sweep.rows) - sum(len(row.reached) for row in rows)
-    return KeptSweep(name, sweep.setting, TITLES[sweep.metric], option, tuple(rows), missing)
+    failed = tuple(
+        f"`{trial.row}` at {value_text(trial.params[option])}: {trial.why}"
+        for trial in sweep.trials
+        if trial.state == FAILED
+    )
+    missing = sum(row.trials for row in sweep.rows) - sum(len(row.reached) for row in rows) - len(failed)
+    return KeptSweep(name, sweep.setting, TITLES[sweep.metric], option, tuple(rows), failed, missing)
