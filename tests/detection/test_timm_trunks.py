@@ -157,6 +157,8 @@ REFUSED = {  # overrides to what is said
     "MODEL.BACKBONE.ARCH=timm/maxvit_tiny_rw_224": "does not take images of any size",
     "MODEL.BACKBONE.ARCH=timm/hrnet_w18_small": "has none of 4",
     f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.BACKBONE.NAME=build_resnet_backbone": "goes below an FPN",
+    f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.FPN.IN_FEATURES=['p2','res3']": "must list stages of res1, res2, res3",
+    f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.FPN.IN_FEATURES=['res4','res3']": "in this order",
     f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.RESNETS.NORM=naiveSyncBN": "set it to one of BN, SyncBN, FrozenBN",
     f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.BACKBONE.FREEZE_AT=2": "set it to 0 for timm/test_resnet",
     f"MODEL.BACKBONE.ARCH={SMALLEST} MODEL.PIXEL_STD=[1.0,1.0,1.0]": "is not what the trunk was trained on",

@@ -15,6 +15,7 @@ from pretrain.runtime.errors import UserError
 from transfer.detection.data.formats import formats_of
 from transfer.detection.evaluation.evaluators import evaluators_for
 from transfer.detection.tasks import architectures, task_of
+from transfer.options import STAGES
 
 RANDOM = "random"  # the value of MODEL.WEIGHTS that asks for a random trunk; an empty one is a mistake, not a wish
 BASIC_BLOCKS = (18, 34)  # depths whose residual blocks have two 3x3 convolutions and no expansion
@@ -78,11 +79,15 @@ def check_configuration(cfg: CfgNode) -> None:
 def _timm_faults(cfg: CfgNode) -> dict[str, bool]:
     arch, backbone, norm = cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE, cfg.MODEL.RESNETS.NORM
     norms = [name for name in BATCH_NORMS if name != "naiveSyncBN"]
+    stages = list(cfg.MODEL.FPN.IN_FEATURES)
     return {
         f"MODEL.BACKBONE.ARCH='{arch}' is not timm/NAME: leave it unset for a ResNet of torchvision, and describe that "
         "in MODEL.RESNETS.": not arch.startswith(TIMM),
         f"MODEL.BACKBONE.ARCH={arch} goes below an FPN, and MODEL.BACKBONE.NAME='{backbone.NAME}' is none: choose a "
         "configuration such as those in configs/detection/fpn/.": backbone.NAME not in TIMM_FPN,
+        f"MODEL.FPN.IN_FEATURES={stages} must list stages of {', '.join(STAGES)}, in this order.": (
+            not stages or stages != [name for name in STAGES if name in stages]
+        ),
         f"MODEL.RESNETS.NORM='{norm}' is no norm of a network of timm: set it to one of {', '.join(norms)}.": (
             norm not in norms
         ),
