@@ -106,5 +106,5 @@ def difference(found: Difference | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """ "+2.1"."""
-    return ABSENT if value is None else f"{value:+.1f}"
+    """ "+2.1"; a 0 of either side is "+0.0"."""
+    return ABSENT if value is None else f"{round(value, 1) + 0.0:+.1f}"
