@@ -319,3 +319,12 @@ def test_the_fcn_reads_a_dilated_res5_at_stride_16_and_is_two_dilated_convolutio
     mapper = SemanticMapper(cfg, True)
     model([mapper(record) for record in data.readings[data.train[0]].records[:2]])["loss_sem_seg"].backward()
     assert model.backbone.stem.conv1.weight.grad.abs().sum() > 0
+
+
+def test_a_segmenter_trains_over_a_network_of_timm(folders, tmp_path):
+    pytest.importorskip("timm")
+    cfg = load.load_config(MINI, tiny(folders, "MODEL.BACKBONE.ARCH=timm/test_resnet"))
+    result = train.train_detector(cfg, tmp_path / "run", drawn=1)
+    assert result.task == "semantic" and result.arch == "timm/test_resnet" and "mIoU" in result.metrics
+    with pytest.raises(UserError, match="MODEL.BACKBONE.NAME='build_resnet_deeplab_backbone' is none"):
+        load.load_config(DEEPLAB, tiny(folders, "MODEL.BACKBONE.ARCH=timm/test_resnet"))
