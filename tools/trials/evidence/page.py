@@ -62,7 +62,7 @@ def write_page(
         "swept": swept,
         "near": NEAR,
         "verdicts": [(metrics, of) for metrics, of in verdicts if of],
-        "open": [claim for claim in claims if judged.get(claim) is None],
+        "open": [claim for claim, one in judged.items() if one is None],
         "reading": reading.strip(),
         "figures": figures.relative_to(page.parent).as_posix(),
     }

@@ -86,10 +86,9 @@ def read_weights(cfg: CfgNode, out: Path) -> Trunk:
     trunk = read_trunk(path, arch=arch if of_timm else None)
     require_network(trunk, path, "detectron2", takes_timm=True)
     if trunk.arch != arch:
-        keys = {"MODEL.BACKBONE.ARCH": ""} if of_timm else {}
-        told = ", ".join(f"{key}={value}" for key, value in {**keys, **keys_of(trunk.arch)}.items())
         raise UserError(
-            f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set {told}, or give another file."
+            f"{path} holds a {trunk.arch}, but the configuration builds a {arch}: set "
+            f"{', '.join(f'{key}={value}' for key, value in keys_of(trunk.arch).items())}, or give another file."
         )
     check_input(cfg, _input(trunk))
     converted = None if of_timm else out / "trunk.pkl"
