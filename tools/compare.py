@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     files = {job.name: list(job.results.values()) for job in measured if not job.missing()}
     images = f"{len(data.train)} images of {data.name}, measured on its {len(data.val)} of val"
     text = table.write(args.out, table.lines(trials, files, errors, args.out), table.sentence(trials, images))
-    print(f"\n{text}\nthe same as files: {args.out / 'table.md'}, {args.out / 'table.json'}")
+    print(f"\n{text}\nthe same as files: {args.out / 'table.md'}, {args.out / table.TABLE}")
     print(f"Figures 2 and 3: {_report_words(args.out)}", flush=True)
     if errors:
         sys.exit(1)

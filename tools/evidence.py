@@ -1,15 +1,17 @@
-"""Judge the paper's claims by kept comparisons: python tools/evidence.py [--keep NAME=DIR].
+"""Judge the paper's claims by kept comparisons: python tools/evidence.py [--keep NAME=DIR] [--add NAME=DIR].
 
 --keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json, and what a tools/sweep.py
 --out DIR found to docs/results/evidence/sweeps/NAME.json. Of a DIR with a tools/train_detection.py --trials N --out
-DIR/ROW for each row it makes a table of the rows. Then docs/evidence.md is made of all that is kept, with its figures;
-reading.md beside it says what to make of it.
+DIR/ROW for each row it makes a table of the rows. --add puts the seeds of another tools/compare.py --out DIR beside
+those of a kept table. Then docs/evidence.md is made of all that is kept, with its figures; reading.md beside it says
+what to make of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # this folder's pretrain.py would shadow the package
@@ -28,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
     add = root.add_argument
     add("--keep", action="append", default=[], metavar="NAME=DIR", help="keep what DIR holds; repeatable")
+    add("--add", action="append", default=[], metavar="NAME=DIR", help="add the seeds of DIR to NAME; repeatable")
     add(
         "--docs", type=a_path, default=DOCS, metavar="DIR", help=f"folder of the page and what is kept (default {DOCS})"
     )
@@ -40,14 +43,11 @@ def main(argv: list[str] | None = None) -> None:
     from tools.trials.evidence import claims, kept, kept_sweeps, kept_trials, page
 
     folder = args.docs / "results" / "evidence"
-    for asked in args.keep:
-        name, colon, out = asked.partition("=")
-        if not colon or not name.isidentifier():
-            raise UserError(
-                f"--keep {asked} is not of the form NAME=DIR with a plain name, such as table3=runs/table3."
-            )
-        kind = next((kind for kind in (kept_sweeps, kept_trials) if kind.holds(Path(out))), kept)
-        print(f"kept: {kind.keep(Path(out), folder, name)}")
+    for name, out in _named("--keep", args.keep):
+        kind = next((kind for kind in (kept_sweeps, kept_trials) if kind.holds(out)), kept)
+        print(f"kept: {kind.keep(out, folder, name)}")
+    for name, out in _named("--add", args.add):
+        print(f"added to: {kept.add(out, folder, name)}")
     asked_claims = claims.read_claims(Path(claims.__file__).with_name("claims.yaml"))
     tables = kept.all_kept(folder)
     reading = folder / READING
@@ -56,6 +56,19 @@ def main(argv: list[str] | None = None) -> None:
         tables, kept_sweeps.kept_sweeps(folder), asked_claims, args.docs / "evidence.md", args.docs / "figures", text
     )
     print(f"page: {made}")
+
+
+def _named(option: str, asked: Sequence[str]) -> list[tuple[str, Path]]:
+    """The names and folders of an option's NAME=DIR."""
+    pairs = []
+    for words in asked:
+        name, colon, out = words.partition("=")
+        if not colon or not name.isidentifier():
+            raise UserError(
+                f"{option} {words} is not of the form NAME=DIR with a plain name, such as table3=runs/table3."
+            )
+        pairs.append((name, Path(out)))
+    return pairs
 
 
 if __name__ == "__main__":

@@ -253,6 +253,6 @@ def test_hidden_files_beside_the_rows_are_no_rows(tmp_path):
 
 
 def test_a_cell_of_the_table_holds_whatever_a_row_is_called():
-    line = table.Line("a|b\nc", errors={0: "x | y\\"})
+    line = table.TableRow("a|b\nc", errors={0: "x | y\\"})
     rows = table.as_markdown([line], "setting").splitlines()[2:]
     assert len(rows) == 3 and r"a\|b c" in rows[2] and "seed 0: x \\| y\\\\ |" in rows[2]

@@ -12,7 +12,7 @@ import pytest
 from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import evidence
-from tools.trials.comparison.table import UNTRAINED
+from tools.trials.comparison.table import UNTRAINED, TableRow
 from tools.trials.evidence import claims, kept, kept_trials, page
 from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
 from tools.trials.peers.peer import ENDING
@@ -21,18 +21,18 @@ SHIPPED = ROOT / "tools" / "trials" / "evidence" / "claims.yaml"
 LINEAR, KNN = kept.METRICS[0]
 
 
-def a_line(row, linear, published=None, curve=(10.0, 20.0)):
-    """A row of table.json with these values of seeds 0, 1, ...; its k-NN accuracy along the run."""
-    seeds = list(range(len(linear)))
+def a_line(row, linear, published=None, curve=(10.0, 20.0), first=0):
+    """A row of table.json with these values of seeds first, first + 1, ...; its k-NN accuracy along the run."""
+    seeds = list(range(first, first + len(linear)))
     readings = {name: {"values": linear, "seeds": seeds} for name in (LINEAR, KNN)}
     curves = {str(seed): {"epoch": [1.0, 2.0], "k-NN top-1": list(curve)} for seed in seeds}
     return {"row": row, "readings": readings, "curves": curves, "errors": {}, "published": published}
 
 
-def a_comparison(folder, *lines):
+def a_comparison(folder, *lines, setting="A setting."):
     """A folder of tools/compare.py that holds its table alone."""
     folder.mkdir()
-    (folder / "table.json").write_text(json.dumps({"setting": "a setting", "rows": list(lines)}))
+    (folder / "table.json").write_text(json.dumps({"setting": setting, "rows": list(lines)}))
     return folder
 
 
@@ -135,6 +135,49 @@ def test_without_a_kept_table_it_says_how_to_keep_one(tmp_path):
         evidence.main(["--docs", str(tmp_path)])
 
 
+def test_seeds_that_come_later_stand_beside_those_that_are_kept(tmp_path):
+    plain, better = [30.0, 31.0, 32.0, 30.5, 31.5], [33.0, 32.0, 36.0, 33.0, 35.0]
+    first = a_comparison(tmp_path / "first", a_line("plain", plain[:3]), a_line("better", better[:3]))
+    more = a_comparison(tmp_path / "more", a_line("better", better[3:], first=3), a_line("plain", plain[3:], first=3))
+    docs = tmp_path / "docs"
+    evidence.main(["--docs", str(docs), "--keep", f"other={first}", "--add", f"other={more}"])
+    whole = kept.read_kept(docs / "results" / "evidence" / "other.json")
+    assert list(whole.rows) == ["plain", "better"] and list(whole.rows["plain"].curves) == [0, 1, 2, 3, 4]
+    found = claims.judge(Claim("words", "other", "better", "plain"), {"other": whole}).differences[LINEAR]
+    stats = pytest.importorskip("scipy.stats")
+    told = stats.ttest_rel(better, plain).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((told.low, told.high), rel=1e-3) and len(found.each) == 5
+    text = (docs / "evidence.md").read_text()
+    assert "A setting. Seeds 0, 1, 2, 3, 4: mean ±" in text and "| plain | 31.0 ± 0.8 (n=5) |" in text
+
+
+@pytest.mark.parametrize(
+    "of_more, words",
+    [
+        ({"first": 2}, r"other.json has seed 2 of the row plain already: give a comparison of other --seeds"),
+        ({"first": 3, "setting": "Another."}, r"the setting 'Another.', .* 'A setting.': numbers of two settings"),
+    ],
+)
+def test_seeds_of_another_setting_or_that_are_there_are_refused_and_nothing_changes(tmp_path, of_more, words):
+    given = {"setting": of_more.pop("setting", "A setting.")}
+    first = a_comparison(tmp_path / "first", a_line("plain", [30.0, 31.0, 32.0]))
+    more = a_comparison(tmp_path / "more", a_line("plain", [30.0], **of_more), a_line("new", [30.0], first=3), **given)
+    docs = ["--docs", str(tmp_path / "docs")]
+    evidence.main([*docs, "--keep", f"other={first}"])
+    before = {path: path.read_bytes() for path in (tmp_path / "docs").rglob("*.*")}
+    with pytest.raises(UserError, match=words):
+        evidence.main([*docs, "--add", f"other={more}"])
+    assert {path: path.read_bytes() for path in (tmp_path / "docs").rglob("*.*")} == before
+
+
+def test_seeds_are_added_to_what_is_kept_alone(tmp_path):
+    more = a_comparison(tmp_path / "more", a_line("plain", [30.0]))
+    with pytest.raises(UserError, match="other.json"):
+        evidence.main(["--docs", str(tmp_path / "docs"), "--add", f"other={more}"])
+    with pytest.raises(UserError, match="--add other is not of the form NAME=DIR"):
+        evidence.main(["--add", "other"])
+
+
 TRUNKS = ("table2", "table3")  # whose rows detectors start from
 
 
@@ -149,7 +192,7 @@ def test_every_claim_is_about_configurations_that_there_are():
 def test_a_claim_may_take_its_second_row_from_another_table():
     def kept_table(name, **rows):
         return name, kept.KeptTable(
-            name, "", {row: kept.KeptRow(row, {LINEAR: of}, {}, 70.0, {}) for row, of in rows.items()}
+            name, "", {row: TableRow(row, readings={LINEAR: of}, published=70.0) for row, of in rows.items()}
         )
 
     claim = Claim("words", "table4", "multicrop", "plain", second_table="table4_time")

@@ -18,6 +18,7 @@ from transfer.report.collect.trials import Summary
 from transfer.report.published.tables import expected_top1
 
 UNTRAINED = "untrained"
+TABLE = "table.json"  # in the folder of a comparison
 ALONG = {  # what a run measures of itself, at the steps with a k-NN accuracy
     "epoch": "epoch",
     "knn_top1": "k-NN top-1",
@@ -30,7 +31,7 @@ PUBLISHED = "paper: ImageNet linear top-1 of a ResNet-50 (another protocol, not 
 
 
 @dataclass
-class Line:
+class TableRow:
     """A row of the table.
 
     readings: values by name, then by seed. errors: why a seed has none. curves: by seed, values along the run.
@@ -52,13 +53,34 @@ class Line:
             if finite(value):
                 self.readings.setdefault(name, {})[seed] = float(value)
 
+    @property
+    def seeds(self) -> set[int]:
+        """Those of which it has anything."""
+        return {*self.errors, *self.curves}.union(*self.readings.values())
+
+    @classmethod
+    def of_plain(cls, told: dict[str, Any]) -> TableRow:
+        """What `as_json` has written.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is none of those.
+        """
+        readings = {
+            name: dict(zip(of["seeds"], map(float, of["values"]), strict=True)) for name, of in told["readings"].items()
+        }
+        errors, curves = ({int(seed): of for seed, of in told[key].items()} for key in ("errors", "curves"))
+        targets = told.get("targets") and tuple(told["targets"])
+        return cls(**told | {"targets": targets, "readings": readings, "errors": errors, "curves": curves})
+
 
 def untrained(seed: int) -> str:
     """The name of the network of that seed before its first step."""
     return f"{UNTRAINED}-{seed}"
 
 
-def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path) -> list[Line]:
+def lines(
+    trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict[str, str], out: Path
+) -> list[TableRow]:
     """The untrained network's line, then every row's in the order of `trials`.
 
     Args:
@@ -68,7 +90,7 @@ def lines(trials: Sequence[Trial], measured: dict[str, list[Path]], errors: dict
         out: holds the run folders.
     """
     runs = {run.folder: run for run in search_folders([out]).runs} if measured else {}
-    found = {UNTRAINED: Line(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}
+    found = {UNTRAINED: TableRow(UNTRAINED)} | {trial.row: _line(trial) for trial in trials}
     for seed in dict.fromkeys(trial.seed for trial in trials):
         found[UNTRAINED].add(seed, readings_of(measured.get(untrained(seed), [])))
         if untrained(seed) in errors:
@@ -92,20 +114,19 @@ def _along(run: PretrainingRun) -> dict[str, list[float | None]]:
     return {name: [value if finite(value) else None for value in of] for name, of in values.items() if any(of)}
 
 
-def _line(trial: Trial) -> Line:
+def _line(trial: Trial) -> TableRow:
     method = trial.cfg.method
     entry = methods.find(method.name)
     targets = entry.branches(method.positive_target, method.negative_target)
     name = f"{method.library}'s {method.name}" if method.library else method.name
-    return Line(trial.row, entry.letter, name, targets, published=expected_top1(trial.path))
+    return TableRow(trial.row, entry.letter, name, targets, published=expected_top1(trial.path))
 
 
 def sentence(trials: Sequence[Trial], images: str) -> str:
     """What all rows have in common, in words."""
     cfg = trials[0].cfg
-    projector = _by_row(trials, lambda one: f"{one.model.projector_depth} layers of {one.model.projector_width}")
+    projector = _by_row(trials, lambda one: _layers(one.model.projector_depth, one.model.projector_width))
     rate = _by_row(trials, lambda one: f"{one.optim.base_lr:g}")
-    seeds = ", ".join(dict.fromkeys(str(trial.seed) for trial in trials))
     silent = any(trial.cfg.model.zero_init_residual for trial in trials)
     weak = (
         " The untrained network's residual branches start at zero (model.zero_init_residual=true): as a baseline it is "
@@ -113,9 +134,20 @@ def sentence(trials: Sequence[Trial], images: str) -> str:
     )
     return (
         f"{cfg.model.arch}, views of {cfg.views.size} px, projector of {projector}, {cfg.optim.epochs} epochs in "
-        f"batches of {cfg.optim.batch_size}, base lr {rate}. Trained on {images}. Seeds {seeds}: mean ± "
-        "sample standard deviation (number of seeds), accuracies in percent." + weak * silent
+        f"batches of {cfg.optim.batch_size}, base lr {rate}. Trained on {images}. Accuracies are in percent."
+        + weak
+        * silent
     )
+
+
+def _layers(depth: int, width: int) -> str:
+    return f"{depth} layer{'s' * (depth != 1)} of {width}"
+
+
+def how_to_read(lines: Sequence[TableRow]) -> str:
+    """What a cell of the table is, in words."""
+    seeds = ", ".join(map(str, sorted(set().union(*(line.seeds for line in lines)))))
+    return f"Seeds {seeds}: mean ± sample standard deviation (number of seeds)."
 
 
 def _by_row(trials: Sequence[Trial], told: Callable[[Config], str]) -> str:
@@ -134,7 +166,7 @@ def readings_of(files: Sequence[Path]) -> dict[str, float]:
     return {f"{result.task} {name}": value for result in found for name, value in result.metrics.items()}
 
 
-def as_markdown(lines: Sequence[Line], setting: str) -> str:
+def as_markdown(lines: Sequence[TableRow], setting: str) -> str:
     """The table with the setting that all its rows share in a sentence above it."""
     names = _names(lines)
     header = ["row", "configuration", "method", "target of positive / negative", *names, PUBLISHED]
@@ -155,7 +187,7 @@ def as_markdown(lines: Sequence[Line], setting: str) -> str:
     widths[len(header) - failed :] = [3] * failed  # sentences are long
     table.insert(1, ["-" * width for width in widths])
     text = (" | ".join(map(str.ljust, cells, widths)) for cells in table)
-    return f"{setting}\n\n" + "\n".join(f"| {cells} |" for cells in text) + "\n"
+    return f"{setting} {how_to_read(lines)}\n\n" + "\n".join(f"| {cells} |" for cells in text) + "\n"
 
 
 def _in_a_cell(text: str) -> str:
@@ -163,7 +195,7 @@ def _in_a_cell(text: str) -> str:
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
-def _names(lines: Sequence[Line]) -> list[str]:
+def _names(lines: Sequence[TableRow]) -> list[str]:
     """All readings, the downstream ones first."""
     found = dict.fromkeys(name for line in lines for name in line.readings)
     last = list(AT_THE_END.values())
@@ -179,7 +211,7 @@ def _spread(values: list[float], digits: int) -> str:
     return f"{summary.mean:.{digits}f}{spread} ({len(values)})"
 
 
-def as_json(lines: Sequence[Line], setting: str) -> dict[str, Any]:
+def as_json(lines: Sequence[TableRow], setting: str) -> dict[str, Any]:
     """The same as plain values, unrounded."""
 
     def summary(by_seed: dict[int, float]) -> dict[str, Any]:
@@ -197,9 +229,9 @@ def as_json(lines: Sequence[Line], setting: str) -> dict[str, Any]:
     }
 
 
-def write(out: Path, lines: Sequence[Line], setting: str) -> str:
+def write(out: Path, lines: Sequence[TableRow], setting: str) -> str:
     """Write OUT/table.md and OUT/table.json; the Markdown."""
     text = as_markdown(lines, setting)
-    write_json(out / "table.json", as_json(lines, setting))
+    write_json(out / TABLE, as_json(lines, setting))
     write_text(out / "table.md", text)
     return text

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import natural_key, read_json, write_json
+from tools.trials.comparison.table import TABLE, TableRow, as_json, how_to_read
 
 METRICS = (  # with the words of their columns: of a comparison, of trials of a detector
     {"linear top1": "linear", "knn top1 k=20 T=0.07": "k-NN (k 20)"},
@@ -18,27 +18,12 @@ SIGNS = {"effective rank": 1, "mean cosine of negative pairs": 2}  # of a collap
 
 
 @dataclass(frozen=True)
-class KeptRow:
-    """What was measured on one row.
-
-    readings: by name, then by seed. curves: by seed, then by name, one value for each k-NN accuracy of the run.
-    published: top-1 of the paper, in percent. errors: by seed.
-    """
-
-    name: str
-    readings: dict[str, dict[int, float]]
-    curves: dict[int, dict[str, list[float | None]]]
-    published: float | None
-    errors: dict[int, str]
-
-
-@dataclass(frozen=True)
 class KeptTable:
-    """A table. name: of its file. setting: what all rows have in common, in words."""
+    """A table. name: of its file. setting: what all rows have in common, in words. rows: by name."""
 
     name: str
     setting: str
-    rows: dict[str, KeptRow]
+    rows: dict[str, TableRow]
 
     @property
     def readings(self) -> set[str]:
@@ -56,6 +41,11 @@ class KeptTable:
         return [name for name in SIGNS if name in self.readings]
 
     @property
+    def how_to_read(self) -> str:
+        """What a cell is, in words."""
+        return how_to_read(list(self.rows.values()))
+
+    @property
     def published(self) -> bool:
         """Whether the paper has a number for one of its rows."""
         return any(row.published is not None for row in self.rows.values())
@@ -69,18 +59,10 @@ def read_kept(path: Path) -> KeptTable:
     """
     told = read_json(path, "a table of tools/compare.py")
     try:
-        rows = [_row(line) for line in told["rows"]]
-        return KeptTable(path.stem, str(told["setting"]), {row.name: row for row in rows})
+        rows = [TableRow.of_plain(line) for line in told["rows"]]
+        return KeptTable(path.stem, str(told["setting"]), {line.row: line for line in rows})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no table.json of tools/compare.py ({error!r}): run that tool again.") from error
-
-
-def _row(line: dict[str, Any]) -> KeptRow:
-    readings = {
-        name: dict(zip(of["seeds"], map(float, of["values"]), strict=True)) for name, of in line["readings"].items()
-    }
-    curves, errors = ({int(seed): of for seed, of in line[key].items()} for key in ("curves", "errors"))
-    return KeptRow(line["row"], readings, curves, line["published"], errors)
+        raise UserError(f"{path} is no {TABLE} of tools/compare.py ({error!r}): run that tool again.") from error
 
 
 def keep(comparison: Path, folder: Path, name: str) -> Path:
@@ -89,9 +71,42 @@ def keep(comparison: Path, folder: Path, name: str) -> Path:
     Raises:
         UserError: it is missing, or is none.
     """
-    path = comparison / "table.json"
+    path = comparison / TABLE
     read_kept(path)
     return write_json(folder / f"{name}.json", read_json(path, "a table of tools/compare.py"))
+
+
+def add(comparison: Path, folder: Path, name: str) -> Path:
+    """Put the seeds of COMPARISON/table.json beside those of FOLDER/NAME.json.
+
+    Raises:
+        UserError: one is missing or none, they have two settings, or a seed of a row is in both.
+    """
+    path = folder / f"{name}.json"
+    table, more = read_kept(path), read_kept(comparison / TABLE)
+    if more.setting != table.setting:
+        raise UserError(
+            f"{comparison / TABLE} has the setting '{more.setting}', {path} '{table.setting}': numbers of two settings "
+            "share no table; keep it under another name."
+        )
+    for line in more.rows.values():
+        kept = table.rows.setdefault(line.row, line)
+        if kept is line:
+            continue
+        if both := sorted(kept.seeds & line.seeds):
+            raise UserError(
+                f"{path} has seed {both[0]} of the row {line.row} already: give a comparison of other --seeds."
+            )
+        _join(kept, line)
+    return write_json(path, as_json(list(table.rows.values()), table.setting))
+
+
+def _join(kept: TableRow, line: TableRow) -> None:
+    """Take a line's seeds in, from low to high."""
+    for name, values in line.readings.items():
+        kept.readings[name] = dict(sorted((kept.readings.get(name, {}) | values).items()))
+    kept.curves = dict(sorted((kept.curves | line.curves).items()))
+    kept.errors = dict(sorted((kept.errors | line.errors).items()))
 
 
 def all_kept(folder: Path) -> Sequence[KeptTable]:

@@ -34,10 +34,7 @@ def keep(out: Path, folder: Path, name: str) -> Path:
                 f"{path} has the {key} '{own[key]}', {paths[0]} '{recipe[key]}': give rows of one recipe, which differ "
                 "in their trunks alone."
             )
-    setting = (
-        f"{recipe['dataset']}: {recipe['protocol']}. The seeds are the detector's: mean ± sample standard deviation "
-        "(number of seeds), in percent."
-    )
+    setting = f"{recipe['dataset']}: {recipe['protocol']}. AP is in percent. The seeds are the detector's."
     return write_json(folder / f"{name}.json", {"setting": setting, "rows": [_row(*one) for one in told.items()]})
 
 

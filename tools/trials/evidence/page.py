@@ -10,8 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pretrain.runtime.files import write_text
+from tools.trials.comparison.table import TableRow
 from tools.trials.evidence.claims import Claim, Difference, judge
-from tools.trials.evidence.kept import METRICS, SIGNS, KeptRow, KeptTable
+from tools.trials.evidence.kept import METRICS, SIGNS, KeptTable
 from tools.trials.evidence.kept_sweeps import NEAR, KeptSweep
 from transfer.report.collect.trials import ABSENT, Summary
 from transfer.report.render.charts import Chart, Line, svg_file
@@ -81,16 +82,16 @@ def charts(table: KeptTable) -> list[Chart]:
     return found
 
 
-def _line(row: KeptRow, name: str, style: int) -> Line:
+def _line(row: TableRow, name: str, style: int) -> Line:
     """Of a row, at the epochs that all of its seeds have."""
     seeds = [dict(zip(of["epoch"], of[name], strict=True)) for of in row.curves.values() if name in of]
     shared = [epoch for epoch in seeds[0] if epoch is not None and all(epoch in of for of in seeds)]
     values = [[of[epoch] for of in seeds] for epoch in shared]
     means = (statistics.fmean(v) if None not in v else math.nan for v in values)  # type: ignore[arg-type]
-    return Line(row.name, tuple(shared), tuple(means), style)
+    return Line(row.row, tuple(shared), tuple(means), style)
 
 
-def summary(row: KeptRow, metric: str, digits: int = 1) -> str:
+def summary(row: TableRow, metric: str, digits: int = 1) -> str:
     """ "41.2 ± 0.4 (n=3)"."""
     values = row.readings.get(metric)
     return Summary(tuple(values.values())).text(digits) if values else ABSENT
