@@ -13,7 +13,7 @@ from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import evidence
 from tools.trials.comparison.table import UNTRAINED, TableRow
-from tools.trials.evidence import claims, kept, kept_trials, page
+from tools.trials.evidence import agreement, claims, kept, kept_sweeps, kept_trials, page
 from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
 from tools.trials.peers.peer import ENDING
 
@@ -240,6 +240,30 @@ def test_a_sweep_is_kept_with_its_best_value_and_the_flat_top_around_it(tmp_path
     assert "e: 39.9% at method.balance, as a multiple of the row's own 0.25, 40% at 4, best 40% at 4" in (
         docs / "figures" / "evidence_balance.svg"
     ).read_text().replace("&#x27;", "'")
+
+
+def test_two_sweeps_say_whether_a_value_counts_or_its_multiple_of_the_rows_own(tmp_path):
+    """The second row's own value is twice the first's: 4 and 8 are equal multiples, 4.1 is equal to 4."""
+    narrow = a_sweep(tmp_path / "narrow", ("e", 4.0, 40.0), ("e", 16.0, 38.0), ("h", 2.0, 10.0), own=4.0)
+    wide = a_sweep(tmp_path / "wide", ("e", 4.1, 39.0), ("e", 8.0, 36.5), ("e", 32.0, 30.0), ("j", 2.0, 10.0), own=8.0)
+    comparison = a_comparison(tmp_path / "table", a_line("untrained", [30.0]))
+    docs, kept_as = tmp_path / "docs", []
+    for name, out in {"narrow": narrow, "wide": wide, "other": comparison}.items():
+        kept_as += ["--keep", f"{name}={out}"]
+    evidence.main(["--docs", str(docs), *kept_as])
+    text = (docs / "evidence.md").read_text().replace("\n", " ")
+    assert "`method.balance` by 1.0 points on average and 1.0 at most (1 pair)." in text
+    assert "own values they differ by 5.8 points on average and 8.0 at most (2 pairs)." in text  # 3.5 and 8
+
+
+def test_sweeps_of_one_width_or_of_two_options_say_nothing_of_one_another():
+    def swept(option, own):
+        row = kept_sweeps.RowSweep("e", own, {4.0: 30.0, 8.0: 31.0})
+        return kept_sweeps.KeptSweep("name", "", "k-NN", option, (row,), (), 0)
+
+    assert agreement.agreements([swept("method.balance", 4.0), swept("method.balance", 8.0)])
+    assert not agreement.agreements([swept("method.balance", 4.0), swept("method.balance", 4.1)])
+    assert not agreement.agreements([swept("method.balance", 4.0), swept("optim.base_lr", 8.0)])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pretrain.runtime.files import write_text
 from tools.trials.comparison.table import TableRow
+from tools.trials.evidence.agreement import SAME, agreements
 from tools.trials.evidence.claims import Claim, Difference, judge
 from tools.trials.evidence.kept import METRICS, SIGNS, KeptTable
 from tools.trials.evidence.kept_sweeps import NEAR, KeptSweep
@@ -54,7 +55,7 @@ def write_page(
     jinja = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    jinja.globals |= {"summary": summary, "difference": difference, "signed": signed, "signs": SIGNS}
+    jinja.globals |= {"summary": summary, "gaps": gaps, "difference": difference, "signed": signed, "signs": SIGNS}
     jinja.filters["value_text"] = value_text
     known = {
         "tables": tables,
@@ -62,6 +63,8 @@ def write_page(
         "sweeps": sweeps,
         "swept": swept,
         "near": NEAR,
+        "agreements": agreements(sweeps),
+        "same": f"{SAME - 1:.0%}",
         "verdicts": [(metrics, of) for metrics, of in verdicts if of],
         "open": [claim for claim, one in judged.items() if one is None],
         "reading": reading.strip(),
@@ -95,6 +98,12 @@ def summary(row: TableRow, metric: str, digits: int = 1) -> str:
     """ "41.2 ± 0.4 (n=3)"."""
     values = row.readings.get(metric)
     return Summary(tuple(values.values())).text(digits) if values else ABSENT
+
+
+def gaps(points: Sequence[float]) -> str:
+    """ "1.2 points on average and 2.4 at most (18 pairs)"."""
+    pairs = f"{len(points)} pair{'s' * (len(points) != 1)}"
+    return f"{statistics.fmean(points):.1f} points on average and {max(points):.1f} at most ({pairs})"
 
 
 def difference(found: Difference | None) -> str:
