@@ -3,8 +3,8 @@
 --keep copies the table of a tools/compare.py --out DIR to docs/results/evidence/NAME.json, and what a tools/sweep.py
 --out DIR found to docs/results/evidence/sweeps/NAME.json. Of a DIR with a tools/train_detection.py --trials N --out
 DIR/ROW for each row it makes a table of the rows. --add puts the seeds of another tools/compare.py --out DIR beside
-those of a kept table. Then docs/evidence.md is made of all that is kept, with its figures; reading.md beside it says
-what to make of it.
+those of a kept table. Then docs/evidence.md is made of all that is kept, with its figures. Claims and what their
+verdicts say are in docs/results/evidence/topics/.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pretrain.runtime.errors import UserError, run_tool
 from pretrain.runtime.options.arguments import a_path
 
 DOCS = Path("docs")
-READING = "reading.md"  # beside the kept tables: what they say, in words
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Keep what is asked for, then make the page."""
     args = parser().parse_args(argv)
-    from tools.trials.evidence import claims, kept, kept_sweeps, kept_trials, page
+    from tools.trials.evidence import kept, kept_sweeps, kept_trials, page, topics
 
     folder = args.docs / "results" / "evidence"
     for name, out in _named("--keep", args.keep):
@@ -48,12 +47,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"kept: {kind.keep(out, folder, name)}")
     for name, out in _named("--add", args.add):
         print(f"added to: {kept.add(out, folder, name)}")
-    asked_claims = claims.read_claims(Path(claims.__file__).with_name("claims.yaml"))
-    tables = kept.all_kept(folder)
-    reading = folder / READING
-    text = reading.read_text(encoding="utf-8") if reading.is_file() else ""
+    sweeps = kept_sweeps.kept_sweeps(folder)
     made = page.write_page(
-        tables, kept_sweeps.kept_sweeps(folder), asked_claims, args.docs / "evidence.md", args.docs / "figures", text
+        kept.all_kept(folder), sweeps, topics.read_topics(folder), args.docs / "evidence.md", args.docs / "figures"
     )
     print(f"page: {made}")
 

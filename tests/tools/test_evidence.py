@@ -13,11 +13,11 @@ from helpers.repository import ROOT
 from pretrain.runtime.errors import UserError
 from tools import evidence
 from tools.trials.comparison.table import UNTRAINED, TableRow
-from tools.trials.evidence import agreement, claims, kept, kept_sweeps, kept_trials, page
+from tools.trials.evidence import agreement, claims, kept, kept_sweeps, kept_trials, page, topics
 from tools.trials.evidence.claims import FAILS, HOLDS, OPEN, Claim, Difference, paired, verdict
 from tools.trials.peers.peer import ENDING
 
-SHIPPED = ROOT / "tools" / "trials" / "evidence" / "claims.yaml"
+SHIPPED = ROOT / "docs" / "results" / "evidence"
 LINEAR, KNN = kept.METRICS[0]
 
 
@@ -27,6 +27,11 @@ def a_line(row, linear, published=None, curve=(10.0, 20.0), first=0):
     readings = {name: {"values": linear, "seeds": seeds} for name in (LINEAR, KNN)}
     curves = {str(seed): {"epoch": [1.0, 2.0], "k-NN top-1": list(curve)} for seed in seeds}
     return {"row": row, "readings": readings, "curves": curves, "errors": {}, "published": published}
+
+
+def with_topics(docs):
+    """The topics that this repository has, in a folder without what they are about."""
+    shutil.copytree(SHIPPED / topics.FOLDER, docs / "results" / "evidence" / topics.FOLDER)
 
 
 def a_comparison(folder, *lines, setting="A setting."):
@@ -56,7 +61,7 @@ def test_the_readmes_table_is_the_kept_one():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for letter, row in SHORT.items():
         [told] = [line for line in text.splitlines() if line.startswith(f"| {letter}, ")]
-        values = [page.summary(rows[f"{row}_{targets}"], LINEAR).removesuffix(" (n=3)") for targets in TARGETS]
+        values = [page.summary(rows[f"{row}_{targets}"], LINEAR).partition(" (n=")[0] for targets in TARGETS]
         assert [cell.strip() for cell in told.split("|")[2:-1]] == values
     assert f"Untrained it has {page.summary(rows['untrained'], LINEAR).removesuffix(' (n=3)')}." in text
 
@@ -98,14 +103,15 @@ def test_the_page_judges_what_is_kept_and_lists_what_is_not_measured(tmp_path, c
     stop, both = "e_unigrad_stop_stop", "e_unigrad_momentum_momentum"
     lines = a_line("untrained", [30.0]), a_line(stop, [33.0, 34.0, 33.5], 67.9), a_line(both, [43.0, 44.5, 43.7], 70.2)
     comparison = a_comparison(tmp_path / "out", *lines)
-    evidence.main(["--docs", str(tmp_path / "docs"), "--keep", f"table3_row_e={comparison}"])
+    with_topics(tmp_path / "docs")
+    evidence.main(["--docs", str(tmp_path / "docs"), "--keep", f"table3={comparison}"])
     text = (tmp_path / "docs" / "evidence.md").read_text()
     judged = next(line for line in text.splitlines() if line.startswith("| Asymmetric (e): a momentum target"))
     assert "| +2.3 | +10.2 ± 0.3 [+9.6, +10.9] (n=3) |" in judged and judged.endswith(f"| {HOLDS} |")
     assert "- Contrastive (b): a momentum target" in text.partition("Not measured yet")[2]
     assert f"| {both} | 43.7 ± 0.8 (n=3) |" in text and "| untrained | 30.0 (n=1) |" in text
-    assert "figures/evidence_table3_row_e_0.svg" in text
-    drawn = (tmp_path / "docs" / "figures" / "evidence_table3_row_e_0.svg").read_text()
+    assert "figures/evidence_table3_0.svg" in text
+    drawn = (tmp_path / "docs" / "figures" / "evidence_table3_0.svg").read_text()
     assert f"{both}: 10% at epoch 1, 20% at 2" in drawn
     before = text
     evidence.main(["--docs", str(tmp_path / "docs")])  # from what is kept alone
@@ -182,7 +188,7 @@ TRUNKS = ("table2", "table3")  # whose rows detectors start from
 
 
 def test_every_claim_is_about_configurations_that_there_are():
-    for claim in claims.read_claims(SHIPPED):
+    for claim in (claim for topic in topics.read_topics(SHIPPED) for claim in topic.claims):
         for row, table in ((claim.first, claim.table), (claim.second, claim.second_table or claim.table)):
             folders = TRUNKS if table.startswith("detection_") else (table.partition("_")[0],)
             file = f"{row.removesuffix(ENDING)}.yaml"
@@ -296,9 +302,10 @@ def test_detectors_of_several_trunks_make_a_table_with_their_own_verdicts(tmp_pa
     comparison = a_comparison(tmp_path / "table", a_line("untrained", [30.0]))
     docs = tmp_path / "docs"
     name = "detection_bccd_fpn"
+    with_topics(docs)
     evidence.main(["--docs", str(docs), "--keep", f"{name}={tmp_path / 'out'}", "--keep", f"other={comparison}"])
     text = (docs / "evidence.md").read_text()
-    assert f"## {name}\n\nBCCD: a detector." in text
+    assert f"### {name}\n\nBCCD: a detector." in text
     assert "| row | AP | AP50 | AP75 |\n|---|---|---|---|\n" in text  # the paper and a collapse have no columns
     assert "| untrained | 31.0 ± 1.0 (n=3) | 31.0 ± 1.0 (n=3) | — |\n" in text
     [told] = [
@@ -334,14 +341,37 @@ def test_trials_that_make_no_table_are_refused_and_nothing_is_kept(tmp_path, sec
     assert not (tmp_path / "docs").exists()
 
 
-ROWS = "- {sentence: a, table: t, first: b, second: c, "
+CLAIM = "title: T\nanswer: A\nclaims: [{sentence: a, table: t, first: b, second: c, "
 
 
-@pytest.mark.parametrize("entry", ["- {sentence: a}", ROWS + "margin: -1}", ROWS + "alike: true}"])
-def test_a_claim_that_says_nothing_is_refused(tmp_path, entry):
-    (tmp_path / "claims.yaml").write_text(entry)
-    with pytest.raises(UserError, match="claims.yaml"):
-        claims.read_claims(tmp_path / "claims.yaml")
+@pytest.mark.parametrize(
+    "head, words",
+    [
+        ("title: T\nanswer: A\nclaims: [{sentence: a}]", "the head of .*topic.md is none of a topic .*first"),
+        ("title: T", "the head of .*topic.md is none of a topic .*answer"),
+        ("- a", "the head of .*topic.md is none of a topic"),
+        (CLAIM + "margin: -1}]", "topic.md: the margin of 'a' is -1: give 0 or more points"),
+        (CLAIM + "alike: true}]", "topic.md: the margin of 'a' is 0.0: give more than 0 points"),
+    ],
+)
+def test_a_topic_whose_head_says_nothing_is_refused(tmp_path, head, words):
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics" / "topic.md").write_text(f"---\n{head}\n---\n\nWords.\n\n{topics.VERDICTS}\n")
+    with pytest.raises(UserError, match=words):
+        topics.read_topics(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["Words.\n", f"---\ntitle: T\nanswer: A\n---\nNo {topics.VERDICTS[:-1]}\n"])
+def test_a_file_that_is_no_topic_is_refused(tmp_path, text):
+    (tmp_path / "topics").mkdir()
+    (tmp_path / "topics" / "topic.md").write_text(text)
+    with pytest.raises(UserError, match="topic.md is no topic: give it YAML between two lines '---', then a line"):
+        topics.read_topics(tmp_path)
+
+
+def test_everything_that_is_kept_belongs_to_a_topic():
+    named = [name for topic in topics.read_topics(SHIPPED) for name in (*topic.tables, *topic.sweeps)]
+    assert sorted(named) == sorted(path.stem for path in SHIPPED.rglob("*.json"))
 
 
 def test_the_page_in_docs_is_made_of_what_is_kept(tmp_path):

@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from pretrain.runtime.errors import UserError
 from tools.trials.evidence.kept import KeptTable
@@ -72,21 +71,20 @@ class Judged:
     verdict: str
 
 
-def read_claims(path: Path) -> list[Claim]:
-    """The claims of a YAML file, a list of the fields of `Claim`.
+def read_claim(entry: Mapping[str, Any], path: Path) -> Claim:
+    """The claim with these fields.
+
+    Args: path, the file that has it, for messages.
 
     Raises:
-        UserError: the file is no such list.
+        TypeError: a field is missing, or is none.
+        UserError: nothing could show what it says.
     """
-    try:
-        claims = [Claim(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except (OSError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no list of claims ({error}): see tools/trials/evidence/claims.py.") from error
-    for claim in claims:
-        if claim.margin < 0 or (claim.alike and not claim.margin):  # nothing could show two rows to be the same
-            least = "more than 0" if claim.alike else "0 or more"
-            raise UserError(f"{path}: the margin of '{claim.sentence}' is {claim.margin}: give {least} points.")
-    return claims
+    claim = Claim(**entry)
+    if claim.margin < 0 or (claim.alike and not claim.margin):  # nothing could show two rows to be the same
+        least = "more than 0" if claim.alike else "0 or more"
+        raise UserError(f"{path}: the margin of '{claim.sentence}' is {claim.margin}: give {least} points.")
+    return claim
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Difference | None:
