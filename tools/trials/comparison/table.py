@@ -127,16 +127,15 @@ def sentence(trials: Sequence[Trial], images: str) -> str:
     cfg = trials[0].cfg
     projector = _by_row(trials, lambda one: _layers(one.model.projector_depth, one.model.projector_width))
     rate = _by_row(trials, lambda one: f"{one.optim.base_lr:g}")
-    silent = any(trial.cfg.model.zero_init_residual for trial in trials)
-    weak = (
-        " The untrained network's residual branches start at zero (model.zero_init_residual=true): as a baseline it is "
-        "weaker than one whose branches are live."
-    )
+    baseline = ""
+    if any(trial.cfg.model.zero_init_residual for trial in trials):
+        baseline = (
+            " The untrained network's residual branches start at zero (model.zero_init_residual=true): as a baseline "
+            "it is weaker than one whose branches are live."
+        )
     return (
         f"{cfg.model.arch}, views of {cfg.views.size} px, projector of {projector}, {cfg.optim.epochs} epochs in "
-        f"batches of {cfg.optim.batch_size}, base lr {rate}. Trained on {images}. Accuracies are in percent."
-        + weak
-        * silent
+        f"batches of {cfg.optim.batch_size}, base lr {rate}. Trained on {images}. Accuracies are in percent.{baseline}"
     )
 
 

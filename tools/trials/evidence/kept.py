@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pretrain.runtime.errors import UserError
 from pretrain.runtime.files import natural_key, read_json, write_json
 from tools.trials.comparison.table import TABLE, TableRow, as_json, how_to_read
 
+T = TypeVar("T")
 METRICS = (  # with the words of their columns: of a comparison, of trials of a detector
     {"linear top1": "linear", "knn top1 k=20 T=0.07": "k-NN (k 20)"},
     {"bbox_AP": "AP", "bbox_AP50": "AP50", "bbox_AP75": "AP75"},
@@ -89,24 +91,29 @@ def add(comparison: Path, folder: Path, name: str) -> Path:
             f"{comparison / TABLE} has the setting '{more.setting}', {path} '{table.setting}': numbers of two settings "
             "share no table; keep it under another name."
         )
-    for line in more.rows.values():
-        kept = table.rows.setdefault(line.row, line)
-        if kept is line:
-            continue
-        if both := sorted(kept.seeds & line.seeds):
+    for label, row in more.rows.items():
+        kept = table.rows.get(label)
+        if kept and (both := sorted(kept.seeds & row.seeds)):
             raise UserError(
-                f"{path} has seed {both[0]} of the row {line.row} already: give a comparison of other --seeds."
+                f"{path} has seed {both[0]} of the row {label} already: give a comparison of other --seeds."
             )
-        _join(kept, line)
+        table.rows[label] = _joined(kept, row) if kept else row
     return write_json(path, as_json(list(table.rows.values()), table.setting))
 
 
-def _join(kept: TableRow, line: TableRow) -> None:
-    """Take a line's seeds in, from low to high."""
-    for name, values in line.readings.items():
-        kept.readings[name] = dict(sorted((kept.readings.get(name, {}) | values).items()))
-    kept.curves = dict(sorted((kept.curves | line.curves).items()))
-    kept.errors = dict(sorted((kept.errors | line.errors).items()))
+def _joined(kept: TableRow, row: TableRow) -> TableRow:
+    """A row with the seeds of both, from low to high."""
+    names = dict.fromkeys([*kept.readings, *row.readings])
+    return replace(
+        kept,
+        readings={name: _by_seed(kept.readings.get(name, {}), row.readings.get(name, {})) for name in names},
+        curves=_by_seed(kept.curves, row.curves),
+        errors=_by_seed(kept.errors, row.errors),
+    )
+
+
+def _by_seed(some: dict[int, T], others: dict[int, T]) -> dict[int, T]:
+    return dict(sorted((some | others).items()))
 
 
 def all_kept(folder: Path) -> Sequence[KeptTable]:

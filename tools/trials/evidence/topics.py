@@ -60,7 +60,8 @@ def _topic(path: Path) -> Topic:
     try:
         return _of_head(yaml.safe_load(found[1]), before.strip(), after.strip(), path)
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"the head of {path} is none of a topic ({error!r}): see {__file__}.") from error
+        known = "title, answer, tables, sweeps, claims"
+        raise UserError(f"the head of {path} is none of a topic ({error!r}): give it {known}.") from error
 
 
 def _of_head(head: dict[str, Any], before: str, after: str, path: Path) -> Topic:
